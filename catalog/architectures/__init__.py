@@ -1,0 +1,1 @@
+"""One model family, one file: `MODEL_TYPES` and `read(config)`."""

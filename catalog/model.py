@@ -1,0 +1,225 @@
+"""The shape of a model: its weight matrices and what its layers keep per token or per sequence.
+
+Everything downstream (parameters, weight bytes per rank, KV cache, operations) is arithmetic on these nouns, so a
+model family is described once, in `catalog/architectures/`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Part = Literal[
+    "embedding",
+    "lm_head",
+    "attention",
+    "linear_attention",
+    "mlp",
+    "experts",
+    "shared_experts",
+    "router",
+    "norms",
+    "vision",
+    "other",
+]
+
+Sharding = Literal["column", "row", "kv_heads", "expert", "vocabulary", "replicated"]
+"""How tensor parallelism splits a matrix, as Megatron and every engine after it do.
+
+column: outputs are divided by TP. row: inputs are divided by TP. kv_heads: outputs are divided by TP until one KV head
+is left on each rank, then replicated. expert: whole experts are dealt out under expert parallelism; otherwise each
+expert is divided by TP. vocabulary: rows of the (padded) vocabulary are divided by TP. replicated: every rank has it all.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """One weight matrix of a layer, or several alike.
+
+    Attributes:
+        name: module path inside its layer, such as "self_attn.q_proj", or in the model for layer-less ones.
+        part: which group of the parameter count it belongs to.
+        outputs, inputs: its shape; a vector (a norm, a bias table) has inputs=1.
+        sharding: how TP and EP divide it.
+        copies: how many alike the layer holds (the experts).
+        active_copies: how many of them one token uses (top_k); None = all.
+        bias: whether it has a bias vector of `outputs` values per copy.
+        stored_as: name of the scheme in `catalog.quantization.SCHEMES` in which its values are stored.
+        granule: outputs that TP must keep together (head_dim for projections by head); 1 = none.
+        gemm: whether tokens are multiplied with it (False for norms, tables, convolutions, buffers).
+    """
+
+    name: str
+    part: Part
+    outputs: int
+    inputs: int
+    sharding: Sharding = "replicated"
+    copies: int = 1
+    active_copies: int | None = None
+    bias: bool = False
+    stored_as: str = "bf16"
+    granule: int = 1
+    gemm: bool = True
+
+    @property
+    def parameters(self) -> int:
+        """Values stored, biases included."""
+        return self.copies * self.outputs * (self.inputs + (1 if self.bias else 0))
+
+    @property
+    def active_parameters(self) -> int:
+        """Values that one token is multiplied with."""
+        used = self.copies if self.active_copies is None else self.active_copies
+        return used * self.outputs * (self.inputs + (1 if self.bias else 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Softmax attention that keeps keys and values per token: full, sliding window or chunked.
+
+    `window` is None for full attention. `shares_kv` marks layers that read another layer's cache and keep none.
+    `value_head_dim` differs from `head_dim` in few families.
+    """
+
+    query_heads: int
+    kv_heads: int
+    head_dim: int
+    value_head_dim: int
+    window: int | None = None
+    chunked: bool = False
+    shares_kv: bool = False
+    cross: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Indexer:
+    """The sparse-attention indexer of DeepSeek-V3.2 and its heirs: a small key per token, top-k tokens attended."""
+
+    heads: int
+    head_dim: int
+    top_k: int
+
+
+@dataclass(frozen=True, slots=True)
+class LatentAttention:
+    """Multi-head latent attention: one compressed vector per token, replicated on every TP rank.
+
+    `kv_rank` + `rope_dim` values per token (512 + 64 in DeepSeek-V3). `compression` > 1: one entry per that many
+    tokens (DeepSeek-V4). `window` limits it to the newest tokens.
+    """
+
+    query_heads: int
+    kv_rank: int
+    rope_dim: int
+    nope_dim: int
+    value_dim: int
+    q_rank: int | None = None
+    indexer: Indexer | None = None
+    window: int | None = None
+    compression: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StateArray:
+    """One array of recurrent state per sequence. `shape` before TP; axis `tp_axis` is divided by TP."""
+
+    name: str
+    shape: tuple[int, ...]
+    tp_axis: int | None
+    stored_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecurrentState:
+    """A layer whose memory does not grow with context: Mamba, gated delta net, linear attention, short convolution."""
+
+    kind: str
+    arrays: tuple[StateArray, ...]
+    heads: int
+    head_dim: int
+    state_dim: int
+
+
+Mixer = Attention | LatentAttention | RecurrentState
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Layers of equal shape: same matrices, same mixers, same storage.
+
+    Attributes:
+        indices: their positions in the model, for pipeline stages.
+        mixers: what each of them keeps (empty for a pure MLP layer; two for parallel attention and Mamba).
+        matrices: the weights of *one* of them.
+        stored_copies: how many times the weights are stored; None = once per layer. A block shared by all its layers
+            is stored once.
+        next_token_prediction: MTP layers: in the checkpoint, but loaded and run only for speculative decoding.
+    """
+
+    indices: tuple[int, ...]
+    mixers: tuple[Mixer, ...]
+    matrices: tuple[Matrix, ...]
+    stored_copies: int | None = None
+    next_token_prediction: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many layers."""
+        return len(self.indices)
+
+
+@dataclass(frozen=True, slots=True)
+class VisionTower:
+    """The encoder of images (or audio) in front of a language model."""
+
+    matrices: tuple[Matrix, ...]
+    layers: int
+    hidden_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The shape of one model as its publisher describes it.
+
+    Attributes:
+        repo_id: "meta-llama/Llama-3.3-70B-Instruct".
+        architecture: the class name in config.json, such as "LlamaForCausalLM".
+        family: what people call it: "Llama 3", "Qwen 3", ...
+        hidden_size, vocabulary: widths of the residual stream and of the logits.
+        max_context_tokens: the longest context that the config allows.
+        tied_embeddings: whether the LM head reuses the embedding (then `outside` holds no lm_head).
+        layers: groups of equal layers.
+        outside: matrices outside the layers: embedding, final norm, lm_head.
+        vision: None for a text model.
+        weight_format: the word people use for how most weights are stored: "bf16", "fp8", "int4", "mxfp4", ...
+        quantization_method: the checkpoint's own word ("fp8", "modelopt_fp4", "awq", ...); None if not quantized.
+        kv_cache_format: what the checkpoint itself prescribes, else None.
+        query_heads, kv_heads: the largest of its attention layers; TP must divide the first. 0 if it has none.
+        source: where its config was read; `as_of`: when.
+        aliases: other names of the same shape (siblings, short names).
+        parameters_stated: parameter count from the repository, when the source states one.
+    """
+
+    repo_id: str
+    architecture: str
+    family: str
+    hidden_size: int
+    vocabulary: int
+    max_context_tokens: int
+    tied_embeddings: bool
+    layers: tuple[Layers, ...]
+    outside: tuple[Matrix, ...]
+    vision: VisionTower | None = None
+    weight_format: str = "bf16"
+    quantization_method: str | None = None
+    kv_cache_format: str | None = None
+    query_heads: int = 0
+    kv_heads: int = 0
+    source: str = ""
+    as_of: str = ""
+    aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def layer_count(self) -> int:
+        """Layers of the language model that every token passes."""
+        return sum(group.count for group in self.layers if not group.next_token_prediction)

@@ -1,0 +1,1 @@
+"""What machines are, and what they cost."""

@@ -1,0 +1,64 @@
+"""One machine to rent (or owned): its GPUs, place, billing, price, date and source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+Billing = Literal["on-demand", "spot", "reserved-1y", "reserved-3y", "owned"]
+BILLINGS: tuple[Billing, ...] = ("on-demand", "spot", "reserved-1y", "reserved-3y", "owned")
+
+Restriction = Literal[
+    "marketplace", "low-confidence", "part-only", "minimum-purchase", "capacity-block", "serverless", "quote"
+]
+"""Why an offer is planned with only when it is asked for by name or option."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One machine type at one place under one billing kind, with a dated price.
+
+    Attributes:
+        offer_id: unique and stable: "aws/p5.48xlarge/us-east-1/on-demand".
+        provider: "aws", "lambda", ...; "owned" machines carry the user's own word.
+        instance_type: what one asks the provider for.
+        gpu: name of the Gpu.
+        gpu_count: GPUs in one machine; what is bought is always whole machines.
+        region: as the provider writes it.
+        region_class: "us", "eu", "asia", "other" or "any" (uniform or global price).
+        billing: how it is paid.
+        price_usd_per_hour: for the whole machine, CPU and memory included unless `restrictions` says part-only.
+        as_of: the day on which that price was read.
+        source: where.
+        confidence: "high", "medium" or "low".
+        restrictions: empty for an offer that anybody can take by default.
+        scaleup_domain_gpus: GPUs that reach each other over the scale-up fabric (1 = PCIe only).
+        link_bytes_per_second: one direction per GPU between two GPUs of one machine; None when unknown.
+        internode_bytes_per_second: one direction per GPU between machines; None = several machines cannot
+            serve one replica together.
+        available_count: how many can be had; None = not limited.
+        vcpus, memory_bytes: of the host; None when unknown.
+        notes: free text of the source.
+    """
+
+    offer_id: str
+    provider: str
+    instance_type: str
+    gpu: str
+    gpu_count: int
+    region: str
+    region_class: str
+    billing: Billing
+    price_usd_per_hour: float
+    as_of: date
+    source: str
+    confidence: str
+    restrictions: tuple[Restriction, ...] = ()
+    scaleup_domain_gpus: int = 1
+    link_bytes_per_second: float | None = None
+    internode_bytes_per_second: float | None = None
+    available_count: int | None = None
+    vcpus: float | None = None
+    memory_bytes: int | None = None
+    notes: str = ""

@@ -1,0 +1,1 @@
+"""What to buy: how much memory, how fast, which machines and how many."""

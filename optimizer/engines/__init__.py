@@ -1,0 +1,1 @@
+"""One serving engine, one file: what it supports, its defaults by version, its command line."""

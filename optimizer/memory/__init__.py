@@ -1,0 +1,1 @@
+"""The VRAM model: what occupies each GPU, part by part."""

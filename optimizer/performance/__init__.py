@@ -1,0 +1,1 @@
+"""How fast: operations, step, serving under load, estimate."""

@@ -1,0 +1,186 @@
+"""The whole answer: what to buy, what runs on it, what it promises, how it was proven, and why not otherwise.
+
+These pydantic models are the JSON schema of `plan --json` (`plan schema` prints it); `schema_version` changes when a
+field changes its meaning or goes away.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from optimizer.requirements import Frozen, Requirements
+
+SCHEMA_VERSION = "1"
+
+Status = Literal["optimal", "feasible", "infeasible"]
+
+
+class OfferedMachine(Frozen):
+    """The machine that is bought, as its provider offers it."""
+
+    offer_id: str
+    provider: str
+    instance_type: str
+    gpu: str
+    gpu_count: int
+    region: str
+    billing: str
+    price_usd_per_hour: float
+    as_of: date
+    source: str
+    confidence: str
+    restrictions: tuple[str, ...] = ()
+    notes: str = ""
+
+
+class Replica(Frozen):
+    """One running server: how the model is laid over GPUs and how the engine is started."""
+
+    model: str
+    checkpoint: str
+    gpu: str
+    gpus: int
+    nodes: int
+    tensor_parallel: int
+    pipeline_parallel: int
+    data_parallel: int
+    expert_parallel: int
+    weight_format: str
+    kv_cache_format: str
+    engine: str
+    engine_version: str
+    max_num_seqs: int
+    max_model_len: int
+    max_num_batched_tokens: int | None
+    gpu_memory_utilization: float
+    command: tuple[str, ...]
+
+
+class Memory(Frozen):
+    """Bytes per GPU on the poorest rank, part by part; parts + free = total."""
+
+    total_bytes: int
+    budget_bytes: int
+    weight_bytes: int
+    kv_cache_bytes: int
+    activation_bytes: int
+    graph_bytes: int
+    non_torch_bytes: int
+    kv_bytes_per_token: float
+    kv_tokens: int
+    requests_that_fit: int
+
+
+class Interval(Frozen):
+    """An estimate with its error bar: 9 of 10 measured cases of its calibration level lie within."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Estimate(Frozen):
+    """What one replica is expected to do at the planned concurrency."""
+
+    concurrency: int
+    output_tokens_per_second: Interval
+    requests_per_second: float
+    ttft_seconds: Interval
+    tpot_seconds: Interval
+    power_watts: float | None
+    calibration: str
+
+
+class Line(Frozen):
+    """One kind of machine and one kind of replica on it: `count` machines, `replicas` replicas in all."""
+
+    count: int
+    replicas: int
+    offer: OfferedMachine
+    replica: Replica
+    memory: Memory
+    estimate: Estimate
+    cost_usd_per_hour: float
+
+
+class Rejection(Frozen):
+    """The best that another GPU could do, and what decided against it."""
+
+    gpu: str
+    reason: str
+    cost_usd_per_hour: float | None = None
+    output_tokens_per_second: float | None = None
+    tensor_parallel: int | None = None
+    pipeline_parallel: int | None = None
+    machines: int | None = None
+    offer_id: str | None = None
+
+
+class Change(Frozen):
+    """One rule and the value it would need: `option` as one types it, `value` what to type instead."""
+
+    rule: str
+    option: str
+    asked: str
+    value: str
+
+
+class Relaxation(Frozen):
+    """The cheapest change of one rule (or, when one is not enough, several together) that gives a plan."""
+
+    changes: tuple[Change, ...]
+    sentence: str
+    cost_usd_per_hour: float
+
+
+class Proof(Frozen):
+    """How the solver ended: the certificate behind the word "optimal"."""
+
+    solver: str
+    solver_version: str
+    status: Status
+    bound_usd_per_hour: float | None
+    gap: float | None
+    seconds: float
+    candidates: int
+    candidates_after_pruning: int
+    audited: bool
+
+
+class Totals(Frozen):
+    """What the whole purchase is expected to do and costs."""
+
+    gpus: int
+    machines: int
+    replicas: int
+    output_tokens_per_second: Interval
+    requests_per_second: float
+    concurrency: int
+    ttft_seconds: float
+    tpot_seconds: float
+    power_watts: float | None
+    usd_per_month: float
+    usd_per_million_output_tokens: float
+
+
+class Plan(Frozen):
+    """The answer to one question."""
+
+    schema_version: Literal["1"] = SCHEMA_VERSION
+    gpuplan_version: str
+    status: Status
+    question: Requirements
+    model: str
+    cost_usd_per_hour: float | None
+    bound_usd_per_hour: float | None
+    lines: tuple[Line, ...]
+    totals: Totals | None
+    proof: Proof
+    conflicts: tuple[str, ...]
+    relaxations: tuple[Relaxation, ...]
+    rejections: tuple[Rejection, ...]
+    alternatives: tuple[Rejection, ...]
+    prices_as_of: date | None
+    data_fingerprint: str
+    warnings: tuple[str, ...]

@@ -1,0 +1,79 @@
+"""Replicas as columns: what the memory and performance models read, one row per shape on one kind of machine.
+
+A row is a place (GPU, links, nodes) and a parallelism. Model variant (how the weights are stored), engine and KV-cache
+format are the same for all rows of one table; callers loop over those few, never over rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_db.gpu import Gpu
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ReplicaColumns:
+    """Shapes of one replica; every array has shape (rows,).
+
+    Attributes:
+        gpus: the distinct GPUs.
+        gpu: index into `gpus`.
+        tensor_parallel, pipeline_parallel: TP and PP.
+        data_parallel: attention-DP ranks inside the replica (1 = none); the replica has TP x PP x DP GPUs.
+        expert_parallel: ranks that the experts are dealt out to: TP x DP with expert parallelism, 1 without (then
+            each expert is divided by TP).
+        nodes: machines that the replica spans.
+        gpus_per_node: GPUs of the replica on each of them.
+        link_bytes_per_second: one direction per GPU inside a node; NaN when unknown.
+        has_fast_links: whether the GPUs of a TP group reach each other over NVLink, xGMI or the like (not PCIe).
+        internode_bytes_per_second: one direction per GPU between nodes; NaN when there is no such link.
+    """
+
+    gpus: tuple[Gpu, ...]
+    gpu: Ints
+    tensor_parallel: Ints
+    pipeline_parallel: Ints
+    data_parallel: Ints
+    expert_parallel: Ints
+    nodes: Ints
+    gpus_per_node: Ints
+    link_bytes_per_second: Floats
+    has_fast_links: Bools
+    internode_bytes_per_second: Floats
+
+    @property
+    def rows(self) -> int:
+        """How many shapes."""
+        return len(self.gpu)
+
+    @property
+    def gpu_count(self) -> Ints:
+        """GPUs of one replica, shape (rows,)."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
+
+    def gather(self, per_gpu: list[float]) -> Floats:
+        """Spread one number per distinct GPU over the rows, shape (rows,)."""
+        return np.asarray(per_gpu, dtype=np.float64)[self.gpu]
+
+    def take(self, rows: Ints | Bools) -> ReplicaColumns:
+        """The same table with only these rows."""
+        return ReplicaColumns(
+            self.gpus,
+            self.gpu[rows],
+            self.tensor_parallel[rows],
+            self.pipeline_parallel[rows],
+            self.data_parallel[rows],
+            self.expert_parallel[rows],
+            self.nodes[rows],
+            self.gpus_per_node[rows],
+            self.link_bytes_per_second[rows],
+            self.has_fast_links[rows],
+            self.internode_bytes_per_second[rows],
+        )
