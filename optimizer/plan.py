@@ -11,7 +11,7 @@ from typing import Literal
 
 from optimizer.requirements import Frozen, Requirements
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION: Literal["1"] = "1"
 
 Status = Literal["optimal", "feasible", "infeasible"]
 

@@ -107,7 +107,5 @@ class Requirements(Frozen):
         if self.objective is Objective.THROUGHPUT and (
             self.limits.budget_usd_per_hour is None and self.limits.gpus is None
         ):
-            raise ValueError(
-                "objective 'throughput' needs --budget or --max-gpus: without one there is no most"
-            )
+            raise ValueError("objective 'throughput' needs --budget or --max-gpus: without one there is no most")
         return self
