@@ -47,6 +47,7 @@ class Matrix:
         stored_as: name of the scheme in `catalog.quantization.SCHEMES` in which its values are stored.
         granule: outputs that TP must keep together (head_dim for projections by head); 1 = none.
         gemm: whether tokens are multiplied with it (False for norms, tables, convolutions, buffers).
+        quantizable: False where engines keep it in 16 bit whatever the checkpoint's scheme says.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Matrix:
     stored_as: str = "bf16"
     granule: int = 1
     gemm: bool = True
+    quantizable: bool = True
 
     @property
     def parameters(self) -> int:
@@ -78,7 +80,8 @@ class Attention:
     """Softmax attention that keeps keys and values per token: full, sliding window or chunked.
 
     `window` is None for full attention. `shares_kv` marks layers that read another layer's cache and keep none.
-    `value_head_dim` differs from `head_dim` in few families.
+    `value_head_dim` differs from `head_dim` in few families. `indexer` chooses the tokens attended (MiniMax-M3); all are
+    kept.
     """
 
     query_heads: int
@@ -89,15 +92,40 @@ class Attention:
     chunked: bool = False
     shares_kv: bool = False
     cross: bool = False
+    indexer: Indexer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compressor:
+    """What a compressed cache keeps of its newest tokens, until they have become one entry (DeepSeek-V4).
+
+    `values` float32 values per token, for the newest `window` tokens.
+    """
+
+    values: int
+    window: int
 
 
 @dataclass(frozen=True, slots=True)
 class Indexer:
-    """The sparse-attention indexer of DeepSeek-V3.2 and its heirs: a small key per token, top-k tokens attended."""
+    """The sparse-attention indexer of DeepSeek-V3.2 and its heirs: a small key per token, top-k entries attended.
+
+    Attributes:
+        heads, head_dim: its query heads; its one key has `head_dim` values per entry.
+        top_k: entries that a query attends to.
+        shared: reuses the choice of an earlier layer: keeps no keys and computes no scores (GLM-5.2).
+        compression: tokens per key, as in the cache it indexes.
+        compressor: what it keeps of tokens that are not compressed yet.
+        block: tokens that are chosen together; 1 = single entries (MiniMax-M3 chooses blocks of 128).
+    """
 
     heads: int
     head_dim: int
     top_k: int
+    shared: bool = False
+    compression: int = 1
+    compressor: Compressor | None = None
+    block: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +133,8 @@ class LatentAttention:
     """Multi-head latent attention: one compressed vector per token, replicated on every TP rank.
 
     `kv_rank` + `rope_dim` values per token (512 + 64 in DeepSeek-V3). `compression` > 1: one entry per that many
-    tokens (DeepSeek-V4). `window` limits it to the newest tokens.
+    tokens (DeepSeek-V4), and `compressor` is what is kept of the tokens that have no entry yet. `window` limits it to
+    the newest tokens.
     """
 
     query_heads: int
@@ -117,11 +146,16 @@ class LatentAttention:
     indexer: Indexer | None = None
     window: int | None = None
     compression: int = 1
+    compressor: Compressor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StateArray:
-    """One array of recurrent state per sequence. `shape` before TP; axis `tp_axis` is divided by TP."""
+    """One array of recurrent state per sequence.
+
+    `shape` before TP; axis `tp_axis` is divided by TP until 1 is left, which every rank then holds (None: not divided).
+    `stored_as` is "bf16" (the model's own 16-bit type) or "fp32".
+    """
 
     name: str
     shape: tuple[int, ...]
