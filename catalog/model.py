@@ -28,7 +28,8 @@ Sharding = Literal["column", "row", "kv_heads", "expert", "vocabulary", "replica
 
 column: outputs are divided by TP. row: inputs are divided by TP. kv_heads: outputs are divided by TP until one KV head
 is left on each rank, then replicated. expert: whole experts are dealt out under expert parallelism; otherwise each
-expert is divided by TP. vocabulary: rows of the (padded) vocabulary are divided by TP. replicated: every rank has it all.
+expert is divided by TP. vocabulary: rows of the (padded) vocabulary are divided by TP. replicated: every rank has
+it all.
 """
 
 
@@ -80,8 +81,8 @@ class Attention:
     """Softmax attention that keeps keys and values per token: full, sliding window or chunked.
 
     `window` is None for full attention. `shares_kv` marks layers that read another layer's cache and keep none.
-    `value_head_dim` differs from `head_dim` in few families. `indexer` chooses the tokens attended (MiniMax-M3); all are
-    kept.
+    `value_head_dim` differs from `head_dim` in few families. `indexer` chooses the tokens attended (MiniMax-M3);
+    all are kept.
     """
 
     query_heads: int
