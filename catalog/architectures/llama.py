@@ -1,0 +1,60 @@
+"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Ministral 3, Devstral, Yi, Solar."""
+
+from __future__ import annotations
+
+from catalog.blocks import Layer, Shape, attention, gated_mlp, outside, pre_norms
+from catalog.model import Attention
+from catalog.reading import Fields, max_context
+
+ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3ForCausalLM")
+MODEL_TYPES = ("llama", "mistral", "ministral3")
+
+_FAMILIES = {"llama": "Llama", "mistral": "Mistral", "ministral3": "Mistral"}
+
+
+def read(config: Fields) -> Shape:
+    """Grouped-query attention and a gated MLP in every layer; Mistral may use a sliding window."""
+    return text_shape(config, _FAMILIES.get(str(config.get("model_type")), "Llama"))
+
+
+def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> Shape:
+    """The language model that `text` describes."""
+    hidden = text.size("hidden_size")
+    tied = text.flag("tie_word_embeddings", default=False)
+    mixer = read_attention(text, window=text.optional_size("sliding_window"))
+    matrices = (
+        *attention(
+            hidden,
+            mixer,
+            qkv_bias=text.flag("attention_bias", "qkv_bias", default=False),
+            output_bias=text.flag("attention_bias", default=False),
+        ),
+        *gated_mlp(hidden, text.size("intermediate_size"), bias=text.flag("mlp_bias", default=False)),
+        *pre_norms(hidden),
+    )
+    vocabulary = text.size("vocab_size")
+    return Shape(
+        family=family,
+        hidden_size=hidden,
+        vocabulary=vocabulary,
+        max_context_tokens=max_context(text),
+        tied_embeddings=tied,
+        layers=[Layer((mixer,), matrices)] * text.layers(),
+        outside=outside(vocabulary, hidden, tied=tied),
+        layer_path=layer_path,
+    )
+
+
+def read_attention(text: Fields, window: int | None = None) -> Attention:
+    """Heads as Llama's config states them; without num_key_value_heads, each query head has its own."""
+    heads = text.size("num_attention_heads", largest=2**16)
+    kv_heads = text.size("num_key_value_heads", default=heads, largest=2**16)
+    text.require(heads % kv_heads == 0, "num_key_value_heads", f"a divisor of num_attention_heads = {heads}")
+    head_dim = text.optional_size("head_dim", largest=2**14) or _even_head_dim(text, heads)
+    return Attention(heads, kv_heads, head_dim, head_dim, window=window)
+
+
+def _even_head_dim(text: Fields, heads: int) -> int:
+    hidden = text.size("hidden_size")
+    text.require(hidden % heads == 0, "hidden_size", f"divisible by {heads} attention heads, as head_dim is missing")
+    return hidden // heads

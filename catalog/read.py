@@ -1,0 +1,146 @@
+"""A config.json becomes a ModelSpec: the family's file reads the shape, the quantization decides the storage.
+
+Families are found by their folder: every module of `catalog/architectures/` declares ARCHITECTURES (class names in
+config.json), MODEL_TYPES, and `read(config) -> Shape`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Protocol, cast
+
+import catalog.architectures
+from catalog.blocks import Layer, Shape
+from catalog.errors import BadModelConfig, UnknownArchitecture
+from catalog.model import Attention, LatentAttention, Layers, Matrix, ModelSpec, VisionTower
+from catalog.reading import Fields
+from catalog.storage import Storage, dominant_format, read_storage
+
+
+class Family(Protocol):
+    """What every module in `catalog/architectures/` offers."""
+
+    ARCHITECTURES: tuple[str, ...]
+    MODEL_TYPES: tuple[str, ...]
+
+    def read(self, config: Fields) -> Shape:
+        """The shape that this config describes."""
+
+
+@cache
+def _families() -> dict[str, Family]:
+    """Every architecture name and model type, with the module that reads it."""
+    found: dict[str, Family] = {}
+    for module in pkgutil.iter_modules(catalog.architectures.__path__):
+        imported = importlib.import_module(f"catalog.architectures.{module.name}")
+        if hasattr(imported, "ARCHITECTURES"):  # others are parts that several families share
+            family = cast(Family, imported)
+            found |= dict.fromkeys((*family.ARCHITECTURES, *family.MODEL_TYPES), family)
+    return found
+
+
+def known_architectures() -> tuple[str, ...]:
+    """Class names that `read_config` understands, sorted."""
+    return tuple(sorted({name for family in _families().values() for name in family.ARCHITECTURES}))
+
+
+def read_config(
+    config: Mapping[str, object],
+    hf_quant_config: Mapping[str, object] | None = None,
+    repo_id: str = "",
+    source: str = "",
+    as_of: str = "",
+) -> ModelSpec:
+    """The ModelSpec that a config.json describes.
+
+    Args:
+        config: the parsed config.json.
+        hf_quant_config: the parsed hf_quant_config.json of ModelOpt checkpoints, if there is one.
+        repo_id: written into the spec, as are the next two.
+        source: where the config was read.
+        as_of: when, as an ISO date.
+
+    Raises:
+        UnknownArchitecture: the architecture has no file in `catalog/architectures/`.
+        BadModelConfig: a value is missing, of the wrong type or absurd.
+        UnknownQuantization: the quantization is not known.
+    """
+    fields = Fields(config)
+    architecture, family = _find_family(fields)
+    storage = read_storage(fields, None if hf_quant_config is None else Fields(hf_quant_config, "hf_quant_config.json"))
+    try:
+        shape = family.read(fields)
+    except (ArithmeticError, RecursionError) as error:
+        raise BadModelConfig(f"The sizes in this {architecture} config contradict each other: {error}.") from error
+    spec = _assemble(shape, storage, architecture)
+    return replace(spec, repo_id=repo_id, source=source, as_of=as_of)
+
+
+def _find_family(config: Fields) -> tuple[str, Family]:
+    """By the class name if there is one, else by model_type; unknown is an error that names it."""
+    architectures = config.words("architectures") if "architectures" in config else ()
+    model_type = config.word("model_type", default=None)
+    for name in (*architectures[:1], *(() if model_type is None or architectures else (model_type,))):
+        if name in _families():
+            return (name if architectures else _families()[name].ARCHITECTURES[0]), _families()[name]
+    wanted = architectures[0] if architectures else model_type
+    if wanted is None:
+        raise BadModelConfig("The config names neither architectures nor model_type: it is not a model's config.json.")
+    near = difflib.get_close_matches(wanted[:80], known_architectures(), n=3)
+    hint = f"near ones are {', '.join(near)}" if near else f"{len(known_architectures())} others are"
+    raise UnknownArchitecture(f"The architecture {wanted[:80]!r} is not known here; {hint}.")
+
+
+def _assemble(shape: Shape, storage: Storage, architecture: str) -> ModelSpec:
+    layers = _group(shape, storage)
+    outside = tuple(replace(m, stored_as=storage.scheme_of(m, m.name)) for m in shape.outside)
+    vision = None if shape.vision is None else _stored_tower(shape.vision, storage)
+    stored = [(m, group.stored_copies or group.count) for group in layers for m in group.matrices]
+    heads = [m for group in layers for m in group.mixers if isinstance(m, Attention | LatentAttention)]
+    return ModelSpec(
+        repo_id="",
+        architecture=architecture,
+        family=shape.family,
+        hidden_size=shape.hidden_size,
+        vocabulary=shape.vocabulary,
+        max_context_tokens=shape.max_context_tokens,
+        tied_embeddings=shape.tied_embeddings,
+        layers=layers,
+        outside=outside,
+        vision=vision,
+        weight_format=dominant_format(stored),
+        quantization_method=storage.method,
+        kv_cache_format=storage.kv_cache_format,
+        query_heads=max((m.query_heads for m in heads), default=0),
+        kv_heads=max((m.kv_heads if isinstance(m, Attention) else 1 for m in heads), default=0),
+    )
+
+
+def _stored_tower(tower: VisionTower, storage: Storage) -> VisionTower:
+    return replace(tower, matrices=tuple(replace(m, stored_as=storage.scheme_of(m, m.name)) for m in tower.matrices))
+
+
+def _group(shape: Shape, storage: Storage) -> tuple[Layers, ...]:
+    """Layers of equal shape and equal storage together, in order of first appearance."""
+    groups: dict[tuple[object, ...], tuple[Layer, list[int]]] = {}
+    index = -1
+    for layer in shape.layers:
+        index = index + 1 if layer.index is None else layer.index
+        path = f"{shape.layer_path}.{index}" if layer.path is None else layer.path
+        stored = replace(layer, matrices=_stored(layer.matrices, path, storage))
+        key = (stored.mixers, stored.matrices, layer.stored_copies, layer.next_token_prediction)
+        groups.setdefault(key, (stored, []))[1].append(index)
+    return tuple(_to_layers(layer, indices) for layer, indices in groups.values())
+
+
+def _stored(matrices: Iterable[Matrix], path: str, storage: Storage) -> tuple[Matrix, ...]:
+    return tuple(replace(m, stored_as=storage.scheme_of(m, f"{path}.{m.name}")) for m in matrices)
+
+
+def _to_layers(layer: Layer, indices: list[int]) -> Layers:
+    return Layers(tuple(indices), layer.mixers, layer.matrices, layer.stored_copies, layer.next_token_prediction)
