@@ -20,7 +20,9 @@ class Gpu:
         memory_bytes: what the driver shows, or None when nobody published it (then it is not planned with).
         memory_marketed_bytes: what the datasheet sells; never used for sizing.
         memory_bandwidth_bytes_per_second: datasheet rate.
-        flop_per_second: dense rate by number format: "fp32", "fp16", "bf16", "fp8", "int8", "fp4".
+        flop_per_second: dense rate by number format: "fp32", "fp16", "bf16", "fp8", "int8", "fp4", and
+            "fp16_accumulate_fp16" where a consumer card is faster with an FP16 accumulator. GeForce rates under the
+            plain names are with an FP32 accumulator, which is what engines use.
         link_bytes_per_second: one direction, one GPU to its peers over the scale-up fabric; None when unknown.
         pcie_bytes_per_second: one direction over its PCIe slot; None when unknown.
         power_watts: board power limit; None when unknown.
@@ -33,6 +35,10 @@ class Gpu:
         source: where the row was read.
         confidence: "high", "medium" or "low".
         aliases: every other name it is known by (nvidia-smi, SkyPilot, gpuhunt, ...).
+        scaleup_fabric: what joins it to its peers, as the source words it: "NVLink 4 (NVSwitch)", "PCIe", ...
+        scaleup_domain_gpus: how many of them that fabric joins without options; 1 = PCIe only (or a bridge sold apart).
+        as_of: the day on which the row was last checked.
+        notes: conflicts between sources, and what was decided.
     """
 
     name: str
@@ -56,3 +62,7 @@ class Gpu:
     source: str
     confidence: str
     aliases: tuple[str, ...] = field(default=())
+    scaleup_fabric: str = ""
+    scaleup_domain_gpus: int = 1
+    as_of: date | None = None
+    notes: str = ""

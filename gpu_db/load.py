@@ -1,0 +1,92 @@
+"""The bundled facts as objects: data/ in datasheet units -> Gpu and Offer in base units. No network, no clock."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from gpu_db.gpu import Gpu
+from gpu_db.tables import (
+    GIGA,
+    MIB,
+    TERA,
+    Row,
+    day,
+    number,
+    read_table,
+    required_day,
+    required_number,
+    required_text,
+    whole,
+)
+
+_RATE_COLUMNS = {
+    "fp32": "fp32_tflop_per_second",
+    "fp16": "fp16_tflop_per_second",
+    "bf16": "bf16_tflop_per_second",
+    "fp8": "fp8_tflop_per_second",
+    "int8": "int8_top_per_second",
+    "fp4": "fp4_tflop_per_second",
+    "fp16_accumulate_fp16": "fp16_accumulate_fp16_tflop_per_second",
+}
+_GPU_COLUMNS = ("name", "memory_mib", "memory_marketed_gb", "source", "as_of", "confidence", *_RATE_COLUMNS.values())
+
+
+def load_gpus() -> dict[str, Gpu]:
+    """Return every known GPU by its name, in the order of the table.
+
+    Raises:
+        BadGpuDb: a row of data/gpus.csv lacks its source, its date or a required fact.
+
+    >>> load_gpus()["H100 SXM 80GB"].memory_bytes  # 81,559 MiB, what nvidia-smi shows; not 80 GB and not 80 GiB
+    85520809984
+    """
+    return dict(_gpus())
+
+
+@cache
+def _gpus() -> dict[str, Gpu]:
+    aliases = _aliases_by_gpu()
+    return {row["name"]: _gpu(row, aliases.get(row["name"], ())) for row in read_table("gpus.csv", _GPU_COLUMNS)}
+
+
+def _aliases_by_gpu() -> dict[str, tuple[str, ...]]:
+    words: dict[str, dict[str, None]] = {}
+    for row in read_table("aliases.csv", ("alias", "gpu", "naming_system")):
+        words.setdefault(row["gpu"], {})[row["alias"]] = None
+    return {gpu: tuple(aliases) for gpu, aliases in words.items()}
+
+
+def _gpu(row: Row, aliases: tuple[str, ...]) -> Gpu:
+    memory_mib = whole(row, "memory_mib")
+    return Gpu(
+        name=required_text(row, "name"),
+        vendor=required_text(row, "vendor"),
+        architecture=required_text(row, "architecture"),
+        compute_capability=row["compute_capability"],
+        memory_bytes=None if memory_mib is None else memory_mib * MIB,
+        memory_marketed_bytes=int(required_number(row, "memory_marketed_gb", GIGA)),
+        memory_bandwidth_bytes_per_second=number(row, "memory_bandwidth_gb_per_second", GIGA),
+        flop_per_second=_rates(row),
+        link_bytes_per_second=number(row, "link_gb_per_second", GIGA),
+        pcie_bytes_per_second=number(row, "pcie_gb_per_second", GIGA),
+        power_watts=number(row, "power_watts"),
+        idle_watts=number(row, "idle_watts"),
+        max_gpus_per_node=whole(row, "max_gpus_per_node"),
+        form_factor=row["form_factor"],
+        mig_capable=row["hardware_partitions"] not in {"", "no"},
+        release_year=whole(row, "release_year"),
+        list_price_usd=number(row, "list_price_usd"),
+        list_price_date=day(row, "list_price_as_of"),
+        source=required_text(row, "source"),
+        confidence=required_text(row, "confidence"),
+        aliases=aliases,
+        scaleup_fabric=row["scaleup_fabric"],
+        scaleup_domain_gpus=int(required_number(row, "scaleup_domain_gpus")),
+        as_of=required_day(row, "as_of"),
+        notes=row["notes"],
+    )
+
+
+def _rates(row: Row) -> dict[str, float]:
+    rates = {name: number(row, column, TERA) for name, column in _RATE_COLUMNS.items()}
+    return {name: rate for name, rate in rates.items() if rate is not None}
