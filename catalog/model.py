@@ -118,6 +118,7 @@ class Indexer:
         compression: tokens per key, as in the cache it indexes.
         compressor: what it keeps of tokens that are not compressed yet.
         block: tokens that are chosen together; 1 = single entries (MiniMax-M3 chooses blocks of 128).
+        keys_stored_as: "fp8" (one byte per value and a 4-byte scale per 128) or "bf16".
     """
 
     heads: int
@@ -127,6 +128,7 @@ class Indexer:
     compression: int = 1
     compressor: Compressor | None = None
     block: int = 1
+    keys_stored_as: str = "fp8"
 
 
 @dataclass(frozen=True, slots=True)
