@@ -221,3 +221,13 @@ def vision_linear(name: str, outputs: int, inputs: int, *, copies: int = 1, bias
 def vision_norm(name: str, size: int, *, copies: int = 1, bias: bool = False) -> Matrix:
     """A norm of a vision tower."""
     return norm(name, size, part="vision", copies=copies, bias=bias)
+
+
+def column(name: str, outputs: int, inputs: int, *, copies: int = 1, bias: bool = False, granule: int = 1) -> Matrix:
+    """A matrix of a vision tower whose outputs TP divides."""
+    return linear(name, "vision", outputs, inputs, "column", copies=copies, bias=bias, granule=granule)
+
+
+def row(name: str, outputs: int, inputs: int, *, copies: int = 1, bias: bool = False) -> Matrix:
+    """A matrix of a vision tower whose inputs TP divides; its bias is on every rank."""
+    return linear(name, "vision", outputs, inputs, "row", copies=copies, bias=bias)

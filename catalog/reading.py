@@ -181,3 +181,22 @@ def _shown(value: object) -> str:
     if isinstance(value, str):
         return repr(value[:60])
     return f"a {type(value).__name__}"
+
+
+def windows(text: Fields, layers: int, default: Sequence[bool] = ()) -> tuple[int | None, ...]:
+    """The sliding window of each layer in tokens, None where attention is full.
+
+    Args:
+        text: a config with `layer_types` ("sliding_attention" or "full_attention") and `sliding_window`.
+        layers: how many layers.
+        default: which layers slide when the config has no layer_types: the rule of the family's library.
+    """
+    if "layer_types" in text:
+        kinds = text.words("layer_types", length=layers)
+        known = {"sliding_attention", "full_attention"}
+        text.require(known.issuperset(kinds), "layer_types", f"made of {' and '.join(sorted(known))}")
+        slides: Sequence[bool] = [kind == "sliding_attention" for kind in kinds]
+    else:
+        slides = default or [False] * layers
+    window = text.size("sliding_window", largest=LARGEST_CONTEXT) if any(slides) else None
+    return tuple(window if slide else None for slide in slides)

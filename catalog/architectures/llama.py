@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from catalog.blocks import Layer, Shape, attention, gated_mlp, outside, pre_norms
 from catalog.model import Attention
-from catalog.reading import Fields, max_context
+from catalog.reading import LARGEST_CONTEXT, Fields, max_context
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3ForCausalLM")
 MODEL_TYPES = ("llama", "mistral", "ministral3")
@@ -21,7 +21,7 @@ def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> S
     """The language model that `text` describes."""
     hidden = text.size("hidden_size")
     tied = text.flag("tie_word_embeddings", default=False)
-    mixer = read_attention(text, window=text.optional_size("sliding_window"))
+    mixer = read_attention(text, window=text.optional_size("sliding_window", largest=LARGEST_CONTEXT))
     matrices = (
         *attention(
             hidden,
@@ -45,9 +45,9 @@ def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> S
     )
 
 
-def read_attention(text: Fields, window: int | None = None) -> Attention:
+def read_attention(text: Fields, window: int | None = None, *, heads: int | None = None) -> Attention:
     """Heads as Llama's config states them; without num_key_value_heads, each query head has its own."""
-    heads = text.size("num_attention_heads", largest=2**16)
+    heads = heads or text.size("num_attention_heads", largest=2**16)
     kv_heads = text.size("num_key_value_heads", default=heads, largest=2**16)
     text.require(heads % kv_heads == 0, "num_key_value_heads", f"a divisor of num_attention_heads = {heads}")
     head_dim = text.optional_size("head_dim", largest=2**14) or _even_head_dim(text, heads)

@@ -1,0 +1,118 @@
+"""Gemma 2 and 3: sliding-window layers between full ones, four norms a layer, tied embeddings; a SigLIP tower in 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from catalog.architectures.llama import read_attention
+from catalog.blocks import (
+    Layer,
+    Shape,
+    attention,
+    column,
+    gated_mlp,
+    norm,
+    outside,
+    row,
+    vision_linear,
+    vision_norm,
+)
+from catalog.model import Attention, Matrix, VisionTower
+from catalog.reading import LARGEST_LAYERS, Fields, max_context, windows
+
+ARCHITECTURES = ("Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
+MODEL_TYPES = ("gemma2", "gemma3_text", "gemma3")
+
+
+def read(config: Fields) -> Shape:
+    """Gemma 2, the text-only sizes of Gemma 3, and Gemma 3 with vision, whose text is in text_config."""
+    if config.word("model_type") == "gemma2":
+        slides = [i % 2 == 0 for i in range(config.layers())]
+        return _text_shape(config, "Gemma 2", slides, config.size("vocab_size"), qk_norm=False)
+    if "text_config" not in config:
+        return _gemma_3(config)
+    shape = _gemma_3(config.section("text_config"), "model.language_model.layers")
+    return replace(shape, vision=_siglip(config.section("vision_config"), shape.hidden_size))
+
+
+def _gemma_3(text: Fields, layer_path: str = "model.layers") -> Shape:
+    """Published configs leave out what equals transformers' Gemma3TextConfig; those defaults are named here."""
+    every = text.size("sliding_window_pattern", "_sliding_window_pattern", default=6, largest=LARGEST_LAYERS)
+    slides = [(i + 1) % every != 0 for i in range(text.layers())]
+    return _text_shape(text, "Gemma 3", slides, text.size("vocab_size", default=262_208), layer_path=layer_path)
+
+
+def _text_shape(
+    text: Fields,
+    family: str,
+    slides: Sequence[bool],
+    vocabulary: int,
+    *,
+    qk_norm: bool = True,
+    layer_path: str = "model.layers",
+) -> Shape:
+    hidden = text.size("hidden_size")
+    tied = text.flag("tie_word_embeddings", default=True)
+    layers = [
+        Layer((mixer,), _layer_matrices(text, hidden, mixer, qk_norm=qk_norm))
+        for mixer in (_read_attention(text, window) for window in windows(text, len(slides), slides))
+    ]
+    return Shape(
+        family=family,
+        hidden_size=hidden,
+        vocabulary=vocabulary,
+        max_context_tokens=max_context(text) if "max_position_embeddings" in text else 131_072,
+        tied_embeddings=tied,
+        layers=layers,
+        outside=outside(vocabulary, hidden, tied=tied),
+        layer_path=layer_path,
+    )
+
+
+def _read_attention(text: Fields, window: int | None) -> Attention:
+    """Gemma3TextConfig's defaults, 8 heads over 4 of 256, apply where the config leaves numbers out (Gemma 3 4B)."""
+    if "num_attention_heads" in text and "head_dim" in text:
+        return read_attention(text, window)
+    heads = text.size("num_attention_heads", default=8, largest=2**10)
+    kv_heads = text.size("num_key_value_heads", default=4, largest=2**10)
+    head = text.size("head_dim", default=256)
+    return Attention(heads, kv_heads, head, head, window=window)
+
+
+def _layer_matrices(text: Fields, hidden: int, mixer: Attention, *, qk_norm: bool) -> tuple[Matrix, ...]:
+    biased = text.flag("attention_bias", default=False)
+    sizes = (mixer.head_dim, mixer.head_dim) if qk_norm else None
+    return (
+        *attention(hidden, mixer, qkv_bias=biased, output_bias=biased, qk_norm=sizes),
+        *gated_mlp(hidden, text.size("intermediate_size")),
+        *sandwich_norms(hidden),
+    )
+
+
+def sandwich_norms(hidden: int) -> tuple[Matrix, ...]:
+    """Norms before and after both halves of a layer."""
+    names = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+    return tuple(norm(name, hidden) for name in names)
+
+
+def _siglip(vision: Fields, hidden: int) -> VisionTower:
+    """SigLIP's encoder with biases everywhere, and one matrix into the language model."""
+    width, layers = vision.size("hidden_size"), vision.layers()
+    inner, patch = vision.size("intermediate_size"), vision.size("patch_size", largest=1024)
+    heads = vision.size("num_attention_heads", largest=2**10)
+    positions = (vision.size("image_size", largest=2**14) // patch) ** 2
+    pixels = vision.size("num_channels", default=3) * patch**2
+    matrices = (
+        vision_linear("embeddings.patch_embedding", width, pixels, bias=True),
+        vision_norm("embeddings.position_embedding", positions * width),
+        column("self_attn.qkv_proj", 3 * width, width, copies=layers, bias=True, granule=max(1, width // heads)),
+        row("self_attn.out_proj", width, width, copies=layers, bias=True),
+        column("mlp.fc1", inner, width, copies=layers, bias=True),
+        row("mlp.fc2", width, inner, copies=layers, bias=True),
+        vision_norm("norms", 2 * width, copies=layers, bias=True),
+        vision_norm("post_layernorm", width, bias=True),
+        vision_norm("multi_modal_projector.mm_soft_emb_norm", width),
+        vision_linear("multi_modal_projector.mm_input_projection", hidden, width),
+    )
+    return VisionTower(matrices, layers, width)

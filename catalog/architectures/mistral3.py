@@ -1,0 +1,48 @@
+"""Mistral Small 3.1 and later, Devstral Small 2: a Mistral language model behind a Pixtral vision tower."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from catalog.architectures.llama import text_shape
+from catalog.blocks import Shape, column, row, vision_linear, vision_norm
+from catalog.model import Matrix, VisionTower
+from catalog.reading import Fields
+
+ARCHITECTURES = ("Mistral3ForConditionalGeneration",)
+MODEL_TYPES = ("mistral3",)
+
+
+def read(config: Fields) -> Shape:
+    """The language model of text_config, the tower of vision_config and the projector between them."""
+    text = text_shape(config.section("text_config"), "Mistral")
+    vision = config.section("vision_config")
+    merge = config.size("spatial_merge_size", default=2, largest=64)
+    bias = config.flag("multimodal_projector_bias", default=False)
+    matrices = (*_pixtral(vision), *_projector(vision.size("hidden_size"), text.hidden_size, merge, bias=bias))
+    return replace(text, vision=VisionTower(matrices, vision.layers(), vision.size("hidden_size")))
+
+
+def _pixtral(vision: Fields) -> tuple[Matrix, ...]:
+    hidden, layers, width = vision.size("hidden_size"), vision.layers(), vision.size("intermediate_size")
+    heads = vision.size("num_attention_heads", largest=2**10)
+    head = vision.size("head_dim", default=hidden // heads)
+    pixels = vision.size("num_channels", default=3, largest=16) * vision.size("patch_size", largest=1024) ** 2
+    return (
+        vision_linear("patch_conv", hidden, pixels),
+        vision_norm("ln_pre", hidden),
+        column("attention.qkv_proj", 3 * heads * head, hidden, copies=layers, granule=head),
+        row("attention.o_proj", hidden, heads * head, copies=layers),
+        column("feed_forward.gate_up_proj", 2 * width, hidden, copies=layers),
+        row("feed_forward.down_proj", hidden, width, copies=layers),
+        vision_norm("norms", 2 * hidden, copies=layers),
+    )
+
+
+def _projector(vision_hidden: int, hidden: int, merge: int, *, bias: bool) -> tuple[Matrix, ...]:
+    return (
+        vision_norm("multi_modal_projector.norm", vision_hidden),
+        vision_linear("multi_modal_projector.patch_merger", vision_hidden, vision_hidden * merge**2),
+        vision_linear("multi_modal_projector.linear_1", hidden, vision_hidden, bias=bias),
+        vision_linear("multi_modal_projector.linear_2", hidden, hidden, bias=bias),
+    )

@@ -1,0 +1,63 @@
+"""Qwen 3, dense and mixture of experts: normalized queries and keys, no biases, experts in most layers."""
+
+from __future__ import annotations
+
+from catalog.architectures.llama import read_attention
+from catalog.architectures.qwen2 import qwen_windows
+from catalog.blocks import Layer, Shape, attention, gated_mlp, outside, pre_norms, routed_experts, router
+from catalog.model import Matrix
+from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields, max_context
+
+ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
+MODEL_TYPES = ("qwen3", "qwen3_moe")
+
+
+def read(config: Fields) -> Shape:
+    """The text models."""
+    return text_shape(config, tied=config.flag("tie_word_embeddings", default=False))
+
+
+def text_shape(text: Fields, *, tied: bool, layer_path: str = "model.layers") -> Shape:
+    """The language model that `text` describes; with `num_experts`, layers off the dense list have experts."""
+    hidden, vocabulary = text.size("hidden_size"), text.size("vocab_size")
+    sparse = _sparse_layers(text)
+    mlp = _experts(text, hidden) if any(sparse) else ()
+    layers = []
+    for is_sparse, window in zip(sparse, qwen_windows(text), strict=True):
+        mixer = read_attention(text, window)
+        biased = text.flag("attention_bias", default=False)
+        matrices = (
+            *attention(hidden, mixer, qkv_bias=biased, output_bias=biased, qk_norm=(mixer.head_dim, mixer.head_dim)),
+            *(mlp if is_sparse else gated_mlp(hidden, text.size("intermediate_size"))),
+            *pre_norms(hidden),
+        )
+        layers.append(Layer((mixer,), matrices))
+    return Shape(
+        family="Qwen 3",
+        hidden_size=hidden,
+        vocabulary=vocabulary,
+        max_context_tokens=max_context(text),
+        tied_embeddings=tied,
+        layers=layers,
+        outside=outside(vocabulary, hidden, tied=tied),
+        layer_path=layer_path,
+    )
+
+
+def _sparse_layers(text: Fields) -> list[bool]:
+    """Which layers have experts: every `decoder_sparse_step`-th that is not on the dense list."""
+    count = text.layers()
+    if "num_experts" not in text:
+        return [False] * count
+    step = text.size("decoder_sparse_step", default=1, largest=LARGEST_LAYERS)
+    dense = set(text.sizes("mlp_only_layers", least=0)) if "mlp_only_layers" in text else set()
+    return [(i + 1) % step == 0 and i not in dense for i in range(count)]
+
+
+def _experts(text: Fields, hidden: int) -> tuple[Matrix, ...]:
+    experts = text.size("num_experts", largest=LARGEST_EXPERTS)
+    top_k = text.size("num_experts_per_tok", largest=experts)
+    return (
+        router(hidden, experts),
+        *routed_experts(hidden, text.size("moe_intermediate_size"), experts, top_k),
+    )
