@@ -19,7 +19,7 @@ from catalog.blocks import (
     vision_linear,
     vision_norm,
 )
-from catalog.model import Attention, Indexer, Matrix, RecurrentState, Sharding, StateArray, VisionTower
+from catalog.model import Attention, Indexer, Matrix, Part, RecurrentState, Sharding, StateArray, VisionTower
 from catalog.reading import Fields, max_context, text_section
 
 ARCHITECTURES = (
@@ -33,6 +33,7 @@ ARCHITECTURES = (
 )
 MODEL_TYPES = ("minimax", "minimax_text_01", "minimax_m1", "minimax_m2", "minimax_m3", "minimax_m3_vl")
 
+LINEAR: Part = "linear_attention"
 _EXPERT_NAMES = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
 
 
@@ -139,7 +140,7 @@ def _full_attention_layers(text: Fields, count: int) -> list[bool]:
 def _lightning_attention(hidden: int, heads: Attention) -> tuple[RecurrentState, tuple[Matrix, ...]]:
     width, head_dim = heads.query_heads * heads.head_dim, heads.head_dim
     state = StateArray("recurrence", (heads.query_heads, head_dim, head_dim), 0, "bf16")
-    name, part = "self_attn", "linear_attention"
+    name, part = "self_attn", LINEAR
     return RecurrentState("lightning_attention", (state,), heads.query_heads, head_dim, head_dim), (
         linear(f"{name}.qkv_proj", part, 3 * width, hidden, "column", granule=3 * head_dim),
         linear(f"{name}.output_gate", part, width, hidden, "column", granule=head_dim),
