@@ -170,9 +170,11 @@ def plain_mlp(
     )
 
 
-def router(hidden: int, experts: int, *, name: str = "mlp.gate", bias: bool = False) -> Matrix:
-    """The matrix that scores experts for a token; every rank has it."""
-    return linear(name, "router", experts, hidden, bias=bias)
+def router(
+    hidden: int, experts: int, *, name: str = "mlp.gate", bias: bool = False, stored_as: str = UNDECIDED
+) -> Matrix:
+    """The matrix that scores experts for a token; every rank has it, some engines and families in fp32."""
+    return linear(name, "router", experts, hidden, bias=bias, stored_as=stored_as)
 
 
 def routed_experts(

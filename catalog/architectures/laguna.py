@@ -70,5 +70,5 @@ def _experts(config: Fields, hidden: int) -> tuple[Matrix, ...]:
     return (
         router(hidden, experts, bias=True),
         *routed_experts(hidden, config.size("moe_intermediate_size"), experts, top_k),
-        *gated_mlp(hidden, shared, name="mlp.shared_experts", part="shared_experts"),
+        *gated_mlp(hidden, shared, name="mlp.shared_expert", part="shared_experts"),
     )

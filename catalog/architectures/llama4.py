@@ -15,7 +15,6 @@ from catalog.blocks import (
     router,
     row,
     table,
-    vision_linear,
     vision_norm,
 )
 from catalog.model import Attention, Matrix, VisionTower
@@ -90,7 +89,7 @@ def _tower(vision: Fields, hidden: int) -> VisionTower:
     shuffled = round(width / vision.number("pixel_shuffle_ratio") ** 2)
     vision.require(0 < shuffled < 2**24, "pixel_shuffle_ratio", "between 0 and 1")
     matrices = (
-        vision_linear("patch_embedding.linear", width, vision.size("num_channels", default=3) * patch**2),
+        column("patch_embedding.linear", width, vision.size("num_channels", default=3) * patch**2),
         table("class_embedding", "vision", width),
         table("positional_embedding_vlm", "vision", patches + 1, width),
         vision_norm("layernorm_pre_post", 2 * width, bias=True),
@@ -101,6 +100,6 @@ def _tower(vision: Fields, hidden: int) -> VisionTower:
         vision_norm("norms", 2 * width, copies=layers, bias=True),
         column("vision_adapter.mlp.fc1", adapted, shuffled),
         row("vision_adapter.mlp.fc2", out, adapted),
-        vision_linear("multi_modal_projector.linear_1", hidden, vision.size("vision_output_dim")),
+        column("multi_modal_projector.linear_1", hidden, vision.size("vision_output_dim")),
     )
     return VisionTower(matrices, layers, width)

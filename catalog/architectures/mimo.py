@@ -93,6 +93,6 @@ def _experts(config: Fields, hidden: int) -> tuple[Matrix, ...]:
     top_k = config.size("num_experts_per_tok", largest=experts)
     config.require("n_shared_experts" not in config, "n_shared_experts", "null: shared experts are not described here")
     return (
-        router(hidden, experts),
+        router(hidden, experts, stored_as="fp32"),
         *routed_experts(hidden, config.size("moe_intermediate_size"), experts, top_k),
     )

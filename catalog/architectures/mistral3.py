@@ -43,6 +43,6 @@ def _projector(vision_hidden: int, hidden: int, merge: int, *, bias: bool) -> tu
     return (
         vision_norm("multi_modal_projector.norm", vision_hidden),
         vision_linear("multi_modal_projector.patch_merger", vision_hidden, vision_hidden * merge**2),
-        vision_linear("multi_modal_projector.linear_1", hidden, vision_hidden, bias=bias),
-        vision_linear("multi_modal_projector.linear_2", hidden, hidden, bias=bias),
+        column("multi_modal_projector.linear_1", hidden, vision_hidden, bias=bias),
+        row("multi_modal_projector.linear_2", hidden, hidden, bias=bias),
     )

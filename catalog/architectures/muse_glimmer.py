@@ -33,7 +33,7 @@ def read(config: Fields) -> Shape:
     for window in windows(text, text.layers()):
         mixer = read_attention(text, window)
         layers.append(Layer((mixer,), _matrices(text, hidden, mixer)))
-    projection = linear("model.vision_projection", "other", hidden, config.size("projector_hidden_size"), "column")
+    projection = linear("model.vision_projection", "other", hidden, config.size("projector_hidden_size"))
     return Shape(
         family="Muse Glimmer",
         hidden_size=hidden,
