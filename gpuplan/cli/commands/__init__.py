@@ -1,0 +1,1 @@
+"""One command, one file: `COMMAND` says what may be typed, `run(asked)` does it."""

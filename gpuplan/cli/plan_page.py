@@ -1,0 +1,311 @@
+"""How a plan is shown to a person: one screen, and nothing on it that the plan does not say."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from gpuplan.cli.console import (
+    Ink,
+    Line,
+    Part,
+    Styled,
+    aligned,
+    bar,
+    duration,
+    gib,
+    header,
+    quantity,
+    usd,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    from optimizer import plan as nouns
+    from optimizer.requirements import Requirements
+
+BLANK: Line = ()
+SHOWN_REJECTIONS = 8
+
+
+def title(text: str) -> Line:
+    """The first line of a part of the page."""
+    return (Styled(text, "bold"),)
+
+
+# ── the question ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def asked_for(question: Requirements) -> str:
+    """The question in one sentence, so that a misread unit is seen at once."""
+    demand, level, limits = question.demand, question.service_level, question.limits
+    wishes = [
+        demand.output_tokens_per_second and f"at least {quantity(demand.output_tokens_per_second)} output tok/s",
+        demand.requests_per_second and f"at least {quantity(demand.requests_per_second)} requests/s",
+        demand.concurrency and f"{demand.concurrency:,} requests in flight",
+        level.ttft_seconds and f"TTFT up to {duration(level.ttft_seconds)}",
+        level.tpot_seconds and f"TPOT up to {duration(level.tpot_seconds)}",
+        limits.budget_usd_per_hour is not None and f"at most {usd(limits.budget_usd_per_hour or 0)} USD/h",
+        limits.gpus is not None and f"at most {limits.gpus} GPUs",
+        f"{question.workload.input_tokens:,} tokens in and {question.workload.output_tokens:,} out per request",
+        question.objective.value != "cost" and f"best {question.objective.value}",
+    ]
+    return ", ".join(wish for wish in wishes if wish)
+
+
+# ── what to buy ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def machines(line: nouns.Line) -> str:
+    """What to rent, from whom, for how much, and of what day the price is."""
+    if line.shares_machines_of_line is not None:
+        return f"on the machines of kind {line.shares_machines_of_line + 1}"
+    offer = line.offer
+    marks = f" [{', '.join(offer.restrictions)}]" if offer.restrictions else ""
+    return (
+        f"{line.count} x {offer.provider} {offer.instance_type} ({offer.gpu_count} x {offer.gpu}), {offer.region}, "
+        f"{offer.billing}, {usd(offer.price_usd_per_hour)} USD/h each as of {offer.as_of.isoformat()}{marks}"
+    )
+
+
+def layout(replica: nouns.Replica) -> str:
+    """How one replica lies on its GPUs: only what is not 1."""
+    kinds = [
+        ("TP", replica.tensor_parallel),
+        ("PP", replica.pipeline_parallel),
+        ("DP", replica.data_parallel),
+        ("EP", replica.expert_parallel),
+    ]
+    said = [f"{name} {degree}" for name, degree in kinds if degree > 1 or name == "TP"]
+    nodes = f" over {replica.nodes} machines" if replica.nodes > 1 else ""
+    return " ".join(said) + nodes
+
+
+def servers(line: nouns.Line) -> str:
+    """What runs on the machines."""
+    replica = line.replica
+    gpus = f"{replica.gpus} GPU{'s' if replica.gpus > 1 else ''}"
+    weights = (
+        f"{replica.weight_format} weights{'' if replica.weights_from == 'checkpoint' else f' ({replica.weights_from})'}"
+    )
+    return (
+        f"{line.replicas} replica{'s' if line.replicas > 1 else ''} of {gpus}: {layout(replica)}, "
+        f"{weights}, {replica.kv_cache_format} KV cache, {replica.engine} {replica.engine_version}, "
+        f"max_num_seqs {replica.max_num_seqs}, max_model_len {replica.max_model_len}"
+    )
+
+
+def _labelled(label: str, text: str, ink: Ink) -> list[Line]:
+    return wrapped(text, ink.width, 2, mark=f"{label:<7}")
+
+
+# ── speed ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _between(interval: nouns.Interval, say: Callable[[float], str]) -> list[Part]:
+    if interval.low is None or interval.high is None:
+        return [say(interval.value), Styled("not known", "yellow")]
+    return [say(interval.value), Styled(f"{say(interval.low)} to {say(interval.high)}", "dim")]
+
+
+def speed(answer: nouns.Plan) -> list[Line]:
+    """Expected speed of the whole purchase, then of a replica where there are several kinds."""
+    assert answer.totals is not None
+    level, demand = answer.question.service_level, answer.question.demand
+    wanted_rate = demand.output_tokens_per_second
+    first = answer.lines[0].estimate
+    rows: list[list[Part]] = [
+        header(["", "expected", "9 of 10 within", "asked"]),
+        [
+            "output tok/s",
+            *_between(answer.totals.output_tokens_per_second, quantity),
+            f"at least {quantity(wanted_rate)}" if wanted_rate else "",
+        ],
+    ]
+    for number, line in enumerate(answer.lines, start=1):
+        of = f" ({number})" if len(answer.lines) > 1 else ""
+        estimate = line.estimate
+        rows.append([f"TTFT{of}", *_between(estimate.ttft_seconds, duration), _at_most(level.ttft_seconds)])
+        rows.append([f"TPOT{of}", *_between(estimate.tpot_seconds, duration), _at_most(level.tpot_seconds)])
+    return [
+        (*title("Speed"), Styled(f"  {answer.totals.concurrency:,} requests in flight; {first.calibration}", "dim")),
+        *aligned(rows, right=(1,)),
+    ]
+
+
+def _at_most(limit_seconds: float | None) -> str:
+    return f"up to {duration(limit_seconds)}" if limit_seconds else ""
+
+
+# ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def memory_rows(memory: nouns.Memory, ink: Ink) -> list[Line]:
+    """Bytes of one GPU, part by part, each with its share of the GPU and a bar."""
+    parts = [
+        ("weights", memory.weight_bytes),
+        ("KV cache", memory.kv_cache_bytes),
+        ("activations", memory.activation_bytes),
+        ("CUDA graphs", memory.graph_bytes),
+        ("non-torch", memory.non_torch_bytes),
+    ]
+    parts.append(("free", memory.total_bytes - sum(size for _, size in parts)))
+    rows: list[list[Part]] = [header(["", "GiB", "%", ""])]
+    for name, size in parts:
+        share = 100 * size / memory.total_bytes
+        filled = Styled(bar(size, memory.total_bytes, 30, ink), "dim" if name == "free" else "cyan")
+        rows.append([name, gib(size), f"{share:.1f}", filled])
+    rows.append(["one GPU", gib(memory.total_bytes), "100.0"])
+    return aligned(rows, right=(1, 2))
+
+
+def memory(line: nouns.Line, tokens_per_request: int, ink: Ink) -> list[Line]:
+    """The memory of one replica's poorest GPU."""
+    holds = (
+        f"  KV cache holds {line.memory.kv_tokens:,} tokens: "
+        f"{line.memory.requests_that_fit:,} requests of {tokens_per_request:,}"
+    )
+    return [(*title(f"Memory of each {line.replica.gpu}"), Styled(holds, "dim")), *memory_rows(line.memory, ink)]
+
+
+# ── proof, alternatives, warnings, command ───────────────────────────────────────────────────────────────────────────
+
+
+def proof(answer: nouns.Plan) -> str:
+    """The certificate in one sentence."""
+    made = answer.proof
+    facts = [
+        f"nothing costs less than {usd(made.bound_usd_per_hour)} USD/h" if made.bound_usd_per_hour is not None else "",
+        f"gap {100 * made.gap:.2g}%" if made.gap is not None else "",
+        f"{made.solver} {made.solver_version} in {made.seconds:.2f} s",
+        f"{made.candidates:,} candidates, {made.candidates_after_pruning:,} left after pruning",
+        "every promise re-derived by audit" if made.audited else "",
+    ]
+    return "; ".join(fact for fact in facts if fact)
+
+
+def rejections(rows: Sequence[nouns.Rejection], shown: int | None) -> list[Line]:
+    """The best on each other GPU, and what decided against it."""
+    table: list[list[Part]] = [header(["GPU", "", "USD/h", "tok/s", "what decided"])]
+    for row in rows[:shown]:
+        shape = " ".join(
+            f"{name} {degree}"
+            for name, degree in (("TP", row.tensor_parallel), ("PP", row.pipeline_parallel))
+            if degree is not None and (degree > 1 or name == "TP")
+        )
+        many = f"{row.machines} x " if row.machines is not None else ""
+        table.append(
+            [
+                row.gpu,
+                Styled(f"{many}{shape}", "dim"),
+                usd(row.cost_usd_per_hour) if row.cost_usd_per_hour is not None else "",
+                quantity(row.output_tokens_per_second) if row.output_tokens_per_second is not None else "",
+                row.reason,
+            ]
+        )
+    lines = aligned(table, right=(2, 3))
+    if shown is not None and len(rows) > shown:
+        lines.append((Styled(f"  and {len(rows) - shown} more; --verbose shows all", "dim"),))
+    return lines
+
+
+def warnings(answer: nouns.Plan, ink: Ink) -> list[Line]:
+    """What a careful buyer should know before signing."""
+    return [line for text in answer.warnings for line in wrapped(text, ink.width, 2, "yellow", mark="! ")]
+
+
+def commands(answer: nouns.Plan) -> list[Line]:
+    """What to run, quoted for a POSIX shell; one line per kind of replica."""
+    return [(f"  {shlex.join(line.replica.command)}",) for line in answer.lines]
+
+
+# ── pages ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _verdict(answer: nouns.Plan) -> list[Part]:
+    if answer.status == "optimal":
+        return [Styled("proven optimal", "green")]
+    return [Styled("best found before the time limit, not proven", "yellow")]
+
+
+def _price_line(answer: nouns.Plan) -> Line:
+    totals = answer.totals
+    assert totals is not None
+    assert answer.cost_usd_per_hour is not None
+    return (
+        Styled(f"{usd(answer.cost_usd_per_hour)} USD/h", "bold"),
+        f"   {usd(totals.usd_per_month)} USD/month   ",
+        f"{usd(totals.usd_per_million_output_tokens)} USD per million output tokens   ",
+        *_verdict(answer),
+    )
+
+
+def _solved(answer: nouns.Plan, ink: Ink, verbose: bool) -> list[Line]:
+    page: list[Line] = [_price_line(answer), BLANK]
+    for line in answer.lines:
+        page += _labelled("Rent", machines(line), ink) + _labelled("Serve", servers(line), ink)
+    page += [BLANK, *speed(answer)]
+    for line in answer.lines:
+        page += [BLANK, *memory(line, answer.question.workload.tokens_per_request, ink)]
+    page += [BLANK, title("Proof"), *wrapped(proof(answer), ink.width, 2)]
+    shown = None if verbose else SHOWN_REJECTIONS
+    if answer.rejections:
+        page += [BLANK, title("Best on each other GPU"), *rejections(answer.rejections, shown)]
+    if answer.alternatives and verbose:
+        page += [BLANK, title("Next best plans"), *rejections(answer.alternatives, None)]
+    return page
+
+
+def _unsolved(answer: nouns.Plan, ink: Ink, verbose: bool) -> list[Line]:
+    page: list[Line] = [(Styled("Nothing fits", "red"), " (proven: no plan keeps every rule that was asked)")]
+    if answer.conflicts:
+        page += [BLANK, title("What conflicts")]
+        page += [line for text in answer.conflicts for line in wrapped(text, ink.width, 2, mark="- ")]
+    if answer.relaxations:
+        page += [BLANK, title("What would give a plan (each alone)")]
+        page += relaxations(answer.relaxations)
+    if answer.rejections:
+        shown = None if verbose else SHOWN_REJECTIONS
+        page += [BLANK, title("Nearest on each GPU"), *rejections(answer.rejections, shown)]
+    return page
+
+
+def relaxations(rows: Sequence[nouns.Relaxation]) -> list[Line]:
+    """Each change that gives a plan: in words, as one types it, and the price of the plan that it gives."""
+    table: list[list[Part]] = [
+        [
+            row.sentence,
+            Styled(" ".join(f"{change.option} {shlex.quote(change.value)}" for change in row.changes), "bold"),
+            Styled(f"{usd(row.cost_usd_per_hour)} USD/h", "dim"),
+        ]
+        for row in rows
+    ]
+    return aligned(table, right=(2,))
+
+
+def full(answer: nouns.Plan, ink: Ink, verbose: bool = False) -> list[Line]:
+    """The whole page.
+
+    Args:
+        answer: a plan, or the reasons why there is none.
+        ink: what the terminal can show.
+        verbose: whether long lists are shown whole.
+    """
+    page: list[Line] = [title(answer.model), *wrapped(asked_for(answer.question), ink.width, 0, "dim"), BLANK]
+    page += _solved(answer, ink, verbose) if answer.totals is not None else _unsolved(answer, ink, verbose)
+    if answer.warnings:
+        page += [BLANK, title("Before you sign"), *warnings(answer, ink)]
+    if answer.lines:
+        page += [BLANK, title("Run"), *commands(answer)]
+    return page
+
+
+def short(answer: nouns.Plan) -> list[Line]:
+    """The essential line, then the command; or, when nothing fits, the cheapest relaxation."""
+    if answer.totals is None or answer.cost_usd_per_hour is None:
+        sentence = answer.relaxations[0].sentence if answer.relaxations else "; ".join(answer.conflicts)
+        return [(f"nothing fits: {sentence}",)]
+    bought = " + ".join(f"{machines(line)}: {servers(line)}" for line in answer.lines)
+    commands = [(shlex.join(line.replica.command),) for line in answer.lines]
+    return [(f"{answer.status} {usd(answer.cost_usd_per_hour)} USD/h: {bought}",), *commands]

@@ -1,0 +1,168 @@
+"""What people type -> numbers in base units; anything else is one sentence that says what to type instead."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from gpuplan.errors import BadWord
+
+MOST_TOKENS = 1 << 30
+MOST_COUNT = 1_000_000_000
+LARGEST_NUMBER = 1e12
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_TOKENS = re.compile(r"(?P<number>\d{1,10})(?P<unit>[kKmM]?)", re.ASCII)
+_UNITS_PER_SECOND = {"us": 1_000_000, "ms": 1_000, "s": 1, "": 1}
+_UNIT_TOKENS = {"": 1, "k": 1_000, "K": 1 << 10, "m": 1_000_000, "M": 1 << 20}
+
+
+def _finite(word: str, wanted: str) -> float:
+    """A finite decimal number, or BadWord that says what was wanted."""
+    if not _NUMBER.fullmatch(word.strip()):
+        raise BadWord(f"{word!r} is not {wanted}")
+    number = float(word.strip())
+    if not math.isfinite(number) or abs(number) > LARGEST_NUMBER:
+        raise BadWord(f"{word!r} is too large; {wanted} is at most {LARGEST_NUMBER:g}")
+    return number
+
+
+def rate(word: str) -> float:
+    """A number per second, above zero.
+
+    >>> rate("500")
+    500.0
+    """
+    wanted = "a rate per second such as 500 or 2.5"
+    number = _finite(word, wanted)
+    if number <= 0:
+        raise BadWord(f"{word!r} is not above zero; write {wanted}")
+    return number
+
+
+def price(word: str) -> float:
+    """USD per hour, zero or more.
+
+    >>> price("12.40")
+    12.4
+    """
+    wanted = "a price in USD per hour such as 10 or 12.50 (the number alone)"
+    number = _finite(word, wanted)
+    if number < 0:
+        raise BadWord(f"{word!r} is below zero; write {wanted}")
+    return number
+
+
+def share(word: str) -> float:
+    """A share of the whole, above 0 and at most 1.
+
+    >>> share("0.92")
+    0.92
+    """
+    wanted = "a share above 0 and at most 1 such as 0.92"
+    number = _finite(word, wanted)
+    if not 0 < number <= 1:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
+def seconds(word: str) -> float:
+    """A duration in seconds; a bare number is in seconds, `ms` and `us` are read as such.
+
+    >>> [seconds("25ms"), seconds("0.025"), seconds("0.025s"), seconds("2 s")]
+    [0.025, 0.025, 0.025, 2.0]
+    """
+    wanted = "a duration such as 25ms, 0.025s or 0.025 (a bare number is in seconds)"
+    parts = re.fullmatch(r"(?P<number>.*?)\s*(?P<unit>us|ms|s)?", word.strip(), re.IGNORECASE)
+    if parts is None:
+        raise BadWord(f"{word!r} is not {wanted}")
+    unit = (parts["unit"] or "").lower()
+    try:
+        number = _finite(parts["number"], wanted)
+    except BadWord:
+        raise BadWord(f"{word!r} is not {wanted}") from None
+    if number <= 0:
+        raise BadWord(f"{word!r} is not above zero; write {wanted}")
+    return number / _UNITS_PER_SECOND[unit]
+
+
+def tokens(word: str) -> int:
+    """A number of tokens; k and m are thousands and millions, K and M are 1024 and 1024², as vLLM reads them.
+
+    >>> [tokens("4096"), tokens("32k"), tokens("32K")]
+    [4096, 32000, 32768]
+    """
+    wanted = f"a number of tokens from 1 to {MOST_TOKENS}, such as 4096, 32k (32,000) or 32K (32,768)"
+    parts = _TOKENS.fullmatch(word.strip())
+    if parts is None:
+        raise BadWord(f"{word!r} is not {wanted}")
+    number = int(parts["number"]) * _UNIT_TOKENS[parts["unit"]]
+    if not 1 <= number <= MOST_TOKENS:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
+def _whole(word: str, least: int) -> int:
+    wanted = f"a whole number from {least} to {MOST_COUNT}"
+    digits = word.strip()
+    if not re.fullmatch(r"\d{1,10}", digits, re.ASCII) or not least <= int(digits) <= MOST_COUNT:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return int(digits)
+
+
+def count(word: str) -> int:
+    """A whole number, one or more.
+
+    >>> count("8")
+    8
+    """
+    return _whole(word, 1)
+
+
+def count_or_none(word: str) -> int:
+    """A whole number, zero or more.
+
+    >>> count_or_none("0")
+    0
+    """
+    return _whole(word, 0)
+
+
+def gibibytes(word: str) -> int:
+    """Memory typed in GiB -> bytes.
+
+    >>> gibibytes("80") == 80 * 2**30
+    True
+    """
+    wanted = "a size in GiB such as 80"
+    number = _finite(word, wanted)
+    if number < 0:
+        raise BadWord(f"{word!r} is below zero; write {wanted}")
+    return int(number * (1 << 30))
+
+
+def parameters(word: str) -> int:
+    """A parameter count: `8b` is 8e9, `500m` is 5e8.
+
+    >>> [parameters("70b"), parameters("0.5B"), parameters("500m")]
+    [70000000000, 500000000, 500000000]
+    """
+    wanted = "a parameter count such as 70b, 500m or 70e9"
+    scale = {"b": 1e9, "m": 1e6, "t": 1e12}.get(word.strip()[-1:].lower(), 1.0)
+    number = _finite(word.strip()[:-1] if scale > 1 else word, wanted)
+    if number * scale > LARGEST_NUMBER * 1e3 or number < 0:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return round(number * scale)
+
+
+def name(word: str) -> str:
+    """A name as typed, without blanks around it; not empty and without control characters.
+
+    >>> name(" llama-3.3-70b ")
+    'llama-3.3-70b'
+    """
+    if not word.strip():
+        raise BadWord("a name is needed, and it is empty")
+    if not word.isprintable():
+        raise BadWord(f"{word!r} holds characters that no name has")
+    return word.strip()

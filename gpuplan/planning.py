@@ -1,0 +1,133 @@
+"""Look up the data, then solve: what every face calls, the Python one included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optimizer.errors import BadRequirements
+from optimizer.requirements import Objective, Requirements
+
+if TYPE_CHECKING:
+    from gpu_db.offer import Offer
+    from optimizer.engines.engine import Engine
+    from optimizer.plan import Plan
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA_FOLDERS = ("gpu_db/data", "catalog/data", "optimizer/engines/data", "optimizer/performance/data", "optimizer/data")
+
+
+def plan(requirements: Requirements, *, offers_file: str | Path | None = None, today: date | None = None) -> Plan:
+    """Answer one question from the bundled data (and the asker's own offers), offline.
+
+    Args:
+        requirements: the question.
+        offers_file: a CSV of own machines and negotiated prices, which add to or override the bundled ones.
+        today: the day that prices are judged by for age; None asks the clock.
+
+    Returns:
+        The plan, with warnings for prices that have grown old. `status` is "infeasible" when nothing fits.
+
+    Raises:
+        BadRequirements: the question leaves out what it needs or contradicts itself.
+        catalog.errors.CatalogError: the model is unknown or its config cannot be read.
+        gpu_db.errors.GpuDbError: a GPU, provider or region is unknown, or the offers file cannot be read.
+
+    >>> from optimizer.requirements import Demand, Requirements
+    >>> answer = plan(Requirements(model="llama-3.1-8b", demand=Demand(output_tokens_per_second=100)))
+    >>> answer.status
+    'optimal'
+    """
+    _check_demand(requirements)
+    from catalog.find import find_model
+
+    from gpu_db.load import load_gpus
+    from gpuplan import __version__
+    from optimizer.performance.estimate import load_factors
+    from optimizer.solve import solve
+
+    spec = find_model(requirements.model)
+    offers = _offers(offers_file)
+    engines = _engines(requirements.choices.engines)
+    answer = solve(
+        _with_bare_engine_names(requirements, engines),
+        spec,
+        offers,
+        load_gpus(),
+        engines,
+        load_factors(),
+        gpuplan_version=__version__,
+        data_fingerprint=data_fingerprint(),
+    )
+    asked = answer.model_copy(update={"question": requirements})
+    return _with_age_warnings(asked, offers, today or date.today())
+
+
+def _check_demand(requirements: Requirements) -> None:
+    """Refuse a question about cost that does not say how much must be served: the cheapest of nothing is nothing."""
+    demand = requirements.demand
+    asked = (demand.output_tokens_per_second, demand.requests_per_second, demand.concurrency)
+    if requirements.objective is Objective.COST and not any(asked):
+        raise BadRequirements(
+            "Say how much must be served: --min-tps 500 (output tokens per second), --requests-per-second 2 or "
+            "--concurrency 64."
+        )
+
+
+def _offers(offers_file: str | Path | None) -> tuple[Offer, ...]:
+    """The bundled offers; the asker's own come first and replace those of the same id."""
+    from gpu_db.load import load_offers, load_user_offers
+
+    bundled = load_offers()
+    if offers_file is None:
+        return bundled
+    own = load_user_offers(Path(offers_file))
+    replaced = {offer.offer_id for offer in own}
+    return (*own, *(offer for offer in bundled if offer.offer_id not in replaced))
+
+
+def engine_named(name: str) -> Engine:
+    """An engine by name, at one version if `name` says so ("vllm==0.33.0"), else at the newest known."""
+    from optimizer.engines.find import find_engine
+
+    bare, _, version = name.partition("==")
+    return find_engine(bare, version or None)
+
+
+def _engines(names: Sequence[str]) -> tuple[Engine, ...]:
+    """The engines that may serve, each once."""
+    engines = {engine.name: engine for engine in map(engine_named, names)}
+    if len(engines) < len(set(names)):
+        raise BadRequirements(f"{', '.join(names)} names one engine in two versions; compare them one at a time.")
+    return tuple(engines.values())
+
+
+def _with_bare_engine_names(requirements: Requirements, engines: Sequence[Engine]) -> Requirements:
+    choices = requirements.choices.model_copy(update={"engines": tuple(engine.name for engine in engines)})
+    return requirements.model_copy(update={"choices": choices})
+
+
+def _with_age_warnings(answer: Plan, offers: Iterable[Offer], today: date) -> Plan:
+    """Add one warning for each offer of the plan whose price is older than its kind may be."""
+    from gpu_db.query import staleness_warnings
+
+    used = {line.offer.offer_id for line in answer.lines}
+    old = staleness_warnings([offer for offer in offers if offer.offer_id in used], today)
+    return answer.model_copy(update={"warnings": (*answer.warnings, *old)}) if old else answer
+
+
+def data_files() -> list[Path]:
+    """Every bundled data file, in one fixed order."""
+    return sorted(file for folder in DATA_FOLDERS for file in (ROOT / folder).rglob("*") if file.is_file())
+
+
+def data_fingerprint() -> str:
+    """A short hash of all bundled data: two plans with the same fingerprint were made from the same facts."""
+    digest = blake2b(digest_size=8)
+    for file in data_files():
+        digest.update(f"{file.relative_to(ROOT).as_posix()}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,154 @@
+"""The house keeps its walls: who may import whom, and where each foreign library lives."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("gpu_db", "catalog", "optimizer", "gpuplan")
+MAY_IMPORT = {
+    "gpu_db": {"gpu_db"},
+    "catalog": {"catalog"},
+    "optimizer": {"optimizer", "catalog", "gpu_db"},
+    "gpuplan": {"gpuplan", "optimizer", "catalog", "gpu_db"},
+}
+HOMES = {
+    "ortools": ("optimizer/cp_sat/",),
+    "huggingface_hub": ("catalog/huggingface.py",),
+    "scipy": ("gpuplan/fitting/",),
+}
+THINKERS = ("numpy", "ortools", "pandas", "pydantic", "scipy", "huggingface_hub")
+TELLS_THE_TIME = {"date.today", "datetime.now", "time.time", "datetime.today", "datetime.utcnow"}
+
+
+def sources() -> list[Path]:
+    return sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute, so that one can see where they go"
+            yield node.module or ""
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, set[str]]:
+    """File -> the modules that it imports anywhere, function bodies included."""
+    return {name_of(file): set(imports(ast.parse(file.read_text()))) for file in sources()}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_arrow_goes_up(package: str, imported: dict[str, set[str]]) -> None:
+    wrong = [
+        f"{file} imports {module}"
+        for file, modules in imported.items()
+        for module in modules
+        if file.startswith(f"{package}/")
+        and module.split(".")[0] in PACKAGES
+        and module.split(".")[0] not in MAY_IMPORT[package]
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_each_foreign_library_has_one_home(library: str, imported: dict[str, set[str]]) -> None:
+    strangers = [
+        file
+        for file, modules in imported.items()
+        if any(module.split(".")[0] == library for module in modules) and not file.startswith(HOMES[library])
+    ]
+    assert not strangers
+
+
+def test_only_the_known_libraries_are_used(imported: dict[str, set[str]]) -> None:
+    known = {*sys.stdlib_module_names, *PACKAGES, *HOMES, "numpy", "pydantic"}
+    foreign = {module.split(".")[0] for modules in imported.values() for module in modules} - known
+    assert not foreign
+
+
+def test_package_files_re_export_nothing() -> None:
+    """A package's face is its docstring; only `gpuplan` hands out names, lazily."""
+    for file in sources():
+        if file.name != "__init__.py" or name_of(file) == "gpuplan/__init__.py":
+            continue
+        body = ast.parse(file.read_text()).body
+        assert len(body) == 1, f"{name_of(file)} holds more than its docstring"
+        assert ast.get_docstring(ast.parse(file.read_text())), name_of(file)
+
+
+def test_every_module_says_what_room_it_is() -> None:
+    silent = [name_of(file) for file in sources() if not ast.get_docstring(ast.parse(file.read_text()))]
+    assert not silent
+
+
+def test_only_the_console_prints() -> None:
+    """Thinkers return; `console` (and `app`, for help) writes. Tools that people run as modules may print."""
+    talkers = [
+        name_of(file)
+        for file in sources()
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"print", "sys.stdout.write", "sys.stderr.write"}
+        and name_of(file) not in {"gpuplan/cli/console.py", "gpuplan/cli/app.py"}
+        and "def main(" not in file.read_text()
+    ]
+    assert not talkers
+
+
+def test_solving_reads_no_clock_and_no_network(imported: dict[str, set[str]]) -> None:
+    for file, modules in imported.items():
+        if file.startswith("optimizer/"):
+            assert not modules & {"socket", "urllib", "urllib.request", "http.client", "requests"}, file
+            calls = {
+                ast.unparse(node.func)
+                for node in ast.walk(ast.parse((ROOT / file).read_text()))
+                if isinstance(node, ast.Call)
+            }
+            assert not calls & TELLS_THE_TIME, file
+
+
+def test_the_walls_of_this_test_can_be_felt() -> None:
+    """The walk sees imports wherever they stand; a walk that saw nothing would pass everything above."""
+    tree = ast.parse("def f():\n    import ortools.sat\n    from gpu_db.load import load_gpus\n")
+    assert list(imports(tree)) == ["ortools.sat", "gpu_db.load"]
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["gpus", "--help"], ["models", "--help"], ["--version"], ["gpuz"]])
+def test_help_loads_none_of_the_thinkers(argv: list[str]) -> None:
+    code = (
+        "import sys\nfrom gpuplan.cli.app import main\n"
+        f"main({argv!r})\n"
+        f"print([name for name in {THINKERS!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_importing_gpuplan_loads_nothing_until_a_name_is_asked_for() -> None:
+    loaded = "print('pydantic' in sys.modules)"
+    code = f"import sys, gpuplan; {loaded}; gpuplan.Requirements; {loaded}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_tests_have_no_package_files() -> None:
+    """`tests/gpu_db/__init__.py` would make pytest shadow the real package."""
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_test_files_have_unique_names() -> None:
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))
