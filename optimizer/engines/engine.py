@@ -1,0 +1,360 @@
+"""A serving engine: what it can run on which GPU, the defaults it assumes, and the command that starts it.
+
+Facts come from `data/<engine>.json`, each with its source; what differs in kind between engines is a method of its own
+file. An engine never guesses: without a fact it refuses, and says why.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.model import LatentAttention, ModelSpec
+from catalog.quantization import find_scheme
+from gpu_db.gpu import Gpu
+from optimizer.engines.facts import Facts, fact_at
+from optimizer.memory.communication import visible_bytes
+from optimizer.memory.factors import GIB
+from optimizer.memory.kv_cache import BlockRule, kv_value_bytes
+from optimizer.memory.weights import is_row_parallel_expert
+from optimizer.replica_columns import ReplicaColumns
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+RefusedShape = tuple[Bools, str]
+"""Which rows are refused, shape (rows,), and the sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Engine(ABC):
+    """One engine at one version.
+
+    Attributes:
+        name: "vllm", "sglang" or "tensorrt-llm".
+        version: of the release whose behaviour is described.
+        facts: of its data file.
+    """
+
+    name: str
+    version: str
+    facts: Facts
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.version))
+
+    @property
+    def title(self) -> str:
+        """Name and version as people write them: "vLLM 0.33.0"."""
+        return f"{self.facts.get('title', self.name)} {self.version}"
+
+    @property
+    def memory_utilization(self) -> float | None:
+        """Default share of memory that the engine takes; None when it derives the share from the card."""
+        value = fact_at(self.facts["memory_utilization"], self.version)["value"]
+        return None if value is None else float(value)
+
+    @property
+    def accounting(self) -> str:
+        """What the utilization is a share of: "share_of_total", "..._of_free_at_start", "..._of_free_after_load"."""
+        return str(self.facts["accounting"])
+
+    @property
+    def reserved_blocks(self) -> int:
+        """Blocks of the KV pool that no request gets."""
+        return int(self.facts["reserved_blocks"])
+
+    @property
+    def graphs_inside_budget(self) -> bool:
+        """Whether CUDA graphs are charged against the budget; otherwise they must fit in what is left beside it."""
+        return bool(fact_at(self.facts["graphs_inside_budget"], self.version)["value"])
+
+    def utilization(self, rows: ReplicaColumns, max_batched_tokens: Ints) -> Floats:
+        """Default share of memory per row, shape (rows,)."""
+        if self.memory_utilization is None:
+            raise ValueError(f"{self.title} has no constant default utilization; its own file must derive it.")
+        return np.full(rows.rows, self.memory_utilization)
+
+    def default_max_num_seqs(self, gpu: Gpu) -> int:
+        """Sequences per step when nothing is asked for, per attention-DP rank."""
+        return int(self._card(gpu)["max_num_seqs"])
+
+    def default_max_batched_tokens(self, gpu: Gpu) -> int:
+        """Tokens per step when nothing is asked for."""
+        return int(self._card(gpu)["max_batched_tokens"])
+
+    def _card(self, gpu: Gpu) -> Facts:
+        """The defaults of the first class of cards that a GPU belongs to."""
+        gib = visible_bytes(gpu) / GIB
+        for card in fact_at(self.facts["batch_defaults"], self.version)["cards"]:
+            without = card.get("names_without")
+            excepted = (without and without in gpu.name) or card.get("capability_not") == gpu.compute_capability
+            if gib >= card["memory_gib_from"] and not excepted:
+                return dict(card)
+        raise ValueError(f"{self.title} has no batch defaults for {gpu.name}.")
+
+    def largest_graph(self, gpu: Gpu) -> int:
+        """Largest batch for which a CUDA graph is captured by default."""
+        graphs = self.facts["largest_graph"]
+        return int(graphs["by_capability_major"].get(capability_major(gpu), graphs["default"]))
+
+    def block_rule(self, spec: ModelSpec, gpu: Gpu, kv_format: str) -> BlockRule:
+        """Tokens per KV block for a model on a GPU: what its attention kernels take."""
+        blocks, bytes_each = self.facts["blocks"], kv_value_bytes(kv_format)
+        packs = blocks["packs_sparse_latent"]
+        return BlockRule(
+            tokens=_first_rule(blocks["tokens_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
+            latent_tokens=_first_rule(blocks["latent_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
+            latent_granule=int(blocks["latent_granule"]),
+            packs_sparse_latent=kv_format == "fp8" and packs.get("capability_major") == capability_major(gpu),
+        )
+
+    def in_flight_tokens(self, pipeline_parallel: Ints, max_batched_tokens: Ints) -> Ints:
+        """Tokens that can be scheduled and not yet settled, shape (rows,): one batch per concurrent step.
+
+        Source: vLLM 0.33.0 `vllm/config/vllm.py`, `max_concurrent_batches`: pipeline stages + 1.
+        """
+        return (pipeline_parallel + 1) * max_batched_tokens
+
+    def kv_formats(self, spec: ModelSpec, gpu: Gpu) -> tuple[str, ...]:
+        """KV-cache formats that this engine has kernels for on this GPU; "auto" is the first."""
+        formats = [entry["format"] for entry in self.facts["kv_formats"] if _refusal(entry, gpu) == ""]
+        own = spec.kv_cache_format
+        return tuple(sorted(formats, key=lambda name: name != own)) if own in formats else tuple(formats)
+
+    def computes_in(self, weight_format: str, gpu: Gpu) -> str | None:
+        """Number format of the matrix products: "fp8", "bf16", ...; None when the engine has no kernel."""
+        for entry in self.facts["kernels"]:
+            if entry["format"] == weight_format and _refusal(entry, gpu) == "":
+                computes = entry["computes"]
+                if isinstance(computes, str):
+                    return computes
+                return next(str(name) for floor, name in computes if capability(gpu) >= _numbers(floor))
+        return None
+
+    def refuses(self, spec: ModelSpec, gpu: Gpu, kv_format: str) -> str | None:
+        """Why this engine cannot run these weights and this KV format on this GPU; None = it can.
+
+        Args:
+            spec: the model, in the weight format that is asked for.
+            gpu: the card.
+            kv_format: "bf16", "fp8", ...
+        """
+        checks: tuple[Callable[[], str], ...] = (
+            lambda: self._refuses_gpu(gpu),
+            lambda: self._refuses_kernel("weights", spec.weight_format, "kernels", gpu),
+            lambda: self._refuses_kernel("KV cache", kv_format, "kv_formats", gpu),
+            lambda: self._refuses_half_precision(spec, gpu),
+        )
+        return next((reason for check in checks if (reason := check())), None)
+
+    def _refuses_gpu(self, gpu: Gpu) -> str:
+        if gpu.memory_bytes is None:
+            return f"nobody published how much memory the driver of {gpu.name} shows, so nothing can be sized on it"
+        vendor = self.facts["gpus"].get(gpu.vendor)
+        if vendor is None:
+            other = self.facts["other_vendors"].get(gpu.vendor)
+            return str(other or f"{self.title} has no fitted memory factors for {gpu.vendor} accelerators").format(
+                version=self.version
+            )
+        if not gpu.compute_capability:
+            return f"the compute capability of {gpu.name} is not known, so no kernel can be vouched for"
+        reason = _refusal(vendor, gpu)
+        return f"{self.title} runs on {gpu.vendor} GPUs {reason}" if reason else ""
+
+    def _refuses_kernel(self, what: str, wanted: str, table: str, gpu: Gpu) -> str:
+        entries = [e for e in self.facts[table] if e["format"] == wanted and e["vendor"] == gpu.vendor]
+        if not entries:
+            return f"{self.title} has no {wanted} {what} kernels on {gpu.vendor} GPUs that are vouched for here"
+        reason = _refusal(entries[0], gpu)
+        return f"{self.title} runs {wanted} {what} {reason}" if reason else ""
+
+    def _refuses_half_precision(self, spec: ModelSpec, gpu: Gpu) -> str:
+        unstable = self.facts["float16_unstable"]["architectures"]
+        if gpu.vendor == "NVIDIA" and capability(gpu) < (8, 0) and spec.architecture in unstable:
+            return (
+                f"{gpu.name} (compute capability {gpu.compute_capability}) has no bf16, and {spec.architecture} is "
+                f"numerically unstable in fp16, so {self.title} refuses it"
+            )
+        return ""
+
+    def refused_shapes(self, spec: ModelSpec, rows: ReplicaColumns) -> list[RefusedShape]:
+        """Which rows this engine cannot start, and why.
+
+        Args:
+            spec: the model, in the weight format that is asked for.
+            rows: shapes of one replica.
+
+        Returns:
+            Pairs of a mask of shape (rows,) and a sentence; only masks with a refused row. A row may be in several.
+        """
+        reasons = (*_parallelism_refusals(spec, rows), *_division_refusals(spec, rows), *self._own_refusals(spec, rows))
+        return [(mask, reason) for mask, reason in reasons if mask.any()]
+
+    def _own_refusals(self, spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
+        """Refusals of one engine only."""
+        yield from ()
+
+    @abstractmethod
+    def command(
+        self,
+        spec: ModelSpec,
+        *,
+        model: str,
+        tensor_parallel: int,
+        pipeline_parallel: int = 1,
+        data_parallel: int = 1,
+        expert_parallel: bool = False,
+        weight_format: str,
+        kv_format: str,
+        max_model_len: int,
+        max_num_seqs: int,
+        memory_utilization: float | None = None,
+        nodes: int = 1,
+        node_rank: int = 0,
+        head_address: str = "HEAD_ADDRESS",
+    ) -> tuple[str, ...]:
+        """The argv that starts one replica (on one of its machines).
+
+        Args:
+            spec: the checkpoint as published, before any online quantization.
+            model: repository id or path.
+            tensor_parallel, pipeline_parallel, data_parallel: its shape.
+            expert_parallel: whether whole experts are dealt out.
+            weight_format: in which it is served; when not the checkpoint's own, the engine quantizes while loading.
+            kv_format: of the KV cache.
+            max_model_len: longest request in tokens.
+            max_num_seqs: requests at once, per attention-DP rank.
+            memory_utilization: None = the engine's default.
+            nodes: machines of the replica; every one runs its own command.
+            node_rank: which of them this command is for.
+            head_address: IP address of machine 0.
+        """
+
+
+def capability(gpu: Gpu) -> tuple[int, ...]:
+    """Compute capability as numbers; AMD's and unknown ones are (0,)."""
+    return _numbers(gpu.compute_capability)
+
+
+def capability_major(gpu: Gpu) -> str:
+    """The part before the point: "9" for Hopper; "" for others than NVIDIA."""
+    return gpu.compute_capability.split(".")[0] if gpu.vendor == "NVIDIA" else ""
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = text.split(".")
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
+
+
+def _refusal(entry: Facts, gpu: Gpu) -> str:
+    """Why a fact's entry does not cover a GPU; "" when it does."""
+    if entry.get("vendor", gpu.vendor) != gpu.vendor:
+        return f"on {entry['vendor']} GPUs only"
+    has = f"{gpu.name} has {gpu.compute_capability}"
+    if "architectures" in entry:
+        known = entry["architectures"]
+        return "" if gpu.compute_capability in known else f"on {', '.join(known)}; {has}"
+    if capability(gpu) < _numbers(entry["from"]):
+        return f"from compute capability {entry['from']} on; {has}"
+    if "below" in entry and capability(gpu) >= _numbers(entry["below"]):
+        return f"only below compute capability {entry['below']}: {entry['below_why']}; {has}"
+    return ""
+
+
+def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, default: int) -> int:
+    """Tokens of the first block rule whose conditions a model and a GPU meet."""
+    met = {
+        "sparse": any(isinstance(m, LatentAttention) and m.indexer is not None for m in _mixers(spec)),
+        "capability_major": capability_major(gpu),
+        "kv_bytes": kv_bytes,
+        "head_dim": max((getattr(m, "head_dim", 0) for m in _mixers(spec)), default=0),
+    }
+    for rule in rules:
+        if all(rule[name] == value for name, value in met.items() if name in rule):
+            return int(rule["tokens"])
+    return default
+
+
+def _mixers(spec: ModelSpec) -> Iterator[object]:
+    return (mixer for group in spec.layers for mixer in group.mixers)
+
+
+def _parallelism_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
+    """Shapes that no engine runs well, whatever the widths of the model."""
+    tp, pp, dp, ep = rows.tensor_parallel, rows.pipeline_parallel, rows.data_parallel, rows.expert_parallel
+    experts = _experts(spec)
+    yield pp > spec.layer_count, f"more pipeline stages than the model's {spec.layer_count} layers"
+    if experts:
+        yield ep > experts, f"more expert-parallel ranks than the model's {experts} experts"
+        yield (ep > 1) & (ep != tp * dp), "expert parallelism deals experts out to all TP x DP ranks, never to some"
+    else:
+        yield ep > 1, "expert parallelism needs experts, and this model is dense"
+        yield dp > 1, "attention-DP inside a replica pays only with experts; a dense model takes more replicas instead"
+    yield (dp > 1) & (pp > 1), "pipeline stages together with attention-DP are not planned: no measured run supports it"
+    yield (
+        tp > rows.gpus_per_node,
+        "a tensor-parallel group that spans machines is slower than pipeline stages across them",
+    )
+    split = (tp <= rows.gpus_per_node) & (rows.gpus_per_node % np.maximum(tp, 1) != 0) & (rows.nodes > 1)
+    yield split, "machines whose GPUs do not divide into whole tensor-parallel groups"
+    yield (rows.nodes > 1) & np.isnan(rows.internode_bytes_per_second), "no network between these machines is known"
+
+
+def _experts(spec: ModelSpec) -> int:
+    """Routed experts of a layer; 0 for a dense model."""
+    return max((m.copies for g in spec.layers for m in g.matrices if m.sharding == "expert"), default=0)
+
+
+def _division_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
+    """Tensor parallelism that does not divide heads, widths or quantization blocks."""
+    tp = rows.tensor_parallel
+    if spec.query_heads:
+        yield spec.query_heads % tp != 0, f"the model's {spec.query_heads} attention heads are not divisible by TP"
+    for heads in _kv_head_counts(spec):
+        uneven = np.where(tp <= heads, heads % tp != 0, tp % heads != 0)
+        yield uneven, f"the model's {heads} KV heads neither divide by TP nor divide TP"
+    yield from _width_refusals(spec, rows)
+
+
+def _kv_head_counts(spec: ModelSpec) -> list[int]:
+    counts = {getattr(mixer, "kv_heads", 0) for mixer in _mixers(spec)}
+    return sorted(counts - {0})
+
+
+def _width_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
+    """One refusal per distinct width and block, so that a thousand-layer model costs no more than one layer."""
+    expert_ranks = np.where(rows.expert_parallel > 1, 1, rows.tensor_parallel * rows.data_parallel)
+    seen: set[tuple[int, int, str]] = set()
+    for group in spec.layers:
+        for matrix in group.matrices:
+            by_inputs = matrix.sharding == "row" or (matrix.sharding == "expert" and is_row_parallel_expert(matrix))
+            if not matrix.gemm or matrix.sharding not in ("column", "row", "expert"):
+                continue
+            width, ranks = matrix.inputs if by_inputs else matrix.outputs, rows.tensor_parallel
+            ranks = expert_ranks if matrix.sharding == "expert" else ranks
+            block = _must_divide(matrix.stored_as, by_inputs=by_inputs)
+            key = (width, block, matrix.sharding)
+            if key not in seen:
+                seen.add(key)
+                yield from _uneven(matrix.name, width, block, matrix.stored_as, ranks)
+
+
+def _must_divide(scheme_name: str, *, by_inputs: bool) -> int:
+    """Values that a shard must hold a multiple of: the quantization block along the divided axis."""
+    scheme = find_scheme(scheme_name)
+    if scheme.block is None or scheme.format == "mxfp4":
+        return 1  # mxfp4 kernels pad their shards
+    return max(scheme.block[1 if by_inputs else 0], 1)
+
+
+def _uneven(name: str, width: int, block: int, scheme: str, ranks: Ints) -> Iterator[RefusedShape]:
+    yield width % ranks != 0, f"{name} is {width} wide, which TP does not divide"
+    if block > 1:
+        cut = (ranks > 1) & (width % ranks == 0) & ((width // ranks) % block != 0)
+        yield cut, f"TP cuts {name} ({width} wide) inside {scheme} blocks of {block}"

@@ -1,0 +1,71 @@
+"""What a forward pass and the sampler need besides weights and KV: the activation peak of the engine's profile run."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.model import Layers, Matrix, ModelSpec
+from optimizer.memory.factors import memory_factors
+from optimizer.memory.weights import Division, is_row_parallel_expert
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+ACTIVATION_BYTES = 2
+"""Activations are kept in 16 bit."""
+
+
+def sampler_bytes(vocabulary: int, max_num_seqs: Ints) -> Floats:
+    """Peak of the sampler's dummy run: the logits of all sequences in fp32, sorted, with indices and probabilities.
+
+        9.7 * 4 * max_num_seqs * vocabulary
+
+    It does not shrink with TP: full-vocabulary logits are gathered on every rank of the last stage.
+
+    Source: 36 public start-up logs, see `data/factors.json`.
+
+    >>> int(sampler_bytes(128_256, np.array([256]))[0] / 2**20)
+    1214
+    """
+    return memory_factors().sampler_bytes_per_logit * vocabulary * np.asarray(max_num_seqs, dtype=np.float64)
+
+
+def forward_bytes_per_token(spec: ModelSpec, division: Division) -> Floats:
+    """Peak of a forward pass per token of the batch, on one rank, shape (keys,): the widest layer's buffers.
+
+        2 * (3 * intermediate / TP + 2.6 * hidden)         dense
+        2 * top_k * (3 * intermediate / TP + hidden)       added by routed experts
+
+    Args:
+        spec: the model.
+        division: ways to divide it.
+    """
+    widest = np.zeros(division.tensor_parallel.shape)
+    for group in spec.layers:
+        widest = np.maximum(widest, _layer_values(group, spec.hidden_size, division))
+    return ACTIVATION_BYTES * (widest + memory_factors().forward_values_per_hidden * spec.hidden_size)
+
+
+def _layer_values(group: Layers, hidden_size: int, division: Division) -> Floats:
+    """Values per token that the MLP or the experts of one layer keep at once."""
+    values = np.zeros(division.tensor_parallel.shape)
+    for matrix in group.matrices:
+        if matrix.gemm and matrix.part in ("mlp", "shared_experts") and matrix.sharding == "column":
+            values += _gated_values(matrix, division)
+        elif matrix.gemm and matrix.part == "experts" and not is_row_parallel_expert(matrix):
+            values += _expert_values(matrix, hidden_size, division)
+    return values
+
+
+def _gated_values(matrix: Matrix, division: Division) -> Floats:
+    """Half of the three values per intermediate value: gate and up have one matrix each."""
+    return memory_factors().forward_values_per_intermediate / 2 * matrix.outputs / division.tensor_parallel
+
+
+def _expert_values(matrix: Matrix, hidden_size: int, division: Division) -> Floats:
+    """Routed copies of one token: a rank that holds whole experts sees its share of TP's tokens."""
+    ranks = division.tensor_parallel
+    used = matrix.copies if matrix.active_copies is None else matrix.active_copies
+    gated = memory_factors().forward_values_per_intermediate / 2 * matrix.outputs
+    return np.asarray(used * (gated / ranks + hidden_size / 2))

@@ -1,0 +1,56 @@
+"""What libraries take outside the allocator's sight: driver context, NCCL and all-reduce buffers, kernel workspaces."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpu_db.gpu import Gpu
+from optimizer.memory.factors import memory_factors
+from optimizer.replica_columns import ReplicaColumns
+
+Floats = NDArray[np.float64]
+
+
+def non_torch_bytes(rows: ReplicaColumns) -> Floats:
+    """Bytes that grow outside PyTorch between the engine's two snapshots, per GPU, shape (rows,).
+
+    A table by the number of ranks that talk to each other (TP x DP) and the kind of links between them; between and
+    beyond measured counts the next smaller one's value holds.
+
+    Source: public start-up logs, see `data/factors.json`.
+    """
+    factors = memory_factors()
+    ranks = rows.tensor_parallel * rows.data_parallel
+    fast, pcie = _by_ranks(factors.non_torch_bytes_fast, ranks), _by_ranks(factors.non_torch_bytes_pcie, ranks)
+    extra = rows.gather([factors.non_torch_bytes_amd if gpu.vendor == "AMD" else 0 for gpu in rows.gpus])
+    return np.where(rows.has_fast_links, fast, pcie) + extra
+
+
+def _by_ranks(table: dict[int, float], ranks: NDArray[np.int64]) -> Floats:
+    counts = np.array(sorted(table))
+    values = np.array([table[count] for count in counts])
+    return np.asarray(values[np.searchsorted(counts, ranks, side="right") - 1])
+
+
+def context_bytes(rows: ReplicaColumns) -> Floats:
+    """The driver's context of one process, per GPU, shape (rows,). It lies outside vLLM's budget."""
+    contexts = memory_factors().context_bytes
+    return rows.gather([contexts.get(gpu.vendor, max(contexts.values())) for gpu in rows.gpus])
+
+
+def visible_bytes(gpu: Gpu) -> int:
+    """Memory that an engine sees as the card's total: what the driver shows less a reserve of some hundred MiB.
+
+    Raises:
+        ValueError: nobody published what the driver shows; such a GPU is not planned with.
+    """
+    if gpu.memory_bytes is None:
+        raise ValueError(
+            f"Nobody published how much memory the driver of {gpu.name} shows, so nothing can be sized on it."
+        )
+    factors = memory_factors()
+    for prefix, unseen in factors.unseen_bytes:
+        if gpu.name.startswith(prefix):
+            return gpu.memory_bytes - round(unseen)
+    return gpu.memory_bytes - round(factors.unseen_bytes_default.get(gpu.vendor, 0))

@@ -1,0 +1,60 @@
+"""The measured factors of the memory model, read once from `data/factors.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class MemoryFactors:
+    """Factors with their units; where each comes from is in the data file.
+
+    Attributes:
+        sampler_bytes_per_logit: sampler buffers per sequence and vocabulary entry.
+        forward_values_per_intermediate, forward_values_per_hidden: 16-bit values per token during a forward pass.
+        context_bytes: of the driver's context, by vendor.
+        non_torch_bytes_fast, non_torch_bytes_pcie: communication and library buffers by ranks.
+        non_torch_bytes_amd: what an AMD GPU has on top.
+        graph_bytes, graph_bytes_per_layer_and_size: CUDA graphs.
+        unseen_bytes: by GPU name prefix, longest first: driver-visible minus what engines see as total.
+        unseen_bytes_default: by vendor.
+    """
+
+    sampler_bytes_per_logit: float
+    forward_values_per_intermediate: float
+    forward_values_per_hidden: float
+    context_bytes: dict[str, float]
+    non_torch_bytes_fast: dict[int, float]
+    non_torch_bytes_pcie: dict[int, float]
+    non_torch_bytes_amd: float
+    graph_bytes: float
+    graph_bytes_per_layer_and_size: float
+    unseen_bytes: tuple[tuple[str, float], ...]
+    unseen_bytes_default: dict[str, float]
+
+
+@cache
+def memory_factors() -> MemoryFactors:
+    """The bundled factors."""
+    raw = json.loads(files(__package__).joinpath("data/factors.json").read_text(encoding="utf-8"))
+    ranks, unseen = raw["non_torch_gib_by_ranks"], raw["unseen_memory_gib"]
+    longest_first = sorted(unseen["by_gpu_prefix"].items(), key=lambda pair: -len(pair[0]))
+    return MemoryFactors(
+        sampler_bytes_per_logit=raw["sampler_bytes_per_logit"]["value"],
+        forward_values_per_intermediate=raw["forward_values_per_intermediate"]["value"],
+        forward_values_per_hidden=raw["forward_values_per_hidden"]["value"],
+        context_bytes={vendor: raw["context_gib"][vendor] * GIB for vendor in ("NVIDIA", "AMD")},
+        non_torch_bytes_fast={int(n): gib * GIB for n, gib in ranks["fast_links"].items()},
+        non_torch_bytes_pcie={int(n): gib * GIB for n, gib in ranks["pcie"].items()},
+        non_torch_bytes_amd=ranks["amd_extra"] * GIB,
+        graph_bytes=raw["graph_gib"]["value"] * GIB,
+        graph_bytes_per_layer_and_size=raw["graph_mib_per_layer_and_size"]["value"] * MIB,
+        unseen_bytes=tuple((prefix, gib * GIB) for prefix, gib in longest_first),
+        unseen_bytes_default={vendor: gib * GIB for vendor, gib in unseen["default"].items()},
+    )

@@ -1,0 +1,116 @@
+"""KV pools of many rows: which page plan each row has, how many blocks its pool gives, how many a request takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.model import ModelSpec
+from optimizer.engines.engine import Engine
+from optimizer.memory.kv_cache import PagePlan, plan_pages
+from optimizer.memory.stages import Stages
+from optimizer.memory.weights import pipeline_stages
+from optimizer.replica_columns import ReplicaColumns
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+NO_LIMIT = np.iinfo(np.int64).max // 4
+"""Blocks of a stage that caches nothing."""
+
+
+@dataclass(frozen=True)
+class PagePlans:
+    """The page plans of a table.
+
+    Attributes:
+        plans: the distinct ones.
+        plan: index into `plans`, shape (rows,).
+        block_bytes: of one block on every stage of every row, shape (stages,).
+        in_flight_tokens: shape (rows,).
+    """
+
+    plans: tuple[PagePlan, ...]
+    plan: Ints
+    block_bytes: Ints
+    in_flight_tokens: Ints
+
+    def blocks(self, pool_bytes: Floats) -> Ints:
+        """Whole blocks in every stage's pool, shape (stages, batches)."""
+        size = self.block_bytes[:, None]
+        whole = np.floor(np.maximum(pool_bytes, 0) / np.maximum(size, 1)).astype(np.int64)
+        return np.where(size > 0, whole, NO_LIMIT)
+
+    def needed(self, tokens: int) -> Ints:
+        """Blocks of one request of so many tokens, shape (rows,)."""
+        need = np.zeros(len(self.plan), dtype=np.int64)
+        for number, plan in enumerate(self.plans):
+            chosen = self.plan == number
+            need[chosen] = plan.blocks(np.asarray(tokens), self.in_flight_tokens[chosen])
+        return np.maximum(need, 1)
+
+    def longest_contexts(self, blocks: Ints, most_tokens: int) -> Ints:
+        """Longest single request that so many free blocks hold, at most `most_tokens`; shape of `blocks`."""
+        longest = np.zeros(blocks.shape, dtype=np.int64)
+        for number, plan in enumerate(self.plans):
+            chosen = self.plan == number
+            if chosen.any():
+                in_flight = self.in_flight_tokens[chosen][:, None]
+                longest[chosen] = longest_context(plan, np.maximum(blocks[chosen], 0), in_flight, most_tokens)
+        return longest
+
+    def spread(self, value: Callable[[PagePlan], int]) -> Ints:
+        """One number per plan over the rows, shape (rows,)."""
+        return np.array([value(plan) for plan in self.plans], dtype=np.int64)[self.plan]
+
+
+def longest_context(plan: PagePlan, blocks: Ints, in_flight_tokens: Ints, most_tokens: int) -> Ints:
+    """Longest request that so many blocks hold: exact when every group grows with every token, else by bisection."""
+    growing = [group for group in plan.groups if group.kind == "full"]
+    if len(growing) == len(plan.groups) and len({group.block_tokens for group in growing}) == 1:
+        return np.minimum(blocks // len(growing) * growing[0].block_tokens, most_tokens)
+    low, high = np.zeros(blocks.shape, dtype=np.int64), np.full(blocks.shape, most_tokens, dtype=np.int64)
+    for _ in range(most_tokens.bit_length()):
+        middle = (low + high + 1) // 2
+        holds = plan.blocks(middle, in_flight_tokens) <= blocks
+        low, high = np.where(holds, middle, low), np.where(holds, high, middle - 1)
+    return low
+
+
+def lay_out_pages(
+    spec: ModelSpec, engine: Engine, rows: ReplicaColumns, kv_format: str, stages: Stages, max_batched_tokens: Ints
+) -> PagePlans:
+    """The page plans of all rows: one per TP and block rule, cut to each row's pipeline stages.
+
+    Args:
+        spec: the model.
+        engine: whose block rules hold.
+        rows: shapes of one replica.
+        kv_format: of the cache.
+        stages: the rows' pipeline stages.
+        max_batched_tokens: shape (rows,).
+    """
+    rules = [engine.block_rule(spec, gpu, kv_format) for gpu in rows.gpus]
+    distinct = list(dict.fromkeys(rules))
+    rule = np.array([distinct.index(each) for each in rules])[rows.gpu]
+    keys, plan = np.unique(np.stack([rows.tensor_parallel, rule]), axis=1, return_inverse=True)
+    plans = tuple(plan_pages(spec, int(tp), kv_format, distinct[number]) for tp, number in keys.T)
+    plan = plan.reshape(-1)
+    return PagePlans(
+        plans=plans,
+        plan=plan,
+        block_bytes=_block_bytes(spec, plans, plan, rows.pipeline_parallel, stages),
+        in_flight_tokens=engine.in_flight_tokens(rows.pipeline_parallel, max_batched_tokens),
+    )
+
+
+def _block_bytes(spec: ModelSpec, plans: tuple[PagePlan, ...], plan: Ints, depth: Ints, stages: Stages) -> Ints:
+    sizes = np.zeros(len(stages.row), dtype=np.int64)
+    for number, deep in np.unique(np.stack([plan, depth]), axis=1).T:
+        starts = stages.first[(plan == number) & (depth == deep)]
+        split = pipeline_stages(spec.layer_count, int(deep))
+        sizes[starts[:, None] + np.arange(deep)] = plans[number].block_bytes(split)
+    return sizes

@@ -1,0 +1,244 @@
+"""What occupies a GPU, part by part, and what is left for requests: the VRAM model, over a whole table at once.
+
+    budget  = utilization * total                            (vLLM; the others in `_pool_bytes`)
+    pool    = budget - weights - non-torch - activation peak - CUDA graphs
+    blocks  = floor(pool / bytes of a block), the minimum over pipeline stages
+    fits    = blocks hold one request of max_model_len, and max_num_seqs requests of tokens_per_request
+
+Rows share few ways to divide a model, so weights and page plans are worked out per way and spread over rows with numpy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.model import ModelSpec
+from optimizer.engines.engine import Engine
+from optimizer.memory.activations import sampler_bytes
+from optimizer.memory.communication import context_bytes, non_torch_bytes, visible_bytes
+from optimizer.memory.graphs import captured_sizes, graph_bytes
+from optimizer.memory.pools import lay_out_pages
+from optimizer.memory.stages import Stages, lay_out_stages
+from optimizer.replica_columns import ReplicaColumns
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """How the engine is started, and how long the requests are.
+
+    Attributes:
+        max_model_len: longest request the engine must accept, in tokens.
+        tokens_per_request: length of the requests that are counted, prompt and answer.
+        max_batched_tokens: tokens per step; None = the engine's default for the card.
+        memory_utilization: share of memory; None = the engine's default.
+        enforce_eager: no CUDA graphs.
+    """
+
+    max_model_len: int
+    tokens_per_request: int
+    max_batched_tokens: int | None = None
+    memory_utilization: float | None = None
+    enforce_eager: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.tokens_per_request <= self.max_model_len:
+            raise ValueError(
+                f"tokens_per_request is {self.tokens_per_request}; it must be between 1 and max_model_len, "
+                f"which is {self.max_model_len}."
+            )
+        if self.memory_utilization is not None and not 0 < self.memory_utilization <= 1:
+            raise ValueError(f"memory_utilization is {self.memory_utilization}; it must be above 0 and at most 1.")
+        if self.max_batched_tokens is not None and self.max_batched_tokens < 1:
+            raise ValueError(f"max_batched_tokens is {self.max_batched_tokens}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class MemoryColumns:
+    """Bytes per GPU on the poorest pipeline stage of each row.
+
+    Shapes are (rows,) or (rows, batches); the batch axis is `max_num_seqs`, per attention-DP rank.
+
+    Attributes:
+        total_bytes: (rows,) what the engine sees as the card's memory.
+        budget_bytes: (rows,) what it may take.
+        weight_bytes: (rows,).
+        non_torch_bytes: (rows,) communication and library buffers.
+        activation_bytes: (rows, batches) the larger of forward pass and sampler.
+        graph_bytes: (rows, batches) CUDA graphs, inside the budget or beside it as the engine's version has it.
+        kv_pool_bytes: (rows, batches) left for KV and states; negative when weights do not fit.
+        kv_bytes_per_token: (rows,) that every further token of a long request costs a rank, over all its stages.
+        window_bytes_per_token: (rows,) the same in layers that keep only the newest tokens.
+        state_bytes_per_request: (rows,) recurrent state of one request, over all stages.
+        kv_tokens: (rows, batches) tokens that requests of max_model_len can keep, as vLLM prints it.
+        requests_capacity: (rows, batches) requests of `tokens_per_request` that the pool holds, per attention-DP rank.
+        longest_context: (rows, batches) longest single request, in tokens, at most the model's own limit.
+        fits: (rows, batches).
+    """
+
+    total_bytes: Ints
+    budget_bytes: Ints
+    weight_bytes: Ints
+    non_torch_bytes: Floats
+    activation_bytes: Floats
+    graph_bytes: Floats
+    kv_pool_bytes: Floats
+    kv_bytes_per_token: Ints
+    window_bytes_per_token: Ints
+    state_bytes_per_request: Ints
+    kv_tokens: Ints
+    requests_capacity: Ints
+    longest_context: Ints
+    fits: Bools
+
+
+def measure_memory(
+    spec: ModelSpec,
+    engine: Engine,
+    rows: ReplicaColumns,
+    kv_format: str,
+    settings: MemorySettings,
+    max_num_seqs: Ints,
+) -> MemoryColumns:
+    """Memory of every row at every batch size.
+
+    Args:
+        spec: the model, in the weight format that is served.
+        engine: whose accounting and defaults hold.
+        rows: shapes of one replica on one kind of machine; refused ones may be among them.
+        kv_format: "bf16", "fp8", ...
+        settings: lengths and options.
+        max_num_seqs: shape (batches,), per attention-DP rank.
+
+    Raises:
+        ValueError: a GPU whose usable memory nobody published.
+    """
+    max_num_seqs = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
+    stages = lay_out_stages(spec, rows)
+    cards = _read_cards(engine, rows, settings)
+    parts = _measure_parts(spec, engine, rows, stages, cards, settings, max_num_seqs)
+    pages = lay_out_pages(spec, engine, rows, kv_format, stages, cards.batched_tokens)
+    stage_blocks = pages.blocks(parts.pool)
+    poorest = stages.poorest(stage_blocks[:, -1], parts.pool[:, -1])
+    blocks = stages.minimum(stage_blocks)
+    free = blocks - engine.reserved_blocks
+    longest = pages.needed(settings.max_model_len)[:, None]
+    capacity = np.maximum(free, 0) // pages.needed(settings.tokens_per_request)[:, None]
+    return MemoryColumns(
+        total_bytes=cards.total,
+        budget_bytes=cards.budget,
+        weight_bytes=stages.weight_bytes[poorest],
+        non_torch_bytes=parts.non_torch,
+        activation_bytes=parts.activation[poorest],
+        graph_bytes=parts.graphs[poorest],
+        kv_pool_bytes=parts.pool[poorest],
+        kv_bytes_per_token=pages.spread(lambda plan: plan.full_bytes_per_token),
+        window_bytes_per_token=pages.spread(lambda plan: plan.window_bytes_per_token),
+        state_bytes_per_request=pages.spread(lambda plan: plan.state_bytes_per_request),
+        kv_tokens=(np.maximum(blocks, 0) / longest * settings.max_model_len).astype(np.int64),
+        requests_capacity=capacity,
+        longest_context=pages.longest_contexts(free, max(spec.max_context_tokens, settings.max_model_len)),
+        fits=(free >= longest) & (capacity >= max_num_seqs) & stages.every(parts.fits_beside),
+    )
+
+
+@dataclass(frozen=True)
+class _Cards:
+    """What the card and the engine's defaults say, shape (rows,)."""
+
+    total: Ints
+    context: Floats
+    utilization: Floats
+    budget: Ints
+    batched_tokens: Ints
+    largest_graph: Ints
+
+
+def _read_cards(engine: Engine, rows: ReplicaColumns, settings: MemorySettings) -> _Cards:
+    total = np.array([visible_bytes(gpu) for gpu in rows.gpus], dtype=np.int64)[rows.gpu]
+    context = context_bytes(rows)
+    batched = _batched_tokens(engine, rows, settings)
+    asked = settings.memory_utilization
+    share = engine.utilization(rows, batched) if asked is None else np.full(rows.rows, asked)
+    of = total if engine.accounting == "share_of_total" else total - context
+    return _Cards(
+        total=total,
+        context=context,
+        utilization=share,
+        budget=np.ceil(share * of).astype(np.int64),
+        batched_tokens=batched,
+        largest_graph=np.array([engine.largest_graph(gpu) for gpu in rows.gpus], dtype=np.int64)[rows.gpu],
+    )
+
+
+def _batched_tokens(engine: Engine, rows: ReplicaColumns, settings: MemorySettings) -> Ints:
+    if settings.max_batched_tokens is not None:
+        return np.full(rows.rows, settings.max_batched_tokens, dtype=np.int64)
+    defaults = [engine.default_max_batched_tokens(gpu) for gpu in rows.gpus]
+    return np.array(defaults, dtype=np.int64)[rows.gpu]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Bytes per stage and batch, shape (stages, batches); non_torch has shape (rows,)."""
+
+    non_torch: Floats
+    activation: Floats
+    graphs: Floats
+    pool: Floats
+    fits_beside: Bools
+
+
+def _measure_parts(
+    spec: ModelSpec,
+    engine: Engine,
+    rows: ReplicaColumns,
+    stages: Stages,
+    cards: _Cards,
+    settings: MemorySettings,
+    max_num_seqs: Ints,
+) -> _Parts:
+    non_torch = non_torch_bytes(rows)
+    forward = stages.forward_bytes_per_token * cards.batched_tokens[stages.row]
+    sampler = np.where(stages.is_last[:, None], sampler_bytes(spec.vocabulary, max_num_seqs)[None, :], 0)
+    activation = np.maximum(forward[:, None], sampler)
+    graphs = _graphs(stages, cards, max_num_seqs) if not settings.enforce_eager else np.zeros_like(activation)
+    kept = stages.weight_bytes + non_torch[stages.row]
+    pool, beside = _pool_bytes(engine, cards, stages, kept[:, None], activation, graphs)
+    return _Parts(non_torch, activation, graphs, pool, beside)
+
+
+def _graphs(stages: Stages, cards: _Cards, max_num_seqs: Ints) -> Floats:
+    sizes = captured_sizes(max_num_seqs[None, :], cards.largest_graph[:, None])
+    return graph_bytes(stages.layers[:, None], sizes[stages.row])
+
+
+def _pool_bytes(
+    engine: Engine, cards: _Cards, stages: Stages, kept: Floats, activation: Floats, graphs: Floats
+) -> tuple[Floats, Bools]:
+    """Bytes left for KV, and whether what lies beside the budget fits there; each of shape (stages, batches).
+
+    share_of_total            pool = utilization * total - kept - activation - graphs charged;
+                              beside it: the driver's context and graphs not charged
+    share_of_free_at_start    pool = fraction * (total - context) - kept; beside it: activation and graphs
+    share_of_free_after_load  pool = fraction * (total - context - kept - activation - graphs)
+
+    Source: vLLM `determine_available_memory`; SGLang `memory_hook.py`; TensorRT-LLM `KvCacheConfig`.
+    """
+    total, context, budget, share = (
+        np.asarray(column, dtype=np.float64)[stages.row][:, None]
+        for column in (cards.total, cards.context, cards.budget, cards.utilization)
+    )
+    if engine.accounting == "share_of_free_after_load":
+        pool = share * (total - context - kept - activation - graphs)
+        return pool, pool > 0
+    if engine.accounting == "share_of_free_at_start":
+        return budget - kept + 0 * graphs, total - context - budget >= activation + graphs
+    charged = graphs if engine.graphs_inside_budget else np.zeros_like(graphs)
+    return budget - kept - activation - charged, total - budget >= context + graphs - charged

@@ -1,0 +1,164 @@
+"""How many bytes of weights each rank holds: every matrix divided as tensor, expert and pipeline parallelism divide it.
+
+A key is one way to divide a model: TP, PP, attention-DP and expert-parallel ranks. Many rows of a candidate table share
+one, so this room works on keys, never on rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catalog.model import Layers, Matrix, ModelSpec
+from catalog.quantization import stored_bytes
+
+Ints = NDArray[np.int64]
+
+VOCABULARY_GRANULE = 64
+"""Rows of the vocabulary are padded to a multiple of this before TP divides them (Megatron's and vLLM's default)."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """Ways to divide a model over ranks; every array has shape (keys,).
+
+    Attributes:
+        tensor_parallel: ranks that share attention and dense matrices.
+        data_parallel: attention-DP ranks; without expert parallelism the experts are divided by TP x DP, as vLLM
+            does ("MoE layers form a tensor-parallel group of TP x DP").
+        expert_parallel: ranks that whole experts are dealt out to; 1 = every expert is divided.
+    """
+
+    tensor_parallel: Ints
+    data_parallel: Ints
+    expert_parallel: Ints
+
+
+def shard_bytes(matrix: Matrix, division: Division) -> Ints:
+    """Bytes of one matrix on the rank that holds most of it, shape (keys,).
+
+    column      ceil(outputs / granule / TP) * granule outputs
+    row         ceil(inputs / granule / TP) * granule inputs
+    kv_heads    the same as column, but at least one granule (a KV head): TP > heads replicates
+    expert      ceil(copies / EP) whole experts; without EP every expert is divided by TP x DP
+    vocabulary  outputs padded to a multiple of 64, then divided by TP
+    replicated  everything
+
+    Source: Shoeybi et al. 2019, Megatron-LM (arXiv:1909.08053), section 3; vLLM `ColumnParallelLinear`,
+    `QKVParallelLinear`, `VocabParallelEmbedding`, `FusedMoEParallelConfig`.
+
+    >>> q_proj = Matrix("q_proj", "attention", 8192, 8192, "column", granule=128)
+    >>> one = np.array([1, 4])
+    >>> shard_bytes(q_proj, Division(one, np.ones_like(one), np.ones_like(one)))
+    array([134217728,  33554432])
+    """
+    outputs, inputs, copies = _shard_shape(matrix, division)
+    return np.asarray(stored_bytes(matrix, outputs, inputs, copies), dtype=np.int64)
+
+
+def _shard_shape(matrix: Matrix, division: Division) -> tuple[Ints, Ints, Ints]:
+    """Outputs, inputs and copies of the largest shard, each of shape (keys,)."""
+    whole = np.ones_like(division.tensor_parallel)
+    outputs, inputs, copies = whole * matrix.outputs, whole * matrix.inputs, whole * matrix.copies
+    ranks = division.tensor_parallel
+    if matrix.sharding in ("column", "kv_heads"):
+        outputs = _divided(outputs, ranks, matrix.granule)
+    elif matrix.sharding == "row":
+        inputs = _divided(inputs, ranks, matrix.granule if matrix.inputs % matrix.granule == 0 else 1)
+    elif matrix.sharding == "vocabulary":
+        outputs = _divided(outputs, ranks * VOCABULARY_GRANULE, 1) * VOCABULARY_GRANULE
+    elif matrix.sharding == "expert":
+        split = np.where(division.expert_parallel > 1, 1, ranks * division.data_parallel)
+        copies = _divided(copies, division.expert_parallel, 1)
+        if is_row_parallel_expert(matrix):
+            inputs = _divided(inputs, split, 1)
+        else:
+            outputs = _divided(outputs, split, 1)
+    return outputs, inputs, copies
+
+
+def is_row_parallel_expert(matrix: Matrix) -> bool:
+    """Whether an undealt expert's matrix is divided along its inputs (its down projection), not its outputs."""
+    return "down" in matrix.name or matrix.name.endswith(("w2", "wo", "output_linear"))
+
+
+def _divided(extent: Ints, ranks: Ints, granule: int) -> Ints:
+    """Largest share of an extent that keeps granules whole."""
+    granules = -(-extent // granule)
+    return -(-granules // ranks) * granule
+
+
+def layer_bytes(group: Layers, division: Division) -> Ints:
+    """Weight bytes of one layer of a group on the fullest rank, shape (keys,)."""
+    return _total((shard_bytes(matrix, division) for matrix in group.matrices), division)
+
+
+def _total(parts: Iterable[Ints], division: Division) -> Ints:
+    return sum(parts, start=np.zeros_like(division.tensor_parallel))
+
+
+def pipeline_stages(layers: int, pipeline_parallel: int) -> tuple[int, ...]:
+    """Layers of each pipeline stage, as vLLM deals them.
+
+    An even split; the remainder goes one each to the stages before the last, from the back, so that the last stage
+    (LM head) and, while possible, the first (embedding) stay light.
+
+    Source: vLLM 0.33.0 `vllm/distributed/utils.py`, `get_pp_indices`.
+
+    >>> pipeline_stages(80, 4), pipeline_stages(62, 4), pipeline_stages(61, 8)
+    ((20, 20, 20, 20), (15, 16, 16, 15), (7, 7, 8, 8, 8, 8, 8, 7))
+    """
+    stages = [layers // pipeline_parallel] * pipeline_parallel
+    for back in range(2, layers % pipeline_parallel + 2):
+        stages[-back] += 1
+    return tuple(stages)
+
+
+def layers_by_stage(spec: ModelSpec, pipeline_parallel: int) -> Ints:
+    """How many layers of each group every stage runs, shape (stages, groups); multi-token-prediction layers none."""
+    edges = np.cumsum([0, *pipeline_stages(spec.layer_count, pipeline_parallel)])
+    counts = np.zeros((pipeline_parallel, len(spec.layers)), dtype=np.int64)
+    for number, group in enumerate(spec.layers):
+        if not group.next_token_prediction:
+            stage = np.searchsorted(edges, np.asarray(group.indices), side="right") - 1
+            counts[:, number] = np.bincount(stage, minlength=pipeline_parallel)[:pipeline_parallel]
+    return counts
+
+
+def weights_by_stage(spec: ModelSpec, division: Division, pipeline_parallel: int) -> Ints:
+    """Weight bytes of every stage on its fullest rank, shape (stages, keys).
+
+    The first stage adds the embedding and the vision tower, the last one the LM head (the embedding once more when it
+    is tied and there are several stages) and the final norm.
+
+    Args:
+        spec: the model.
+        division: ways to divide it that all have this many pipeline stages.
+        pipeline_parallel: stages.
+    """
+    counts = layers_by_stage(spec, pipeline_parallel)
+    stored = [_stored_layers(group, counts[:, number]) for number, group in enumerate(spec.layers)]
+    stages = np.zeros((pipeline_parallel, division.tensor_parallel.size), dtype=np.int64)
+    for group, count in zip(spec.layers, stored, strict=True):
+        stages += count[:, None] * layer_bytes(group, division)[None, :]
+    for matrix in spec.outside:
+        stages[_stages_of(matrix, spec, pipeline_parallel)] += shard_bytes(matrix, division)
+    if spec.vision is not None:
+        stages[0] += _total((shard_bytes(matrix, division) for matrix in spec.vision.matrices), division)
+    return stages
+
+
+def _stored_layers(group: Layers, counts: Ints) -> Ints:
+    """Times that a group's weights are stored on each stage; a shared block at most `stored_copies` times."""
+    return counts if group.stored_copies is None else np.minimum(counts, group.stored_copies)
+
+
+def _stages_of(matrix: Matrix, spec: ModelSpec, pipeline_parallel: int) -> list[int]:
+    """Stages that hold a matrix from outside the layers."""
+    last = pipeline_parallel - 1
+    if matrix.part != "embedding":
+        return [last]
+    return [0, last] if spec.tied_embeddings and pipeline_parallel > 1 else [0]
