@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from gpu_db.import_offers import OFFER_COLUMNS, read_rules, tidy_offers, topology_rows
 
 Row = dict[str, str]
 
@@ -240,6 +241,41 @@ def import_gpus(source: Path, into: Path, as_of: str) -> None:
     write_rows(into / "aliases.csv", ["alias", "gpu", "naming_system"], rows)
 
 
+def import_offers(source: Path, into: Path) -> None:
+    """Write topology.csv and offers.csv; read offer_rules.csv from where they are written."""
+    topology = list(topology_rows(read_rows(source / "topology.csv")))
+    write_rows(into / "topology.csv", list(topology[0]), topology)
+    offers = tidy_offers(read_rows(source / "prices.csv"), read_rules(into), {row["key"] for row in topology})
+    write_rows(into / "offers.csv", OFFER_COLUMNS, offers)
+
+
+def import_costs(source: Path, into: Path) -> None:
+    """Write systems.csv (what a server or rack costs to buy) and energy.csv (electricity, carbon, PUE, colocation)."""
+    systems = [
+        {
+            "system": row["system"],
+            "gpu": row["gpu_db_name"],
+            "gpus": row["gpus"],
+            "price_low_usd": row["price_usd_low"],
+            "price_typical_usd": row["price_usd_typical"],
+            "price_high_usd": row["price_usd_high"],
+            "nameplate_kw": row["max_kw"],
+            "planning_kw_per_gpu": row["planning_kw_per_gpu"],
+            "as_of": first_day(row["as_of"]),
+            "source": source_text(row["source"]),
+            "confidence": row["confidence"],
+            "notes": row["notes"],
+        }
+        for row in read_rows(source / "systems.csv")
+    ]
+    write_rows(into / "systems.csv", list(systems[0]), systems)
+    energy = [
+        row | {"as_of": first_day(row["as_of"]), "source": source_text(row["source"])}
+        for row in read_rows(source / "energy.csv")
+    ]
+    write_rows(into / "energy.csv", list(energy[0]), energy)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Import every table of SOURCE_DIR."""
     parser = argparse.ArgumentParser(prog="python -m gpu_db.import_tables", description=__doc__.split("\n")[0])
@@ -248,6 +284,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--as-of", default=GPU_TABLE_AS_OF, help="day on which the datasheet facts were checked")
     arguments = parser.parse_args(argv)
     import_gpus(arguments.source, arguments.into, arguments.as_of)
+    import_offers(arguments.source, arguments.into)
+    import_costs(arguments.source, arguments.into)
 
 
 if __name__ == "__main__":

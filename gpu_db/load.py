@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 from gpu_db.gpu import Gpu
+from gpu_db.machines import read_offers
+from gpu_db.offer import Offer
 from gpu_db.tables import (
     GIGA,
     MIB,
@@ -41,6 +43,31 @@ def load_gpus() -> dict[str, Gpu]:
     85520809984
     """
     return dict(_gpus())
+
+
+def load_offers(*, older_readings: bool = False) -> tuple[Offer, ...]:
+    """Return every machine that can be rented, with its newest price.
+
+    A price per GPU becomes one offer per machine size that the provider documents (data/offer_rules.csv). Rows that
+    are no machine (a sixth of a GPU, an average) are in the table and not here.
+
+    Args:
+        older_readings: also return prices that were read again since, to show movement; they share the `offer_id` of
+            the newer reading and must not be planned with.
+
+    Raises:
+        BadGpuDb: a row lacks its source, its date or its price, or names an unknown GPU.
+
+    >>> p5 = next(offer for offer in load_offers() if offer.instance_type == "p5.48xlarge")
+    >>> p5.gpu_count, p5.price_usd_per_hour, p5.link_bytes_per_second / 1e9, p5.internode_bytes_per_second / 1e9
+    (8, 58.8928, 450.0, 50.0)
+    """
+    return _offers(not older_readings)
+
+
+@cache
+def _offers(newest_only: bool) -> tuple[Offer, ...]:
+    return tuple(read_offers(_gpus(), newest_only))
 
 
 @cache

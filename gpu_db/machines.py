@@ -1,0 +1,233 @@
+"""From a priced row to machines that one can rent: their sizes, and how their GPUs and nodes reach each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import cast, get_args
+
+from gpu_db.errors import BadGpuDb
+from gpu_db.gpu import Gpu
+from gpu_db.offer import Billing, Offer, Restriction
+from gpu_db.regions import region_classes
+from gpu_db.tables import GIGA, Row, number, read_table, required_day, required_number, required_text, whole
+
+GBIT_BYTES = GIGA / 8
+
+_OFFER_COLUMNS = (
+    "provider",
+    "instance_type",
+    "gpu",
+    "priced_gpus",
+    "machine_gpus",
+    "minimum_gpus",
+    "region",
+    "billing",
+    "price_usd_per_hour",
+    "restrictions",
+    "newest",
+    "not_planned_because",
+    "topology",
+    "internode_gbit_per_second",
+    "internode_node_gpus",
+    "vcpus",
+    "memory_gb",
+    "as_of",
+    "source",
+    "confidence",
+    "notes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """How the GPUs of one full machine reach each other and the next machine.
+
+    Attributes:
+        gpus_per_node: GPUs of the full machine; 0 when it depends on the host.
+        scaleup_domain_gpus: GPUs behind one scale-up switch or mesh; more than a node in rack-scale systems.
+        link_bytes_per_second: one direction per GPU inside that domain; None when unknown.
+        internode_bytes_per_second: one direction per GPU to other machines; None when there is no such network.
+    """
+
+    gpus_per_node: int
+    scaleup_domain_gpus: int
+    link_bytes_per_second: float | None
+    internode_bytes_per_second: float | None
+
+
+@cache
+def topologies() -> Mapping[str, Topology]:
+    """Return every row of data/topology.csv by its key: "aws p5.48xlarge", "reference design H100 SXM 80GB", ..."""
+    table = {}
+    columns = ("key", "provider", "gpu", "gpus_per_node", "scaleup_domain_gpus", "link_gb_per_second", "source")
+    for row in read_table("topology.csv", columns):
+        table[row["key"]] = topology = _topology(row)
+        if row["provider"] == "reference design":
+            table.setdefault(f"reference design {row['gpu']}", topology)
+    return table
+
+
+def _topology(row: Row) -> Topology:
+    gpus = whole(row, "gpus_per_node") or 0
+    gbit = number(row, "internode_gbit_per_second", GBIT_BYTES)
+    return Topology(
+        gpus_per_node=gpus,
+        scaleup_domain_gpus=whole(row, "scaleup_domain_gpus") or 1,
+        link_bytes_per_second=number(row, "link_gb_per_second", GIGA),
+        internode_bytes_per_second=gbit / gpus if gbit and gpus else None,
+    )
+
+
+def topology_of_gpu(gpu: Gpu) -> Topology:
+    """Return how a full machine of this GPU is built: the reference design, else the GPU's own datasheet."""
+    reference = topologies().get(f"reference design {gpu.name}")
+    if reference and reference.link_bytes_per_second:
+        return reference
+    joined = gpu.scaleup_domain_gpus > 1
+    return Topology(
+        gpus_per_node=gpu.max_gpus_per_node or 1,
+        scaleup_domain_gpus=gpu.scaleup_domain_gpus,
+        link_bytes_per_second=gpu.link_bytes_per_second if joined else gpu.pcie_bytes_per_second,
+        internode_bytes_per_second=None,
+    )
+
+
+def scaleup(topology: Topology, gpu_count: int) -> tuple[int, float | None]:
+    """Return (scale-up domain, link) of a machine that holds `gpu_count` of the full machine's GPUs.
+
+    A slice of a board keeps its switch and loses the GPUs that others rent. A whole tray of a rack keeps the rack. One
+    GPU alone has no link to another.
+    """
+    rack_scale = topology.scaleup_domain_gpus > topology.gpus_per_node > 0
+    if rack_scale and gpu_count >= topology.gpus_per_node:
+        return topology.scaleup_domain_gpus, topology.link_bytes_per_second
+    if gpu_count == 1:
+        return 1, None
+    return min(topology.scaleup_domain_gpus, gpu_count), topology.link_bytes_per_second
+
+
+def read_offers(gpus: Mapping[str, Gpu], newest_only: bool) -> Iterator[Offer]:
+    """Yield the machines of data/offers.csv that can be planned with.
+
+    Args:
+        gpus: all known GPUs by name.
+        newest_only: leave out the older readings of a price that was read again since.
+
+    Raises:
+        BadGpuDb: a row lacks its source, date or price, or names a GPU, topology or word that does not exist.
+    """
+    rows = [row for row in read_table("offers.csv", _OFFER_COLUMNS) if not row["not_planned_because"]]
+    kinds: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        kinds.setdefault((row["provider"], row["instance_type"]), set()).add(row["gpu"] + row["priced_gpus"])
+    for row in rows:
+        if newest_only and row["newest"] != "yes":
+            continue
+        if row["gpu"] not in gpus:
+            raise BadGpuDb(f"offers.csv: no GPU named {row['gpu']!r} ({row['provider']} {row['instance_type']}).")
+        one_kind = len(kinds[row["provider"], row["instance_type"]]) == 1
+        yield from _machines(row, gpus[row["gpu"]], one_kind)
+
+
+def _machines(row: Row, gpu: Gpu, one_kind: bool) -> Iterator[Offer]:
+    """Yield one offer per machine size of a row; the price of a size is linear in its GPUs."""
+    priced = int(required_number(row, "priced_gpus"))
+    sizes = [int(size) for size in row["machine_gpus"].split("/")] if row["machine_gpus"] else [priced]
+    place = f"{row['region']}/{row['billing']}"
+    stem = f"{row['provider']}/{row['instance_type']}"
+    price = required_number(row, "price_usd_per_hour")
+    topology = _topology_of_row(row, gpu)
+    for size in sizes:
+        domain, link = scaleup(topology, size)
+        minimum_gpus = whole(row, "minimum_gpus") or size
+        kind = "" if one_kind and len(sizes) == 1 else f"{size}x {row['gpu']}/"
+        yield Offer(
+            offer_id=f"{stem}/{kind}{place}",
+            provider=required_text(row, "provider"),
+            instance_type=required_text(row, "instance_type"),
+            gpu=row["gpu"],
+            gpu_count=size,
+            region=row["region"],
+            region_class=_one_class(row["region"]),
+            billing=cast(Billing, row["billing"]),
+            price_usd_per_hour=round(price * size / priced, 6),
+            as_of=_day(row["as_of"]) or required_day(row, "as_of"),
+            source=required_text(row, "source"),
+            confidence=required_text(row, "confidence"),
+            restrictions=_restrictions(row["restrictions"], row["confidence"]),
+            scaleup_domain_gpus=domain,
+            link_bytes_per_second=link,
+            internode_bytes_per_second=_internode(row, topology, size),
+            available_count=None,
+            vcpus=_scaled(number(row, "vcpus"), size / priced),
+            memory_bytes=_whole_bytes(_scaled(number(row, "memory_gb", GIGA), size / priced)),
+            notes=_notes(row, size != priced),
+            region_classes=_classes(row["region"]),
+            minimum_count=-(-minimum_gpus // size),
+        )
+
+
+def _topology_of_row(row: Row, gpu: Gpu) -> Topology:
+    """The provider's own topology where it is known, its links from the GPU's usual machine where it is silent."""
+    usual = topology_of_gpu(gpu)
+    if not row["topology"]:
+        return usual
+    if row["topology"] not in topologies():
+        raise BadGpuDb(f"offers.csv: no topology named {row['topology']!r} in topology.csv.")
+    own = topologies()[row["topology"]]
+    if own.link_bytes_per_second is not None or own.gpus_per_node == 1:
+        return own
+    return Topology(
+        own.gpus_per_node, own.scaleup_domain_gpus, usual.link_bytes_per_second, own.internode_bytes_per_second
+    )
+
+
+def _internode(row: Row, topology: Topology, size: int) -> float | None:
+    """Network between whole machines, per GPU: the provider's topology first, else what its price list states."""
+    if row["topology"]:
+        return topology.internode_bytes_per_second if size >= topology.gpus_per_node else None
+    node_gpus = whole(row, "internode_node_gpus")
+    total = number(row, "internode_gbit_per_second", GBIT_BYTES)
+    return total / node_gpus if total and node_gpus and size >= node_gpus else None
+
+
+def _notes(row: Row, sized: bool) -> str:
+    priced = f"priced per {row['priced_gpus']} GPUs" if row["priced_gpus"] != "1" else "priced per GPU"
+    return "; ".join(note for note in (priced if sized else "", row["notes"]) if note)
+
+
+def _scaled(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _whole_bytes(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+@cache
+def _day(text: str) -> date | None:
+    return date.fromisoformat(text) if text else None
+
+
+@cache
+def _classes(region: str) -> tuple[str, ...]:
+    return region_classes(region)
+
+
+@cache
+def _one_class(region: str) -> str:
+    classes = _classes(region)
+    return classes[0] if len(classes) == 1 else "any"
+
+
+@cache
+def _restrictions(words: str, confidence: str) -> tuple[Restriction, ...]:
+    named = [word for word in words.split("/") if word]
+    unknown = set(named) - set(get_args(Restriction))
+    if unknown:
+        raise BadGpuDb(f"offers.csv: unknown restrictions {sorted(unknown)}.")
+    weak = ["low-confidence"] if confidence == "low" else []
+    return cast(tuple[Restriction, ...], tuple(named + weak))
