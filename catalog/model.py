@@ -189,7 +189,7 @@ class Layers:
         mixers: what each of them keeps (empty for a pure MLP layer; two for parallel attention and Mamba).
         matrices: the weights of *one* of them.
         stored_copies: how many times the weights are stored; None = once per layer. A block shared by all its layers
-            is stored once.
+            is stored once; what such a layer has of its own is another group with the same index (Zamba 2).
         next_token_prediction: MTP layers: in the checkpoint, but loaded and run only for speculative decoding.
     """
 
@@ -258,5 +258,5 @@ class ModelSpec:
 
     @property
     def layer_count(self) -> int:
-        """Layers of the language model that every token passes."""
-        return sum(group.count for group in self.layers if not group.next_token_prediction)
+        """Layers of the language model that every token passes; one whose parts are in two groups counts once."""
+        return len({i for group in self.layers if not group.next_token_prediction for i in group.indices})
