@@ -50,10 +50,11 @@ class Replica(Frozen):
     kv_cache_format: str
     engine: str
     engine_version: str
+    weights_from: Literal["checkpoint", "online quantization", "a quantized checkpoint to be named"]
     max_num_seqs: int
     max_model_len: int
     max_num_batched_tokens: int | None
-    gpu_memory_utilization: float
+    gpu_memory_utilization: float | None
     command: tuple[str, ...]
 
 
@@ -73,11 +74,14 @@ class Memory(Frozen):
 
 
 class Interval(Frozen):
-    """An estimate with its error bar: 9 of 10 measured cases of its calibration level lie within."""
+    """An estimate with its error bar: 9 of 10 measured cases of its calibration level lie within.
+
+    `low` and `high` are None where nothing was measured to learn them from: the estimate is uncalibrated.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Estimate(Frozen):
@@ -93,10 +97,16 @@ class Estimate(Frozen):
 
 
 class Line(Frozen):
-    """One kind of machine and one kind of replica on it: `count` machines, `replicas` replicas in all."""
+    """One kind of machine and one kind of replica on it.
+
+    `count` machines are bought for this line and `replicas` replicas run on them in all. Where several kinds of replica
+    share machines, the first line carries the machines and their cost; the others have `count` 0 and name it in
+    `shares_machines_of_line` (its place in `lines`, from 0).
+    """
 
     count: int
     replicas: int
+    shares_machines_of_line: int | None = None
     offer: OfferedMachine
     replica: Replica
     memory: Memory

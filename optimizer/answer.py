@@ -1,0 +1,313 @@
+"""From the solver's counts to the Plan that people and programs read."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gpu_db.offer import Offer
+from optimizer.candidates import BATCHES, Candidates, Variant
+from optimizer.cp_sat.program import SOLVER_VERSION, Purchase
+from optimizer.packing import Share, share_machines
+from optimizer.plan import (
+    Estimate,
+    Interval,
+    Line,
+    Memory,
+    OfferedMachine,
+    Plan,
+    Proof,
+    Rejection,
+    Relaxation,
+    Replica,
+    Status,
+    Totals,
+)
+from optimizer.requirements import Requirements
+from optimizer.search import Search, planned_max_model_len
+
+HOURS_PER_MONTH = 730
+SECONDS_PER_HOUR = 3600
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What produced a plan: the program's version and the fingerprint of its data."""
+
+    gpuplan_version: str
+    data_fingerprint: str
+
+
+def write_plan(
+    search: Search,
+    requirements: Requirements,
+    stamp: Stamp,
+    purchase: Purchase,
+    rejections: tuple[Rejection, ...],
+    alternatives: tuple[Rejection, ...],
+) -> Plan:
+    """The plan of a purchase."""
+    lines = tuple(_line(search, requirements, purchase, share) for share in share_machines(purchase))
+    return Plan(
+        gpuplan_version=stamp.gpuplan_version,
+        status="optimal" if purchase.optimal else "feasible",
+        question=requirements,
+        model=search.knowledge.spec.repo_id,
+        cost_usd_per_hour=round(sum(line.cost_usd_per_hour for line in lines), 6),
+        bound_usd_per_hour=purchase.cost_bound_usd_per_hour,
+        lines=lines,
+        totals=totals_of(lines),
+        proof=_proof(search, requirements, purchase),
+        conflicts=(),
+        relaxations=(),
+        rejections=rejections,
+        alternatives=alternatives,
+        prices_as_of=min(line.offer.as_of for line in lines),
+        data_fingerprint=stamp.data_fingerprint,
+        warnings=_warnings(lines, purchase),
+    )
+
+
+def write_infeasible(
+    search: Search,
+    requirements: Requirements,
+    stamp: Stamp,
+    conflicts: tuple[str, ...],
+    relaxations: tuple[Relaxation, ...],
+    rejections: tuple[Rejection, ...],
+) -> Plan:
+    """The answer when nothing fits."""
+    return Plan(
+        gpuplan_version=stamp.gpuplan_version,
+        status="infeasible",
+        question=requirements,
+        model=search.knowledge.spec.repo_id,
+        cost_usd_per_hour=None,
+        bound_usd_per_hour=None,
+        lines=(),
+        totals=None,
+        proof=_proof(search, requirements, None),
+        conflicts=conflicts,
+        relaxations=relaxations,
+        rejections=rejections,
+        alternatives=(),
+        prices_as_of=None,
+        data_fingerprint=stamp.data_fingerprint,
+        warnings=(),
+    )
+
+
+def offered(offer: Offer) -> OfferedMachine:
+    """An offer as a plan shows it."""
+    return OfferedMachine(
+        offer_id=offer.offer_id,
+        provider=offer.provider,
+        instance_type=offer.instance_type,
+        gpu=offer.gpu,
+        gpu_count=offer.gpu_count,
+        region=offer.region,
+        billing=offer.billing,
+        price_usd_per_hour=offer.price_usd_per_hour,
+        as_of=offer.as_of,
+        source=offer.source,
+        confidence=offer.confidence,
+        restrictions=offer.restrictions,
+        notes=offer.notes,
+    )
+
+
+def _line(search: Search, requirements: Requirements, purchase: Purchase, share: Share) -> Line:
+    candidates = search.candidates(requirements)
+    offer = purchase.columns.offers[share.machine]
+    row = int(purchase.columns.candidate[share.column])
+    return Line(
+        count=share.machines,
+        replicas=share.replicas,
+        shares_machines_of_line=share.with_line,
+        offer=offered(offer),
+        replica=replica_of(search, requirements, candidates, row),
+        memory=memory_of(candidates, row),
+        estimate=estimate_of(candidates, row),
+        cost_usd_per_hour=round(share.machines * offer.price_usd_per_hour, 6),
+    )
+
+
+def replica_of(search: Search, requirements: Requirements, candidates: Candidates, row: int) -> Replica:
+    """How one candidate is laid out and started."""
+    evaluation = candidates.evaluations[candidates.evaluation[row]]
+    rows, index = evaluation.rows, int(candidates.row[row])
+    variant = evaluation.variant
+    layout = {
+        "tensor_parallel": int(rows.tensor_parallel[index]),
+        "pipeline_parallel": int(rows.pipeline_parallel[index]),
+        "data_parallel": int(rows.data_parallel[index]),
+    }
+    spec = search.knowledge.spec
+    gpu = rows.gpus[rows.gpu[index]]
+    max_num_seqs = int(BATCHES[candidates.batch[row]])
+    max_model_len = planned_max_model_len(spec, requirements.workload, requirements.choices)
+    nodes, expert_parallel = int(rows.nodes[index]), int(rows.expert_parallel[index])
+    return Replica(
+        model=spec.repo_id,
+        checkpoint=spec.repo_id,
+        weights_from=weights_from(search, variant),
+        gpu=gpu.name,
+        gpus=math.prod(layout.values()),
+        nodes=nodes,
+        expert_parallel=expert_parallel,
+        weight_format=variant.spec.weight_format,
+        kv_cache_format=variant.kv_format,
+        engine=variant.engine.name,
+        engine_version=variant.engine.version,
+        max_num_seqs=max_num_seqs,
+        max_model_len=max_model_len,
+        max_num_batched_tokens=variant.engine.default_max_batched_tokens(gpu),
+        gpu_memory_utilization=variant.engine.memory_utilization,
+        command=variant.engine.command(
+            spec,
+            model=spec.repo_id,
+            expert_parallel=expert_parallel > 1,
+            weight_format=variant.spec.weight_format,
+            kv_format=variant.kv_format,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            memory_utilization=variant.engine.memory_utilization,
+            nodes=nodes,
+            **layout,
+        ),
+        **layout,
+    )
+
+
+def weights_from(
+    search: Search, variant: Variant
+) -> Literal["checkpoint", "online quantization", "a quantized checkpoint to be named"]:
+    """Where the engine gets weights of this format from."""
+    if variant.spec.weight_format == search.knowledge.spec.weight_format:
+        return "checkpoint"
+    return "online quantization" if variant.spec.weight_format == "fp8" else "a quantized checkpoint to be named"
+
+
+def memory_of(candidates: Candidates, row: int) -> Memory:
+    """Bytes per GPU of one candidate."""
+    evaluation = candidates.evaluations[candidates.evaluation[row]]
+    memory, at, batch = evaluation.memory, int(candidates.row[row]), int(candidates.batch[row])
+    return Memory(
+        total_bytes=int(memory.total_bytes[at]),
+        budget_bytes=int(memory.budget_bytes[at]),
+        weight_bytes=int(memory.weight_bytes[at]),
+        kv_cache_bytes=int(memory.kv_pool_bytes[at, batch]),
+        activation_bytes=int(memory.activation_bytes[at, batch]),
+        graph_bytes=int(memory.graph_bytes[at, batch]),
+        non_torch_bytes=int(memory.non_torch_bytes[at]),
+        kv_bytes_per_token=float(memory.kv_bytes_per_token[at]),
+        kv_tokens=int(memory.kv_tokens[at, batch]),
+        requests_that_fit=int(memory.requests_capacity[at, batch]),
+    )
+
+
+def estimate_of(candidates: Candidates, row: int) -> Estimate:
+    """What one candidate is expected to do, with its error bars."""
+    evaluation = candidates.evaluations[candidates.evaluation[row]]
+    speed, at = evaluation.estimate, int(candidates.row[row])
+    watts = float(candidates.power_watts[row])
+
+    def interval(metric: str, value: float) -> Interval:
+        low, high = speed.error_low[metric][at], speed.error_high[metric][at]
+        known = bool(np.isfinite(low) and np.isfinite(high))
+        return Interval(
+            value=value, low=value * float(low) if known else None, high=value * float(high) if known else None
+        )
+
+    tokens = float(candidates.output_tokens_per_second[row])
+    return Estimate(
+        concurrency=int(candidates.concurrency[row]),
+        output_tokens_per_second=interval("throughput", tokens),
+        requests_per_second=float(speed.requests_per_second[at, candidates.batch[row]]),
+        ttft_seconds=interval("ttft", float(candidates.ttft_seconds[row])),
+        tpot_seconds=interval("tpot", float(candidates.tpot_seconds[row])),
+        power_watts=watts if np.isfinite(watts) else None,
+        calibration=speed.calibration[at],
+    )
+
+
+def totals_of(lines: tuple[Line, ...]) -> Totals:
+    """What the lines do together: rates add up, the slowest replica counts for latency."""
+    tokens = [(line.replicas, line.estimate.output_tokens_per_second) for line in lines]
+    watts = [line.estimate.power_watts for line in lines]
+    cost = sum(line.cost_usd_per_hour for line in lines)
+    output = sum(n * one.value for n, one in tokens)
+    lows, highs = [one.low for _, one in tokens], [one.high for _, one in tokens]
+    return Totals(
+        gpus=sum(line.count * line.offer.gpu_count for line in lines),
+        machines=sum(line.count for line in lines),
+        replicas=sum(line.replicas for line in lines),
+        output_tokens_per_second=Interval(
+            value=output,
+            low=_weighted(tokens, lows),
+            high=_weighted(tokens, highs),
+        ),
+        requests_per_second=sum(line.replicas * line.estimate.requests_per_second for line in lines),
+        concurrency=sum(line.replicas * line.estimate.concurrency for line in lines),
+        ttft_seconds=max(line.estimate.ttft_seconds.value for line in lines),
+        tpot_seconds=max(line.estimate.tpot_seconds.value for line in lines),
+        power_watts=sum(line.replicas * (line.estimate.power_watts or 0.0) for line in lines)
+        if all(one is not None for one in watts)
+        else None,
+        usd_per_month=cost * HOURS_PER_MONTH,
+        usd_per_million_output_tokens=cost / (output * SECONDS_PER_HOUR) * MILLION,
+    )
+
+
+def _weighted(tokens: list[tuple[int, Interval]], ends: list[float | None]) -> float | None:
+    """The end of the sum's interval if all replicas err together (the careful assumption)."""
+    known = [n * end for (n, _), end in zip(tokens, ends, strict=True) if end is not None]
+    return sum(known) if len(known) == len(tokens) else None
+
+
+def _proof(search: Search, requirements: Requirements, purchase: Purchase | None) -> Proof:
+    candidates = search.candidates(requirements)
+    status: Status = "infeasible"
+    columns, seconds, bound, gap = 0, 0.0, None, None
+    if purchase is not None:
+        status = "optimal" if purchase.optimal else "feasible"
+        columns, seconds = len(purchase.columns), purchase.seconds
+        bound, gap = (
+            purchase.cost_bound_usd_per_hour,
+            abs(purchase.value - purchase.bound) / max(abs(purchase.value), 1),
+        )
+    return Proof(
+        solver="OR-Tools CP-SAT",
+        solver_version=SOLVER_VERSION,
+        status=status,
+        bound_usd_per_hour=bound,
+        gap=gap,
+        seconds=seconds,
+        candidates=len(candidates),
+        candidates_after_pruning=columns,
+        audited=purchase is not None,
+    )
+
+
+def _warnings(lines: tuple[Line, ...], purchase: Purchase) -> tuple[str, ...]:
+    warnings = []
+    if not purchase.tie_broken:
+        warnings.append("Time ran out before ties were broken: an equally good plan may be returned another time.")
+    for line in lines:
+        replica, level = line.replica, line.estimate.calibration
+        if level == "uncalibrated":
+            warnings.append(
+                f"Speed on {replica.gpu} with {replica.engine} is uncalibrated: from the datasheet, no measured run."
+            )
+        if replica.weights_from == "a quantized checkpoint to be named":
+            warnings.append(
+                f"{replica.weight_format} weights need a checkpoint that somebody has quantized: "
+                f"put its name where the command says {replica.checkpoint}."
+            )
+        for restriction in line.offer.restrictions:
+            warnings.append(f"{line.offer.offer_id} is a {restriction} offer: {line.offer.notes or 'see its source'}.")
+    return tuple(dict.fromkeys(warnings))

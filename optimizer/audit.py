@@ -1,0 +1,265 @@
+"""Re-derives every promise of a Plan without the solver and without the candidate table.
+
+Each line is laid out again on one row, its memory and speed are measured again, its price is looked up again; replicas
+are put on machines one by one, sums are added up again, and every rule of the question is checked. Runs after every
+solve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from catalog.quantization import requantized
+from gpu_db.offer import Offer
+from gpu_db.query import select_offers
+from optimizer.answer import totals_of
+from optimizer.memory.vram import MemorySettings, measure_memory
+from optimizer.performance.estimate import EstimateColumns, estimate
+from optimizer.plan import Estimate, Interval, Line, Memory, Plan, Totals
+from optimizer.replica_columns import ReplicaColumns
+from optimizer.search import Knowledge, kv_cache_formats, planned_max_model_len, stored_variants
+from optimizer.shapes import Place
+
+RELATIVE = 1e-9
+"""Floats added up in another order may differ by this much."""
+CENT_OF_MICRO = 5e-7
+
+
+def audit(plan: Plan, knowledge: Knowledge) -> tuple[str, ...]:
+    """What a plan says that is not so, one sentence each; empty when every promise holds.
+
+    Args:
+        plan: with lines; an infeasible plan promises nothing and passes.
+        knowledge: the facts that it was made from.
+    """
+    if plan.status == "infeasible":
+        return () if not plan.lines else ("an infeasible plan buys something",)
+    findings = [finding for line in plan.lines for finding in _audit_line(plan, line, knowledge)]
+    findings += _audit_machines(plan, knowledge)
+    findings += _audit_sums(plan)
+    findings += _audit_rules(plan)
+    return tuple(findings)
+
+
+def _audit_line(plan: Plan, line: Line, knowledge: Knowledge) -> Iterator[str]:
+    """The machine is on offer as stated; the replica is allowed, runs, fits and is as fast as stated."""
+    offer = _offer_of(plan, line, knowledge)
+    if offer is None:
+        yield f"{line.offer.offer_id} is not on offer for this question"
+        return
+    stated = {name: getattr(line.offer, name) for name in type(line.offer).model_fields}
+    if stated != {name: getattr(offer, name) for name in stated}:
+        yield f"{offer.offer_id} is not offered as the plan says"
+    yield from _audit_choices(plan, line, knowledge)
+    yield from _audit_replica(plan, line, offer, knowledge)
+
+
+def _offer_of(plan: Plan, line: Line, knowledge: Knowledge) -> Offer | None:
+    choices = plan.question.choices
+    considered = select_offers(
+        knowledge.offers,
+        gpus=choices.gpus,
+        gpus_excluded=choices.gpus_excluded,
+        providers=choices.providers,
+        regions=choices.regions,
+        billings=choices.billings,
+        allow=frozenset(choices.allowed_restrictions),
+    )
+    return next((offer for offer in considered if offer.offer_id == line.offer.offer_id), None)
+
+
+def _audit_choices(plan: Plan, line: Line, knowledge: Knowledge) -> Iterator[str]:
+    replica, choices = line.replica, plan.question.choices
+    allowed = {stored.weight_format: stored for stored in stored_variants(knowledge.spec, choices)}
+    if replica.weight_format not in allowed:
+        yield f"{replica.weight_format} weights were not allowed"
+    elif replica.kv_cache_format not in kv_cache_formats(allowed[replica.weight_format], choices):
+        yield f"a {replica.kv_cache_format} KV cache was not allowed"
+    if replica.engine not in choices.engines:
+        yield f"{replica.engine} was not allowed"
+    if choices.tensor_parallel not in (None, replica.tensor_parallel):
+        yield f"TP{replica.tensor_parallel} instead of TP{choices.tensor_parallel}"
+    if choices.pipeline_parallel not in (None, replica.pipeline_parallel):
+        yield f"PP{replica.pipeline_parallel} instead of PP{choices.pipeline_parallel}"
+
+
+def _audit_replica(plan: Plan, line: Line, offer: Offer, knowledge: Knowledge) -> Iterator[str]:
+    replica, question = line.replica, plan.question
+    engine = knowledge.engines.get(replica.engine)
+    if engine is None or replica.model != knowledge.spec.repo_id or replica.gpu != offer.gpu:
+        yield f"the replica on {offer.offer_id} names another model, engine or GPU"
+        return
+    row = _row(line, offer, knowledge)
+    stored = requantized(knowledge.spec, replica.weight_format)
+    refused = engine.refuses(stored, row.gpus[0], replica.kv_cache_format)
+    if refused is not None or any(mask[0] for mask, _ in engine.refused_shapes(stored, row)):
+        yield f"{engine.name} cannot run the replica on {offer.offer_id}: {refused or 'its shape is refused'}"
+        return
+    settings = MemorySettings(
+        planned_max_model_len(knowledge.spec, question.workload, question.choices),
+        question.workload.tokens_per_request,
+    )
+    batch = np.asarray([replica.max_num_seqs], dtype=np.int64)
+    memory = measure_memory(stored, engine, row, replica.kv_cache_format, settings, batch)
+    measured = {name: int(getattr(memory, source).flat[0]) for name, source in _MEMORY.items()}
+    if not memory.fits[0, 0]:
+        yield f"{replica.max_num_seqs} requests do not fit on {offer.offer_id}"
+    if {name: int(getattr(line.memory, name)) for name in measured} != measured:
+        yield f"the memory on {offer.offer_id} is not as stated"
+    if (replica.max_model_len, replica.engine_version) != (settings.max_model_len, engine.version):
+        yield f"the replica on {offer.offer_id} is started with another context or engine version than stated"
+    speed = estimate(
+        stored,
+        engine.name,
+        row,
+        replica.kv_cache_format,
+        batch,
+        question.workload.input_tokens,
+        question.workload.output_tokens,
+        knowledge.factors,
+    )
+    if not _agree(line.estimate, _estimate(speed, replica.max_num_seqs * replica.data_parallel)):
+        yield f"the speed on {offer.offer_id} is not as stated"
+
+
+_MEMORY: dict[str, str] = {
+    **{name: name for name in Memory.model_fields},
+    "kv_cache_bytes": "kv_pool_bytes",
+    "requests_that_fit": "requests_capacity",
+}
+
+
+def _row(line: Line, offer: Offer, knowledge: Knowledge) -> ReplicaColumns:
+    """The replica of a line as a table of one row, from the offer's own links."""
+    replica, place = line.replica, Place.of(offer)
+    size = replica.tensor_parallel * replica.pipeline_parallel * replica.data_parallel
+    several, alone = replica.nodes > 1, size == 1
+    link = math.nan if alone or not place.link_bytes_per_second else place.link_bytes_per_second
+    internode = place.internode_bytes_per_second if several and place.internode_bytes_per_second else math.nan
+    domain = max(replica.tensor_parallel * replica.data_parallel, 2)
+
+    def one(value: int) -> np.ndarray:
+        return np.asarray([value], dtype=np.int64)
+
+    return ReplicaColumns(
+        gpus=(knowledge.gpus[offer.gpu],),
+        gpu=one(0),
+        tensor_parallel=one(replica.tensor_parallel),
+        pipeline_parallel=one(replica.pipeline_parallel),
+        data_parallel=one(replica.data_parallel),
+        expert_parallel=one(replica.expert_parallel),
+        nodes=one(-(-size // offer.gpu_count)),
+        gpus_per_node=one(offer.gpu_count if several else size),
+        link_bytes_per_second=np.asarray([link]),
+        has_fast_links=np.asarray([not alone and place.scaleup_domain_gpus >= domain]),
+        internode_bytes_per_second=np.asarray([internode]),
+    )
+
+
+def _estimate(speed: EstimateColumns, concurrency: int) -> Estimate:
+    def interval(metric: str, value: float) -> Interval:
+        low, high = float(speed.error_low[metric][0]), float(speed.error_high[metric][0])
+        known = math.isfinite(low) and math.isfinite(high)
+        return Interval(value=value, low=value * low if known else None, high=value * high if known else None)
+
+    watts = float(speed.power_watts[0, 0])
+    return Estimate(
+        concurrency=concurrency,
+        output_tokens_per_second=interval("throughput", float(speed.output_tokens_per_second[0, 0])),
+        requests_per_second=float(speed.requests_per_second[0, 0]),
+        ttft_seconds=interval("ttft", float(speed.ttft_seconds[0, 0])),
+        tpot_seconds=interval("tpot", float(speed.tpot_seconds[0, 0])),
+        power_watts=watts if math.isfinite(watts) else None,
+        calibration=speed.calibration[0],
+    )
+
+
+def _agree(stated: Estimate | Totals, derived: Estimate | Totals) -> bool:
+    """Whether two records hold the same numbers up to the order in which floats are added."""
+    pairs = zip(_leaves(stated.model_dump()), _leaves(derived.model_dump()), strict=True)
+    return all(
+        math.isclose(a, b, rel_tol=RELATIVE, abs_tol=RELATIVE)
+        if isinstance(a, int | float) and isinstance(b, int | float)
+        else a == b
+        for a, b in pairs
+    )
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _audit_machines(plan: Plan, knowledge: Knowledge) -> Iterator[str]:
+    """Every replica has its GPUs on machines that are bought, and no offer is sold more often than it can be had."""
+    bought: dict[str, int] = {}
+    for number, line in enumerate(plan.lines):
+        bought[line.offer.offer_id] = bought.get(line.offer.offer_id, 0) + line.count
+        if line.shares_machines_of_line is None and not _machines_hold(plan, number):
+            yield f"the replicas of line {number} do not fit on its {line.count} machines"
+        if line.count < 0 or line.replicas < 1 or (line.count == 0) != (line.shares_machines_of_line is not None):
+            yield f"line {number} has impossible counts"
+    for offer in knowledge.offers:
+        if offer.available_count is not None and bought.get(offer.offer_id, 0) > offer.available_count:
+            yield f"{bought[offer.offer_id]} x {offer.offer_id}, of which {offer.available_count} can be had"
+
+
+def _machines_hold(plan: Plan, number: int) -> bool:
+    """Machines of a line carry equal loads: the replicas of it and of the lines that share them, per machine."""
+    line = plan.lines[number]
+    sharing = [line, *(other for other in plan.lines if other.shares_machines_of_line == number)]
+    if any(other.offer.offer_id != line.offer.offer_id for other in sharing):
+        return False
+    if line.replica.gpus > line.offer.gpu_count:
+        nodes = -(-line.replica.gpus // line.offer.gpu_count)
+        return len(sharing) == 1 and line.replica.nodes == nodes and line.replicas * nodes <= line.count
+    per_machine = [-(-other.replicas // max(line.count, 1)) * other.replica.gpus for other in sharing]
+    return sum(per_machine) <= line.offer.gpu_count and all(other.replica.nodes == 1 for other in sharing)
+
+
+def _audit_sums(plan: Plan) -> Iterator[str]:
+    for number, line in enumerate(plan.lines):
+        shape = (line.replica.tensor_parallel, line.replica.pipeline_parallel, line.replica.data_parallel)
+        if math.prod(shape) != line.replica.gpus:
+            yield f"line {number} miscounts the GPUs of a replica"
+        if not math.isclose(line.cost_usd_per_hour, line.count * line.offer.price_usd_per_hour, abs_tol=CENT_OF_MICRO):
+            yield f"line {number} costs something else"
+    cost = sum(line.count * line.offer.price_usd_per_hour for line in plan.lines)
+    if plan.cost_usd_per_hour is None or not math.isclose(plan.cost_usd_per_hour, cost, abs_tol=CENT_OF_MICRO * 10):
+        yield f"the lines cost {cost:.6f} USD/h, not {plan.cost_usd_per_hour}"
+    bound = plan.bound_usd_per_hour
+    if bound is None or bound > cost + CENT_OF_MICRO * 10:
+        yield f"the bound {bound} is above the cost"
+    if plan.totals is None or not _agree(plan.totals, totals_of(plan.lines)):
+        yield "the totals are not the sums of the lines"
+
+
+def _audit_rules(plan: Plan) -> Iterator[str]:
+    question, lines = plan.question, plan.lines
+    demand, level, limits = question.demand, question.service_level, question.limits
+    tokens = sum(line.replicas * line.estimate.output_tokens_per_second.value for line in lines)
+    wanted = max(
+        demand.output_tokens_per_second or 0.0, (demand.requests_per_second or 0.0) * question.workload.output_tokens
+    )
+    if tokens < wanted * (1 - RELATIVE):
+        yield f"{tokens:.3f} output tokens/s, {wanted} asked"
+    if sum(line.replicas * line.estimate.concurrency for line in lines) < (demand.concurrency or 0):
+        yield f"fewer than {demand.concurrency} requests in flight"
+    cost, gpus = plan.cost_usd_per_hour or 0.0, sum(line.count * line.offer.gpu_count for line in lines)
+    if limits.budget_usd_per_hour is not None and cost > limits.budget_usd_per_hour + CENT_OF_MICRO * 10:
+        yield f"{cost} USD/h is over the budget of {limits.budget_usd_per_hour}"
+    if limits.gpus is not None and gpus > limits.gpus:
+        yield f"{gpus} GPUs, {limits.gpus} allowed"
+    for line in lines:
+        if line.estimate.ttft_seconds.value > (level.ttft_seconds or math.inf):
+            yield f"TTFT on {line.offer.offer_id} is {line.estimate.ttft_seconds.value:.4f} s"
+        if line.estimate.tpot_seconds.value > (level.tpot_seconds or math.inf):
+            yield f"TPOT on {line.offer.offer_id} is {line.estimate.tpot_seconds.value:.4f} s"
+    if not question.choices.mix and len({(line.offer.offer_id, line.replica) for line in lines}) > 1:
+        yield "machines or replicas are mixed"

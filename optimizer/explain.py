@@ -1,0 +1,193 @@
+"""Why this plan and not the next: the best on every other GPU, and what decided against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from optimizer.candidates import STAGES, Candidates
+from optimizer.cp_sat import integers
+from optimizer.cp_sat.program import Purchase
+from optimizer.plan import Rejection
+from optimizer.pruning import Columns
+from optimizer.replica_columns import Floats, Ints
+from optimizer.requirements import Limits, Objective, Requirements
+from optimizer.search import Search, keeps_service_level, request_seconds
+
+
+@dataclass(frozen=True)
+class UniformPlans:
+    """What each column gives when everything is served by it alone; arrays have shape (columns,)."""
+
+    columns: Columns
+    replicas: Ints
+    machines: Ints
+    cost_usd_per_hour: Floats
+
+    def gpu(self, column: int) -> str:
+        """Name of the GPU that a column's machine has."""
+        return self.columns.offers[int(self.columns.machine[column])].gpu
+
+
+def uniform_plans(columns: Columns, requirements: Requirements) -> UniformPlans:
+    """The cheapest plan of one machine type and one replica shape, for every column at once.
+
+    With the objective `throughput` it is the largest such plan that the limits allow.
+    """
+    gpu_count = np.asarray([offer.gpu_count for offer in columns.offers], dtype=np.int64)[columns.machine]
+    prices = np.asarray([offer.price_usd_per_hour for offer in columns.offers], dtype=np.float64)[columns.machine]
+    per_machine = np.maximum(gpu_count // columns.gpus, 1)
+    nodes = -(-columns.gpus // gpu_count)
+    if requirements.objective is Objective.THROUGHPUT:
+        machines = _machines_within(requirements.limits, prices, gpu_count) // nodes * nodes
+        replicas = machines // nodes * per_machine
+    else:
+        replicas = _replicas_needed(columns, requirements)
+        machines = -(-replicas // per_machine) * nodes
+    return UniformPlans(columns, replicas, machines, machines * prices)
+
+
+def _replicas_needed(columns: Columns, requirements: Requirements) -> Ints:
+    demand, tokens = requirements.demand, integers.capacity_milli(columns.output_tokens_per_second)
+    per_second = (demand.requests_per_second or 0.0) * requirements.workload.output_tokens
+    wanted = integers.demand_milli(max(demand.output_tokens_per_second or 0.0, per_second))
+    for_tokens = -(-wanted // np.maximum(tokens, 1))
+    for_requests = -(-(demand.concurrency or 0) // np.maximum(columns.concurrency, 1))
+    replicas: Ints = np.maximum(np.maximum(for_tokens, for_requests), 1).astype(np.int64)
+    return replicas
+
+
+def _machines_within(limits: Limits, prices: Floats, gpu_count: Ints) -> Ints:
+    most = np.full(len(prices), float(integers.MACHINES_MOST))
+    if limits.budget_usd_per_hour is not None:
+        most = np.minimum(most, limits.budget_usd_per_hour / np.maximum(prices, 1e-9) + 1e-9)
+    if limits.gpus is not None:
+        most = np.minimum(most, limits.gpus // gpu_count)
+    return most.astype(np.int64)
+
+
+def rejections(search: Search, requirements: Requirements, purchase: Purchase | None = None) -> tuple[Rejection, ...]:
+    """For each GPU that the plan does not use: the best it could do alone, and what decided against it.
+
+    Cheapest first; then the GPUs on which nothing can run, with the reason of the shape that came furthest.
+    """
+    used = set() if purchase is None else {purchase.columns.offers[m].gpu for m in np.flatnonzero(purchase.machines)}
+    plans = uniform_plans(search.columns(requirements), requirements)
+    best: dict[str, int] = {}
+    for column in _by_merit(plans, requirements):
+        best.setdefault(plans.gpu(int(column)), int(column))
+    names = sorted({offer.gpu for offer in search.offers(requirements.choices)} - used)
+    could = [
+        _described(
+            search, requirements, plans, best[gpu], _what_decided(search, requirements, plans, best[gpu], purchase)
+        )
+        for gpu in names
+        if gpu in best
+    ]
+    could_not = [Rejection(gpu=gpu, reason=why_not(search, requirements, gpu)) for gpu in names if gpu not in best]
+    return (*sorted(could, key=lambda one: (one.cost_usd_per_hour or 0.0, one.gpu)), *could_not)
+
+
+def alternatives(search: Search, requirements: Requirements, purchase: Purchase) -> tuple[Rejection, ...]:
+    """The next best ways to serve everything with one machine type and one replica shape."""
+    plans = uniform_plans(purchase.columns, requirements)
+    used = set(np.flatnonzero(purchase.replicas).tolist())
+    rows = [int(column) for column in _by_merit(plans, requirements) if int(column) not in used]
+    return tuple(
+        _described(search, requirements, plans, row, _what_decided(search, requirements, plans, row, purchase))
+        for row in rows[: requirements.alternatives]
+    )
+
+
+def _by_merit(plans: UniformPlans, requirements: Requirements) -> Ints:
+    """Columns, the best first by the question's objective; ties by cost, then by place in the table."""
+    columns = plans.columns
+    merit = {
+        Objective.THROUGHPUT: -plans.replicas * columns.output_tokens_per_second,
+        Objective.ENERGY: plans.replicas * columns.power_watts,
+    }.get(requirements.objective, plans.cost_usd_per_hour)
+    return np.lexsort((columns.candidate, plans.cost_usd_per_hour, merit))
+
+
+def _described(search: Search, requirements: Requirements, plans: UniformPlans, column: int, reason: str) -> Rejection:
+    shape = search.candidates(requirements).shapes.columns
+    row = int(search.candidates(requirements).shape[plans.columns.candidate[column]])
+    offer = plans.columns.offers[plans.columns.machine[column]]
+    return Rejection(
+        gpu=offer.gpu,
+        reason=reason,
+        cost_usd_per_hour=round(float(plans.cost_usd_per_hour[column]), 6),
+        output_tokens_per_second=float(plans.replicas[column] * plans.columns.output_tokens_per_second[column]),
+        tensor_parallel=int(shape.tensor_parallel[row]),
+        pipeline_parallel=int(shape.pipeline_parallel[row]),
+        machines=int(plans.machines[column]),
+        offer_id=offer.offer_id,
+    )
+
+
+def _what_decided(
+    search: Search, requirements: Requirements, plans: UniformPlans, column: int, purchase: Purchase | None
+) -> str:
+    """One clause: the limit that it breaks, else by how much the plan is better."""
+    cost, offer = float(plans.cost_usd_per_hour[column]), plans.columns.offers[plans.columns.machine[column]]
+    machines, limits = int(plans.machines[column]), requirements.limits
+    if offer.available_count is not None and machines > offer.available_count:
+        return f"needs {machines} machines, {offer.available_count} can be had"
+    if limits.gpus is not None and machines * offer.gpu_count > limits.gpus:
+        return f"needs {machines * offer.gpu_count} GPUs, {limits.gpus} allowed"
+    if limits.budget_usd_per_hour is not None and cost > limits.budget_usd_per_hour + 1e-9:
+        return f"costs {cost - limits.budget_usd_per_hour:.2f} USD/h more than the budget"
+    if purchase is None:
+        return "fits alone, but not with the other rules"
+    return _by_how_much(search, requirements, plans, column, purchase)
+
+
+def _by_how_much(
+    search: Search, requirements: Requirements, plans: UniformPlans, column: int, purchase: Purchase
+) -> str:
+    bought, here = purchase.columns, plans.columns
+    if requirements.objective is Objective.THROUGHPUT:
+        ours = float((purchase.replicas * bought.output_tokens_per_second).sum())
+        return f"gives {ours - plans.replicas[column] * here.output_tokens_per_second[column]:.0f} tok/s less"
+    if requirements.objective is Objective.ENERGY:
+        watts = float((purchase.replicas * bought.power_watts).sum())
+        return f"draws {plans.replicas[column] * here.power_watts[column] - watts:.0f} W more"
+    if requirements.objective is Objective.LATENCY:
+        latency = request_seconds(search.candidates(requirements), requirements.workload)
+        ours = latency[bought.candidate[np.flatnonzero(purchase.replicas)]].max()
+        return f"a request takes {latency[here.candidate[column]]:.2f} s against {ours:.2f} s"
+    more = float(plans.cost_usd_per_hour[column]) - purchase.cost_usd_per_hour
+    return (
+        f"costs {more:.2f} USD/h more" if more > 0 else "costs the same; ties go to more headroom, fewer machines, name"
+    )
+
+
+def why_not(search: Search, requirements: Requirements, gpu: str) -> str:
+    """Why no replica on this GPU can be part of a plan: the reason of the shapes that came furthest."""
+    candidates = search.candidates(requirements)
+    mine = np.flatnonzero(_gpu_names(candidates) == gpu)
+    if len(mine):
+        return _too_slow(candidates, mine, requirements)
+    refusals = [one for one in candidates.refusals if one.gpu == gpu]
+    if not refusals:
+        return "no shape of the model fits its machines"
+    return max(refusals, key=lambda one: (STAGES.index(one.stage), one.shapes)).reason
+
+
+def _gpu_names(candidates: Candidates) -> np.ndarray:
+    shapes = candidates.shapes.columns
+    return np.asarray([gpu.name for gpu in shapes.gpus], dtype=object)[shapes.gpu[candidates.shape]]
+
+
+def _too_slow(candidates: Candidates, mine: Ints, requirements: Requirements) -> str:
+    level = requirements.service_level
+    allowed = keeps_service_level(candidates, requirements)[mine]
+    if allowed.any():
+        return "its power draw is not known"
+    ttft, tpot = float(candidates.ttft_seconds[mine].min()), float(candidates.tpot_seconds[mine].min())
+    if level.tpot_seconds is not None and tpot > level.tpot_seconds:
+        return f"TPOT {tpot * 1e3:.1f} ms at best, {level.tpot_seconds * 1e3:g} ms asked"
+    if level.ttft_seconds is not None and ttft > level.ttft_seconds:
+        return f"TTFT {ttft * 1e3:.0f} ms at best, {level.ttft_seconds * 1e3:g} ms asked"
+    return "no shape keeps TTFT and TPOT at once"

@@ -1,0 +1,155 @@
+"""Which candidates the solver must see: for each machine and size, those that no other one beats.
+
+The test is proof-safe. Two candidates of one group occupy the same GPUs of the same machine, so whatever plan uses the
+worse one may use the better one instead: its price, its GPUs and its machine are the same, and every attribute that a
+rule or a goal reads is at least as good.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpu_db.offer import Offer
+from optimizer.candidates import Candidates
+from optimizer.replica_columns import Bools, Floats, Ints
+from optimizer.shapes import Place
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the solver decides about: machines to buy and replicas to put on them.
+
+    Attributes:
+        offers: the machine types, shape (machines,).
+        machine: shape (columns,): the machine type that a column's replica runs on.
+        candidate: shape (columns,): its row in the candidate table.
+        gpus: shape (columns,): GPUs of one replica, over all its nodes.
+        output_tokens_per_second, concurrency, power_watts: of one replica, shape (columns,).
+    """
+
+    offers: tuple[Offer, ...]
+    machine: Ints
+    candidate: Ints
+    gpus: Ints
+    output_tokens_per_second: Floats
+    concurrency: Ints
+    power_watts: Floats
+
+    def __len__(self) -> int:
+        return len(self.candidate)
+
+
+def cheapest_offers(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
+    """Offers that some cheapest plan may buy: of those at equal places, all up to the first that never runs out.
+
+    Equal places run every replica alike, so a dearer offer is only of use when the cheaper ones are sold out.
+    """
+    kept: list[Offer] = []
+    endless: set[Place] = set()
+    for offer in sorted(offers, key=lambda one: (one.price_usd_per_hour, one.offer_id)):
+        place = Place.of(offer)
+        if place not in endless:
+            kept.append(offer)
+            if offer.available_count is None:
+                endless.add(place)
+    return tuple(kept)
+
+
+def prune(
+    candidates: Candidates, offers: tuple[Offer, ...], allowed: Bools, *, concurrency: bool, power: bool
+) -> Columns:
+    """The columns of the program.
+
+    Args:
+        candidates: the table.
+        offers: machines that may be bought (see `cheapest_offers`).
+        allowed: shape (candidates,): keeps its service level.
+        concurrency: whether some rule reads the number of requests in flight.
+        power: whether the goal reads watts; candidates of unknown power are then left out.
+    """
+    if power:
+        allowed = allowed & np.isfinite(candidates.power_watts)
+    best = _front(candidates, np.flatnonzero(allowed), candidates.shape[allowed], concurrency, power)
+    place, rows = _on_places(candidates, best)
+    size = candidates.shapes.columns.gpu_count[candidates.shape[rows]]
+    group = place * (int(size.max(initial=0)) + 1) + size
+    order = np.lexsort((rows, group))
+    place, rows, group = place[order], rows[order], group[order]
+    kept = _front_positions(candidates, rows, group, concurrency, power)
+    return _on_offers(candidates, offers, place[kept], rows[kept])
+
+
+def _front(candidates: Candidates, rows: Ints, group: Ints, concurrency: bool, power: bool) -> Ints:
+    return rows[_front_positions(candidates, rows, group, concurrency, power)]
+
+
+def _front_positions(candidates: Candidates, rows: Ints, group: Ints, concurrency: bool, power: bool) -> Ints:
+    """Positions in `rows` that no row of the same group beats in every attribute that counts."""
+    tokens = candidates.output_tokens_per_second[rows]
+    if not concurrency and not power:
+        order = np.lexsort((rows, candidates.tpot_seconds[rows], -tokens, group))
+        first = np.r_[True, np.diff(group[order]) != 0] if len(order) else np.empty(0, dtype=bool)
+        return np.sort(order[first])
+    requests = candidates.concurrency[rows].astype(np.float64)
+    if not power:
+        return front_of_two(group, tokens, requests)
+    watts = -candidates.power_watts[rows]
+    if not concurrency:
+        return front_of_two(group, tokens, watts)
+    return _front_of_three(group, tokens, watts, requests)
+
+
+def front_of_two(group: Ints, first: Floats, second: Floats) -> Ints:
+    """Positions that are not beaten within their group; more is better in both.
+
+    >>> front_of_two(np.zeros(3, dtype=int), np.array([3.0, 2.0, 1.0]), np.array([1.0, 2.0, 2.0])).tolist()
+    [0, 1]
+    """
+    order = np.lexsort((-second, -first, group))
+    rank = np.unique(second, return_inverse=True)[1].reshape(-1)
+    height = group[order].astype(np.int64) * (len(rank) + 1) + rank[order] + 1
+    before = np.maximum.accumulate(np.r_[np.int64(-1), height[:-1]]) if len(order) else height
+    floor = group[order].astype(np.int64) * (len(rank) + 1)
+    return np.sort(order[height > np.maximum(before, floor)])
+
+
+def _front_of_three(group: Ints, first: Floats, second: Floats, level: Floats) -> Ints:
+    """As `front_of_two`, with a third attribute of few distinct values (the concurrency)."""
+    kept = []
+    for value in np.unique(level):
+        at_least = np.flatnonzero(level >= value)
+        front = at_least[front_of_two(group[at_least], first[at_least], second[at_least])]
+        kept.append(front[level[front] == value])
+    return np.sort(np.concatenate(kept)) if kept else np.empty(0, dtype=np.int64)
+
+
+def _on_places(candidates: Candidates, rows: Ints) -> tuple[Ints, Ints]:
+    """Each candidate on each place that can run its shape: (place, candidate), both shape (pairs,)."""
+    shapes = candidates.shapes
+    order = np.argsort(candidates.shape[rows], kind="stable")
+    rows = rows[order]
+    start = np.searchsorted(candidates.shape[rows], shapes.pair_shape, side="left")
+    end = np.searchsorted(candidates.shape[rows], shapes.pair_shape, side="right")
+    counts = end - start
+    place = np.repeat(shapes.pair_place, counts)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return place, rows[np.repeat(start, counts) + within]
+
+
+def _on_offers(candidates: Candidates, offers: tuple[Offer, ...], place: Ints, rows: Ints) -> Columns:
+    number = {one: index for index, one in enumerate(candidates.shapes.places)}
+    offer_place = np.asarray([number[Place.of(offer)] for offer in offers], dtype=np.int64)
+    machines, columns = np.nonzero(offer_place[:, None] == place[None, :])
+    rows = rows[columns]
+    used = np.unique(machines)
+    return Columns(
+        offers=tuple(offers[index] for index in used),
+        machine=np.searchsorted(used, machines),
+        candidate=rows,
+        gpus=candidates.shapes.columns.gpu_count[candidates.shape[rows]],
+        output_tokens_per_second=candidates.output_tokens_per_second[rows],
+        concurrency=candidates.concurrency[rows],
+        power_watts=candidates.power_watts[rows],
+    )

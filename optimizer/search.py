@@ -1,0 +1,204 @@
+"""One question's candidates and purchases, also for the questions next to it (what if a rule were softer?)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from catalog.model import Matrix, ModelSpec
+from catalog.quantization import available_formats, requantized
+from gpu_db.gpu import Gpu
+from gpu_db.offer import Offer
+from gpu_db.query import select_offers
+from optimizer.candidates import Candidates, Variant, enumerate_candidates
+from optimizer.cp_sat.objectives import GOALS, Goal
+from optimizer.cp_sat.program import Purchase, solve_program
+from optimizer.engines.engine import Engine
+from optimizer.errors import BadRequirements
+from optimizer.memory.vram import MemorySettings
+from optimizer.performance.factors import Factors
+from optimizer.pruning import Columns, cheapest_offers, prune
+from optimizer.replica_columns import Bools
+from optimizer.requirements import Choices, Objective, Requirements, Workload
+from optimizer.shapes import enumerate_shapes
+
+CONTEXT_ROOM = 2
+"""Requests are not all of mean length: by default the context has room for twice the mean request."""
+CONTEXT_LEAST = 4096
+CONTEXT_STEP = 1024
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """Everything that is known before a question is asked; the solver reads no file, no network, no clock.
+
+    Attributes:
+        spec: the model.
+        offers: every machine on offer, whatever its billing or restriction.
+        gpus: by name.
+        engines: by name.
+        factors: of the performance model.
+    """
+
+    spec: ModelSpec
+    offers: tuple[Offer, ...]
+    gpus: dict[str, Gpu]
+    engines: dict[str, Engine]
+    factors: Factors
+
+
+class Search:
+    """Answers what is best for a question; candidates of equal choices are evaluated once."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self.knowledge = knowledge
+        self._candidates = lru_cache(maxsize=64)(self._enumerate)
+
+    def candidates(self, requirements: Requirements) -> Candidates:
+        """Every replica that could serve, whatever demand, service level and limits are."""
+        choices = requirements.choices.model_copy(update={"mix": True})
+        return self._candidates(choices, requirements.workload)
+
+    def offers(self, choices: Choices) -> tuple[Offer, ...]:
+        """The machines that these choices leave."""
+        return select_offers(
+            self.knowledge.offers,
+            gpus=choices.gpus,
+            gpus_excluded=choices.gpus_excluded,
+            providers=choices.providers,
+            regions=choices.regions,
+            billings=choices.billings,
+            allow=frozenset(choices.allowed_restrictions),
+        )
+
+    def columns(self, requirements: Requirements, allowed: Bools | None = None, power: bool = False) -> Columns:
+        """What the solver must see; `allowed` defaults to the replicas that keep the service level."""
+        candidates = self.candidates(requirements)
+        if allowed is None:
+            allowed = keeps_service_level(candidates, requirements)
+        offers = cheapest_offers(self.offers(requirements.choices))
+        counted = requirements.demand.concurrency is not None
+        return prune(candidates, offers, allowed, concurrency=counted, power=power)
+
+    def purchase(self, requirements: Requirements, goals: tuple[Goal, ...] | None = None) -> Purchase | None:
+        """The best purchase, proven; None when it is proven that there is none."""
+        if goals is None and requirements.objective is Objective.LATENCY:
+            return self._fastest(requirements)
+        goals = goals or GOALS[requirements.objective]
+        columns = self.columns(requirements, power=Goal.POWER in goals)
+        return solve_program(requirements, columns, goals)
+
+    def _fastest(self, requirements: Requirements) -> Purchase | None:
+        """The cheapest purchase at the shortest request latency that any purchase keeps.
+
+        Whether a plan exists can only turn from no to yes as the allowed latency grows, so bisection over the
+        candidates' latencies finds the least one: at the next shorter latency there is proven to be none.
+        """
+        candidates = self.candidates(requirements)
+        allowed = keeps_service_level(candidates, requirements)
+        latency = request_seconds(candidates, requirements.workload)
+        steps = np.unique(latency[allowed])
+        goals = GOALS[Objective.LATENCY]
+
+        def within(step: int, wanted: tuple[Goal, ...]) -> Purchase | None:
+            columns = self.columns(requirements, allowed & (latency <= steps[step]))
+            return solve_program(requirements, columns, wanted)
+
+        low, high = 0, len(steps) - 1
+        if high < 0 or within(high, goals[:1]) is None:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if within(middle, goals[:1]) is not None else (middle + 1, high)
+        return within(high, goals)
+
+    def _enumerate(self, choices: Choices, workload: Workload) -> Candidates:
+        offers = self.offers(choices)
+        spec = self.knowledge.spec
+        shapes = enumerate_shapes(
+            offers,
+            self.knowledge.gpus,
+            experts=has_experts(spec),
+            tensor_parallel=choices.tensor_parallel,
+            pipeline_parallel=choices.pipeline_parallel,
+        )
+        settings = MemorySettings(planned_max_model_len(spec, workload, choices), workload.tokens_per_request)
+        variants = tuple(
+            Variant(stored, self.knowledge.engines[engine], kv_format)
+            for stored in stored_variants(spec, choices)
+            for engine in choices.engines
+            for kv_format in kv_cache_formats(stored, choices)
+        )
+        return enumerate_candidates(variants, shapes, settings, workload, self.knowledge.factors)
+
+
+def keeps_service_level(candidates: Candidates, requirements: Requirements) -> Bools:
+    """Shape (candidates,): whether the replica's TTFT and TPOT stay within what is asked."""
+    level = requirements.service_level
+    ttft = math.inf if level.ttft_seconds is None else level.ttft_seconds
+    tpot = math.inf if level.tpot_seconds is None else level.tpot_seconds
+    return (candidates.ttft_seconds <= ttft) & (candidates.tpot_seconds <= tpot)
+
+
+def request_seconds(candidates: Candidates, workload: Workload) -> np.ndarray:
+    """Shape (candidates,): from arrival to last token, TTFT + TPOT x (output tokens - 1)."""
+    return candidates.ttft_seconds + candidates.tpot_seconds * (workload.output_tokens - 1)
+
+
+def has_experts(spec: ModelSpec) -> bool:
+    """Whether some layer routes tokens to experts."""
+
+    def routed(matrix: Matrix) -> bool:
+        return matrix.part == "experts"
+
+    return any(routed(matrix) for group in spec.layers for matrix in group.matrices)
+
+
+def planned_max_model_len(spec: ModelSpec, workload: Workload, choices: Choices) -> int:
+    """The context that every replica is started with: what was asked, else room for twice the mean request.
+
+    Raises:
+        BadRequirements: the request or the context asked for is longer than the model allows.
+    """
+    least, most = workload.tokens_per_request, spec.max_context_tokens
+    if least > most:
+        raise BadRequirements(
+            f"A request of {workload.input_tokens} + {workload.output_tokens} tokens is longer than the context of "
+            f"{spec.repo_id} ({most} tokens); lower --isl or --osl."
+        )
+    asked = choices.max_model_len
+    if asked is None:
+        room = max(CONTEXT_ROOM * least, CONTEXT_LEAST)
+        return min(-(-room // CONTEXT_STEP) * CONTEXT_STEP, most)
+    if not least <= asked <= most:
+        raise BadRequirements(
+            f"--max-model-len {asked} must lie between one request ({least} tokens) and the context of "
+            f"{spec.repo_id} ({most} tokens)."
+        )
+    return asked
+
+
+def stored_variants(spec: ModelSpec, choices: Choices) -> tuple[ModelSpec, ...]:
+    """The ways to store the weights that may be considered, the checkpoint's own first.
+
+    By default those without known loss of quality: the checkpoint's own and, for a 16-bit checkpoint, FP8.
+
+    Raises:
+        BadRequirements: a format was asked for that this checkpoint cannot be had in.
+    """
+    possible = available_formats(spec)
+    wanted = choices.weight_formats or tuple(f for f in possible if f in (spec.weight_format, "fp8"))
+    unknown = [name for name in wanted if name not in possible]
+    if unknown:
+        raise BadRequirements(
+            f"{spec.repo_id} cannot be had in {', '.join(unknown)} weights; --quantization takes {', '.join(possible)}."
+        )
+    return tuple(requantized(spec, name) for name in possible if name in wanted)
+
+
+def kv_cache_formats(stored: ModelSpec, choices: Choices) -> tuple[str, ...]:
+    """KV-cache formats that may be considered: what was asked, else what the checkpoint prescribes, else 16 bit."""
+    return choices.kv_cache_formats or (stored.kv_cache_format or "bf16",)

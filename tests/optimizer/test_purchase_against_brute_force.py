@@ -1,0 +1,172 @@
+"""CP-SAT against brute force: every purchase of a small market is written down, and none beats the solver's."""
+
+import itertools
+from datetime import date
+
+import numpy as np
+import pytest
+
+from gpu_db.offer import Offer
+from optimizer.cp_sat import integers
+from optimizer.cp_sat.objectives import GOALS, Goal
+from optimizer.cp_sat.program import solve_program
+from optimizer.packing import share_machines
+from optimizer.pruning import Columns
+from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements
+
+INSTANCES = 400
+
+
+def offer(name: str, gpu_count: int, price: float, available: int) -> Offer:
+    return Offer(
+        offer_id=name,
+        provider="test",
+        instance_type=name,
+        gpu="G",
+        gpu_count=gpu_count,
+        region="x",
+        region_class="any",
+        billing="on-demand",
+        price_usd_per_hour=price,
+        as_of=date(2026, 11, 1),
+        source="made up",
+        confidence="high",
+        available_count=available,
+    )
+
+
+def market(rng: np.random.Generator) -> Columns:
+    offers = tuple(
+        offer(f"o{i}", int(rng.choice([1, 2, 4])), float(rng.integers(50, 900)) / 100, int(rng.integers(1, 3)))
+        for i in range(int(rng.integers(1, 4)))
+    )
+    machine, gpus = [], []
+    for number, one in enumerate(offers):
+        sizes = [size for size in (1, 2, 4) if size <= one.gpu_count] + [2 * one.gpu_count]
+        for size in rng.choice(sizes, size=min(2, len(sizes)), replace=False):
+            machine.append(number)
+            gpus.append(int(size))
+    count = len(machine)
+    return Columns(
+        offers=offers,
+        machine=np.asarray(machine),
+        candidate=np.arange(count),
+        gpus=np.asarray(gpus),
+        output_tokens_per_second=rng.integers(50, 1000, count) * np.sqrt(gpus) / 3,
+        concurrency=rng.integers(1, 64, count),
+        power_watts=rng.integers(100, 700, count).astype(float),
+    )
+
+
+def question(rng: np.random.Generator, columns: Columns) -> Requirements:
+    tokens = float(rng.integers(20, 2500)) if rng.random() < 0.7 else None
+    return Requirements(
+        model="m",
+        demand=Demand(
+            output_tokens_per_second=tokens,
+            requests_per_second=float(rng.integers(1, 4)) if rng.random() < 0.2 else None,
+            concurrency=int(rng.integers(1, 150)) if rng.random() < 0.4 else None,
+        ),
+        limits=Limits(
+            budget_usd_per_hour=float(rng.integers(100, 4000)) / 100 if rng.random() < 0.6 else None,
+            gpus=int(rng.integers(1, 14)) if rng.random() < 0.4 else None,
+        ),
+        choices=Choices(mix=bool(rng.random() < 0.8)),
+    )
+
+
+def loads(columns: Columns, number: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Every (machines, replicas per column) of one offer, built machine by machine without any packing theory."""
+    one = columns.offers[number]
+    mine = np.flatnonzero(columns.machine == number)
+    inside = [c for c in mine if columns.gpus[c] <= one.gpu_count]
+    across = [c for c in mine if columns.gpus[c] > one.gpu_count]
+    ranges = [range(one.gpu_count // columns.gpus[c] + 1) for c in inside]
+    single = [
+        counts
+        for counts in itertools.product(*ranges)
+        if sum(n * columns.gpus[c] for n, c in zip(counts, inside, strict=True)) <= one.gpu_count
+    ]
+    found = set()
+    for machines in range(one.available_count + 1):
+        for spanning in range(machines // 2 + 1 if across else 1):
+            for pick in itertools.combinations_with_replacement(single, machines - 2 * spanning):
+                replicas = dict.fromkeys(mine.tolist(), 0)
+                for counts in pick:
+                    for n, c in zip(counts, inside, strict=True):
+                        replicas[int(c)] += n
+                for c in across:
+                    replicas[int(c)] += spanning
+                found.add((machines, tuple(replicas.values())))
+    return sorted(found)
+
+
+def all_purchases(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Every purchase: machines (purchases, offers) and replicas (purchases, columns)."""
+    options = [loads(columns, number) for number in range(len(columns.offers))]
+    grid = np.stack(np.meshgrid(*[np.arange(len(o)) for o in options], indexing="ij"), axis=-1).reshape(
+        -1, len(options)
+    )
+    machines = np.column_stack([np.asarray([m for m, _ in o])[grid[:, i]] for i, o in enumerate(options)])
+    replicas = np.column_stack([np.asarray([r for _, r in o])[grid[:, i]] for i, o in enumerate(options)])
+    return machines, replicas
+
+
+def keep_the_rules(columns: Columns, asked: Requirements, machines: np.ndarray, replicas: np.ndarray) -> np.ndarray:
+    tokens = replicas @ np.floor(columns.output_tokens_per_second * 1000).astype(np.int64)
+    cost = machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers])
+    gpus = machines @ np.asarray([o.gpu_count for o in columns.offers])
+    ok = replicas.sum(axis=1) >= 1
+    if asked.demand.output_tokens_per_second is not None:
+        ok &= tokens >= asked.demand.output_tokens_per_second * 1000
+    if asked.demand.requests_per_second is not None:
+        ok &= tokens >= asked.demand.requests_per_second * asked.workload.output_tokens * 1000
+    if asked.demand.concurrency is not None:
+        ok &= replicas @ columns.concurrency >= asked.demand.concurrency
+    if asked.limits.budget_usd_per_hour is not None:
+        ok &= cost <= integers.budget_micro_usd(asked.limits.budget_usd_per_hour)
+    if asked.limits.gpus is not None:
+        ok &= gpus <= asked.limits.gpus
+    if not asked.choices.mix:
+        ok &= ((replicas > 0).sum(axis=1) == 1) & ((machines > 0).sum(axis=1) == 1)
+    return ok
+
+
+@pytest.mark.parametrize("seed", range(INSTANCES))
+def test_no_purchase_is_better_than_the_solvers(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    columns = market(rng)
+    asked = question(rng, columns)
+    objective = [Objective.COST, Objective.COST, Objective.THROUGHPUT, Objective.ENERGY][seed % 4]
+    if objective is Objective.THROUGHPUT and asked.limits.budget_usd_per_hour is None and asked.limits.gpus is None:
+        objective = Objective.COST
+    asked = asked.model_copy(update={"objective": objective})
+    machines, replicas = all_purchases(columns)
+    ok = keep_the_rules(columns, asked, machines, replicas)
+    purchase = solve_program(asked, columns, GOALS[objective])
+    if not ok.any():
+        assert purchase is None
+        return
+    assert purchase is not None
+    assert purchase.optimal
+    worth = {
+        Goal.COST: machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers]),
+        Goal.THROUGHPUT: -(replicas @ np.floor(columns.output_tokens_per_second * 1000).astype(np.int64)),
+        Goal.POWER: replicas @ (columns.power_watts * 1000).astype(np.int64),
+    }[purchase.goal]
+    assert abs(purchase.value) == abs(int(worth[ok].min()))
+    assert keep_the_rules(columns, asked, purchase.machines[None, :], purchase.replicas[None, :])[0]
+    shares = share_machines(purchase)
+    assert sum(share.machines for share in shares) <= purchase.machines.sum()
+    for column in range(len(columns)):
+        assert sum(share.replicas for share in shares if share.column == column) == purchase.replicas[column]
+
+
+def test_the_same_question_is_answered_the_same_way_twice() -> None:
+    columns = market(np.random.default_rng(5))
+    asked = Requirements(model="m", demand=Demand(output_tokens_per_second=300))
+    first, second = (solve_program(asked, columns, GOALS[Objective.COST]) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.machines.tolist() == second.machines.tolist()
+    assert first.replicas.tolist() == second.replicas.tolist()
