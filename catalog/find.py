@@ -1,0 +1,227 @@
+"""A name becomes a ModelSpec: a bundled repository id, a sibling of the same shape, a short name, or a folder.
+
+Finding one model reads the index of names and one file of a few kilobytes; no other model is parsed.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from catalog.errors import BadModelConfig, UnknownModel
+from catalog.model import ModelSpec
+
+DATA = Path(__file__).parent / "data"
+LARGEST_CONFIG_BYTES = 64 * 2**20
+_LONGEST_NAME = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """What a table of models shows of one; the shape itself stays on disk.
+
+    Attributes:
+        repo_id: the repository's name.
+        shape_of: the bundled repository whose shape it has: its own name, or that of a sibling.
+        total_parameters, active_parameters: of the shape; see `catalog.sizes`.
+        short_names: what else it is found by.
+    """
+
+    repo_id: str
+    architecture: str
+    family: str
+    total_parameters: int
+    active_parameters: int
+    weight_format: str
+    max_context_tokens: int
+    as_of: str
+    shape_of: str
+    short_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sibling:
+    """One line of aliases.csv: a repository or short name with the shape of another.
+
+    `max_context_tokens` and `weight_format` are None where they do not differ.
+    """
+
+    name: str
+    same_as: str
+    max_context_tokens: int | None
+    weight_format: str | None
+    reason: str
+
+    @property
+    def is_repository(self) -> bool:
+        """Whether the name is a repository of its own, or only short for one."""
+        return "/" in self.name
+
+
+def find_model(name: str) -> ModelSpec:
+    """The shape of the model of that name.
+
+    Args:
+        name: a bundled repository id, with or without its organization; a short name; or the path of a folder with a
+            config.json, or of the file itself. Case does not matter for names.
+
+    Raises:
+        UnknownModel: nothing has that name; `nearest` holds the closest ones.
+        CatalogError: the folder's config cannot be read; see `catalog.read.read_config`.
+
+    >>> find_model("llama-3.3-70b").repo_id
+    'meta-llama/Llama-3.3-70B-Instruct'
+    """
+    repo_id = _known_names().get(name.strip().lower())
+    if repo_id is not None:
+        return _load(repo_id)
+    path = _existing_path(name)
+    if path is not None:
+        return read_folder(path)
+    raise _unknown(name)
+
+
+def bundled_models() -> list[ModelRecord]:
+    """Every bundled model and sibling, sorted by name; no shape is loaded."""
+    short: dict[str, list[str]] = {}
+    for sibling in _siblings().values():
+        if not sibling.is_repository:
+            short.setdefault(_resolve(sibling.same_as), []).append(sibling.name)
+    names = [*_index(), *(s.name for s in _siblings().values() if s.is_repository)]
+    records = [_record(name, tuple(short.get(name, ()))) for name in names]
+    return sorted(records, key=lambda record: record.repo_id.lower())
+
+
+def read_folder(path: Path) -> ModelSpec:
+    """The model whose config.json is in this folder, or is this file.
+
+    Raises:
+        BadModelConfig: there is no config.json, or it is too large, or not JSON.
+        CatalogError: see `catalog.read.read_config`.
+    """
+    from catalog.read import read_config  # loads all families; a bundled model needs none
+
+    file = path / "config.json" if path.is_dir() else path
+    quantization = file.with_name("hf_quant_config.json")
+    return read_config(
+        _read_json(file),
+        _read_json(quantization) if quantization.is_file() else None,
+        repo_id=file.absolute().parent.name,
+        source=str(file),
+    )
+
+
+def _read_json(file: Path) -> Mapping[str, object]:
+    try:
+        if file.stat().st_size > LARGEST_CONFIG_BYTES:
+            raise BadModelConfig(f"{file} is larger than {LARGEST_CONFIG_BYTES >> 20} MiB, so it is no model's config.")
+        loaded = json.loads(file.read_bytes())
+    except OSError as error:
+        raise BadModelConfig(f"{file} cannot be read ({error.strerror}); give a folder with a config.json.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadModelConfig(f"{file} is not JSON: {str(error)[:100]}.") from error
+    if not isinstance(loaded, Mapping):
+        raise BadModelConfig(f"{file} must hold a JSON object, but holds a {type(loaded).__name__}.")
+    return loaded
+
+
+def _existing_path(name: str) -> Path | None:
+    """A path only where it exists; a name that no file system takes is no path."""
+    if not name.strip() or len(name) > _LONGEST_NAME or "\0" in name:
+        return None
+    try:
+        path = Path(name).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _unknown(name: str) -> UnknownModel:
+    known = _known_names()
+    close = difflib.get_close_matches(name.strip().lower()[:100], known, n=9, cutoff=0.5)
+    nearest = tuple(dict.fromkeys(known[match] for match in close))[:3]
+    hint = f"did you mean {' or '.join(nearest)}?" if nearest else "give a folder with its config.json."
+    return UnknownModel(f"No model named {name[:100]!r} is bundled; {hint} `plan models` lists all.", nearest)
+
+
+@cache
+def _index() -> dict[str, dict[str, str | int]]:
+    rows = json.loads((DATA / "models" / "index.json").read_bytes())
+    return {row["repo_id"]: row for row in rows}
+
+
+@cache
+def _siblings() -> dict[str, Sibling]:
+    with (DATA / "aliases.csv").open(encoding="utf-8", newline="") as file:
+        rows = [_sibling(row) for row in csv.DictReader(file)]
+    return {row.name: row for row in rows}
+
+
+def _sibling(row: Mapping[str, str]) -> Sibling:
+    context = row["max_context_tokens"]
+    return Sibling(
+        row["name"], row["same_as"], int(context) if context else None, row["weight_format"] or None, row["reason"]
+    )
+
+
+@cache
+def _known_names() -> dict[str, str]:
+    """Every spelling in lower case, with the repository it means: an exact name wins over one without organization."""
+    siblings = _siblings()
+    repositories = [*_index(), *(name for name, s in siblings.items() if s.is_repository)]
+    by_tail: dict[str, list[str]] = {}
+    for repo_id in repositories:
+        by_tail.setdefault(repo_id.split("/", 1)[1].lower(), []).append(repo_id)
+    names = {tail: owners[0] for tail, owners in by_tail.items() if len(owners) == 1}
+    names |= {name.lower(): _resolve(name) for name, s in siblings.items() if not s.is_repository}
+    return names | {repo_id.lower(): repo_id for repo_id in repositories}
+
+
+def _resolve(name: str) -> str:
+    """The repository that a short name means."""
+    while name in _siblings() and not _siblings()[name].is_repository:
+        name = _siblings()[name].same_as
+    return name
+
+
+def _load(repo_id: str) -> ModelSpec:
+    """A bundled spec; a sibling's is its model's, under its own name and with its own context and format."""
+    sibling = _siblings().get(repo_id)
+    if sibling is None:
+        from catalog.records import from_record
+
+        file = DATA / "models" / f"{repo_id.replace('/', '--')}.json"
+        return from_record(json.loads(file.read_bytes()))
+    spec = _load(_resolve(sibling.same_as))
+    if sibling.weight_format is not None:
+        from catalog.quantization import requantized
+
+        spec = requantized(spec, sibling.weight_format)
+    context = sibling.max_context_tokens or spec.max_context_tokens
+    source = f"{spec.source}; {sibling.reason}"
+    return replace(spec, repo_id=repo_id, max_context_tokens=context, source=source)
+
+
+def _record(name: str, short_names: tuple[str, ...]) -> ModelRecord:
+    base, context, weight_format = name, None, None
+    while (sibling := _siblings().get(base)) is not None:
+        context, weight_format = context or sibling.max_context_tokens, weight_format or sibling.weight_format
+        base = sibling.same_as
+    row = _index()[base]
+    return ModelRecord(
+        repo_id=name,
+        architecture=str(row["architecture"]),
+        family=str(row["family"]),
+        total_parameters=int(row["total_parameters"]),
+        active_parameters=int(row["active_parameters"]),
+        weight_format=weight_format or str(row["weight_format"]),
+        max_context_tokens=context or int(row["max_context_tokens"]),
+        as_of=str(row["as_of"]),
+        shape_of=base,
+        short_names=short_names,
+    )
