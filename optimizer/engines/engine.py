@@ -106,12 +106,19 @@ class Engine(ABC):
     def block_rule(self, spec: ModelSpec, gpu: Gpu, kv_format: str) -> BlockRule:
         """Tokens per KV block for a model on a GPU: what its attention kernels take."""
         blocks, bytes_each = self.facts["blocks"], kv_value_bytes(kv_format)
-        packs = blocks["packs_sparse_latent"]
+        packs, compressed = blocks["packs_sparse_latent"], blocks["compressed_latent"]
         return BlockRule(
             tokens=_first_rule(blocks["tokens_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
             latent_tokens=_first_rule(blocks["latent_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
             latent_granule=int(blocks["latent_granule"]),
             packs_sparse_latent=kv_format == "fp8" and packs.get("capability_major") == capability_major(gpu),
+            compressed_tokens=int(compressed["tokens"]),
+            compressed_window_tokens=int(compressed["window_tokens"]),
+            compressed_alignment=int(compressed["alignment"]),
+            compressor_tokens=tuple(
+                (int(window), tokens) for window, tokens in compressed["compressor_tokens"].items()
+            ),
+            state_pages=int(blocks["state_pages"]["value"]),
         )
 
     def in_flight_tokens(self, pipeline_parallel: Ints, max_batched_tokens: Ints) -> Ints:
@@ -268,15 +275,16 @@ def _refusal(entry: Facts, gpu: Gpu) -> str:
 
 
 def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, default: int) -> int:
-    """Tokens of the first block rule whose conditions a model and a GPU meet."""
+    """Tokens of the first block rule whose conditions (lists of what is met) a model and a GPU meet."""
     met = {
         "sparse": any(isinstance(m, LatentAttention) and m.indexer is not None for m in _mixers(spec)),
         "capability_major": capability_major(gpu),
         "kv_bytes": kv_bytes,
         "head_dim": max((getattr(m, "head_dim", 0) for m in _mixers(spec)), default=0),
+        "architecture": spec.architecture,
     }
     for rule in rules:
-        if all(rule[name] == value for name, value in met.items() if name in rule):
+        if all(value in rule[name] for name, value in met.items() if name in rule):
             return int(rule["tokens"])
     return default
 

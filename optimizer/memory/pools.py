@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
-from optimizer.memory.kv_cache import PagePlan, plan_pages
+from optimizer.memory.page_groups import PagePlan, plan_pages
 from optimizer.memory.stages import Stages
 from optimizer.memory.weights import pipeline_stages
 from optimizer.replica_columns import ReplicaColumns
@@ -30,12 +29,14 @@ class PagePlans:
         plans: the distinct ones.
         plan: index into `plans`, shape (rows,).
         block_bytes: of one block on every stage of every row, shape (stages,).
+        rates: bytes per token that grow, bytes per token of windows, bytes per request, shape (3, stages).
         in_flight_tokens: shape (rows,).
     """
 
     plans: tuple[PagePlan, ...]
     plan: Ints
     block_bytes: Ints
+    rates: Floats
     in_flight_tokens: Ints
 
     def blocks(self, pool_bytes: Floats) -> Ints:
@@ -62,15 +63,11 @@ class PagePlans:
                 longest[chosen] = longest_context(plan, np.maximum(blocks[chosen], 0), in_flight, most_tokens)
         return longest
 
-    def spread(self, value: Callable[[PagePlan], int]) -> Ints:
-        """One number per plan over the rows, shape (rows,)."""
-        return np.array([value(plan) for plan in self.plans], dtype=np.int64)[self.plan]
-
 
 def longest_context(plan: PagePlan, blocks: Ints, in_flight_tokens: Ints, most_tokens: int) -> Ints:
     """Longest request that so many blocks hold: exact when every group grows with every token, else by bisection."""
     growing = [group for group in plan.groups if group.kind == "full"]
-    if len(growing) == len(plan.groups) and len({group.block_tokens for group in growing}) == 1:
+    if growing and len(growing) == len(plan.groups) and len({group.block_tokens for group in growing}) == 1:
         return np.minimum(blocks // len(growing) * growing[0].block_tokens, most_tokens)
     low, high = np.zeros(blocks.shape, dtype=np.int64), np.full(blocks.shape, most_tokens, dtype=np.int64)
     for _ in range(most_tokens.bit_length()):
@@ -99,18 +96,20 @@ def lay_out_pages(
     keys, plan = np.unique(np.stack([rows.tensor_parallel, rule]), axis=1, return_inverse=True)
     plans = tuple(plan_pages(spec, int(tp), kv_format, distinct[number]) for tp, number in keys.T)
     plan = plan.reshape(-1)
-    return PagePlans(
-        plans=plans,
-        plan=plan,
-        block_bytes=_block_bytes(spec, plans, plan, rows.pipeline_parallel, stages),
-        in_flight_tokens=engine.in_flight_tokens(rows.pipeline_parallel, max_batched_tokens),
-    )
+    block_bytes, rates = _on_stages(spec, plans, plan, rows.pipeline_parallel, stages)
+    in_flight = engine.in_flight_tokens(rows.pipeline_parallel, max_batched_tokens)
+    return PagePlans(plans, plan, block_bytes, rates, in_flight)
 
 
-def _block_bytes(spec: ModelSpec, plans: tuple[PagePlan, ...], plan: Ints, depth: Ints, stages: Stages) -> Ints:
+def _on_stages(
+    spec: ModelSpec, plans: tuple[PagePlan, ...], plan: Ints, depth: Ints, stages: Stages
+) -> tuple[Ints, Floats]:
+    """Block bytes and rates of every stage of every row, worked out once per plan and pipeline depth."""
     sizes = np.zeros(len(stages.row), dtype=np.int64)
+    rates = np.zeros((3, len(stages.row)))
     for number, deep in np.unique(np.stack([plan, depth]), axis=1).T:
-        starts = stages.first[(plan == number) & (depth == deep)]
+        flat = stages.first[(plan == number) & (depth == deep)][:, None] + np.arange(deep)
         split = pipeline_stages(spec.layer_count, int(deep))
-        sizes[starts[:, None] + np.arange(deep)] = plans[number].block_bytes(split)
-    return sizes
+        sizes[flat] = plans[number].block_bytes(split)
+        rates[:, flat] = plans[number].rates(split)[:, None, :]
+    return sizes, rates

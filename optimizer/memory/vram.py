@@ -73,9 +73,9 @@ class MemoryColumns:
         activation_bytes: (rows, batches) the larger of forward pass and sampler.
         graph_bytes: (rows, batches) CUDA graphs, inside the budget or beside it as the engine's version has it.
         kv_pool_bytes: (rows, batches) left for KV and states; negative when weights do not fit.
-        kv_bytes_per_token: (rows,) that every further token of a long request costs a rank, over all its stages.
+        kv_bytes_per_token: (rows,) that every further token of a long request costs.
         window_bytes_per_token: (rows,) the same in layers that keep only the newest tokens.
-        state_bytes_per_request: (rows,) recurrent state of one request, over all stages.
+        state_bytes_per_request: (rows,) recurrent state of one request.
         kv_tokens: (rows, batches) tokens that requests of max_model_len can keep, as vLLM prints it.
         requests_capacity: (rows, batches) requests of `tokens_per_request` that the pool holds, per attention-DP rank.
         longest_context: (rows, batches) longest single request, in tokens, at most the model's own limit.
@@ -89,9 +89,9 @@ class MemoryColumns:
     activation_bytes: Floats
     graph_bytes: Floats
     kv_pool_bytes: Floats
-    kv_bytes_per_token: Ints
-    window_bytes_per_token: Ints
-    state_bytes_per_request: Ints
+    kv_bytes_per_token: Floats
+    window_bytes_per_token: Floats
+    state_bytes_per_request: Floats
     kv_tokens: Ints
     requests_capacity: Ints
     longest_context: Ints
@@ -138,9 +138,9 @@ def measure_memory(
         activation_bytes=parts.activation[poorest],
         graph_bytes=parts.graphs[poorest],
         kv_pool_bytes=parts.pool[poorest],
-        kv_bytes_per_token=pages.spread(lambda plan: plan.full_bytes_per_token),
-        window_bytes_per_token=pages.spread(lambda plan: plan.window_bytes_per_token),
-        state_bytes_per_request=pages.spread(lambda plan: plan.state_bytes_per_request),
+        kv_bytes_per_token=pages.rates[0, poorest],
+        window_bytes_per_token=pages.rates[1, poorest],
+        state_bytes_per_request=pages.rates[2, poorest],
         kv_tokens=(np.maximum(blocks, 0) / longest * settings.max_model_len).astype(np.int64),
         requests_capacity=capacity,
         longest_context=pages.longest_contexts(free, max(spec.max_context_tokens, settings.max_model_len)),

@@ -69,7 +69,7 @@ def _shard_shape(matrix: Matrix, division: Division) -> tuple[Ints, Ints, Ints]:
     elif matrix.sharding == "row":
         inputs = _divided(inputs, ranks, matrix.granule if matrix.inputs % matrix.granule == 0 else 1)
     elif matrix.sharding == "vocabulary":
-        outputs = _divided(outputs, ranks * VOCABULARY_GRANULE, 1) * VOCABULARY_GRANULE
+        outputs = _divided(_divided(outputs, whole, VOCABULARY_GRANULE), ranks, 1)
     elif matrix.sharding == "expert":
         split = np.where(division.expert_parallel > 1, 1, ranks * division.data_parallel)
         copies = _divided(copies, division.expert_parallel, 1)
