@@ -73,7 +73,8 @@ def rejections(search: Search, requirements: Requirements, purchase: Purchase | 
     Cheapest first; then the GPUs on which nothing can run, with the reason of the shape that came furthest.
     """
     used = set() if purchase is None else {purchase.columns.offers[m].gpu for m in np.flatnonzero(purchase.machines)}
-    plans = uniform_plans(search.columns(requirements), requirements)
+    columns = search.columns(requirements) if purchase is None else purchase.columns
+    plans = uniform_plans(columns, requirements)
     best: dict[str, int] = {}
     for column in _by_merit(plans, requirements):
         best.setdefault(plans.gpu(int(column)), int(column))
@@ -166,7 +167,7 @@ def _by_how_much(
 def why_not(search: Search, requirements: Requirements, gpu: str) -> str:
     """Why no replica on this GPU can be part of a plan: the reason of the shapes that came furthest."""
     candidates = search.candidates(requirements)
-    mine = np.flatnonzero(_gpu_names(candidates) == gpu)
+    mine = _rows_on(candidates, gpu)
     if len(mine):
         return _too_slow(candidates, mine, requirements)
     refusals = [one for one in candidates.refusals if one.gpu == gpu]
@@ -175,9 +176,10 @@ def why_not(search: Search, requirements: Requirements, gpu: str) -> str:
     return max(refusals, key=lambda one: (STAGES.index(one.stage), one.shapes)).reason
 
 
-def _gpu_names(candidates: Candidates) -> np.ndarray:
+def _rows_on(candidates: Candidates, gpu: str) -> Ints:
     shapes = candidates.shapes.columns
-    return np.asarray([gpu.name for gpu in shapes.gpus], dtype=object)[shapes.gpu[candidates.shape]]
+    number = [one.name for one in shapes.gpus].index(gpu)
+    return np.flatnonzero((shapes.gpu == number)[candidates.shape])
 
 
 def _too_slow(candidates: Candidates, mine: Ints, requirements: Requirements) -> str:

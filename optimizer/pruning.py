@@ -13,6 +13,7 @@ import numpy as np
 
 from gpu_db.offer import Offer
 from optimizer.candidates import Candidates
+from optimizer.cp_sat.integers import capacity_milli
 from optimizer.replica_columns import Bools, Floats, Ints
 from optimizer.shapes import Place
 
@@ -78,7 +79,24 @@ def prune(
     order = np.lexsort((rows, group))
     place, rows, group = place[order], rows[order], group[order]
     kept = _front_positions(candidates, rows, group, concurrency, power)
+    if not concurrency and not power:
+        kept = kept[_beats_smaller(candidates, place[kept], rows[kept])]
     return _on_offers(candidates, offers, place[kept], rows[kept])
+
+
+def _beats_smaller(candidates: Candidates, place: Ints, rows: Ints) -> Bools:
+    """Shape (rows,), sorted by place and size: gives more tokens per GPU than every smaller replica on its place.
+
+    A replica that does not may be replaced by several of a smaller size, which divides its own: they fit on the same
+    GPUs and give as much. Sizes beyond one machine do not all divide each other, so only those within one count.
+    """
+    size = candidates.shapes.columns.gpu_count[candidates.shape[rows]]
+    within = size <= np.asarray([one.gpu_count for one in candidates.shapes.places], dtype=np.int64)[place]
+    share = capacity_milli(candidates.output_tokens_per_second[rows]) / size
+    height = np.unique(share, return_inverse=True)[1].reshape(-1) + 1 + place * (len(share) + 1)
+    counted = np.where(within, height, place * (len(share) + 1))
+    before = np.r_[np.int64(-1), np.maximum.accumulate(counted)[:-1]] if len(rows) else counted
+    return height > before
 
 
 def _front(candidates: Candidates, rows: Ints, group: Ints, concurrency: bool, power: bool) -> Ints:

@@ -63,10 +63,11 @@ class ReplicaColumns:
         return np.asarray(per_gpu, dtype=np.float64)[self.gpu]
 
     def take(self, rows: Ints | Bools) -> ReplicaColumns:
-        """The same table with only these rows."""
+        """The same table with only these rows, and only the GPUs that they use."""
+        used, gpu = np.unique(self.gpu[rows], return_inverse=True)
         return ReplicaColumns(
-            self.gpus,
-            self.gpu[rows],
+            tuple(self.gpus[index] for index in used),
+            gpu.reshape(-1).astype(np.int64),
             self.tensor_parallel[rows],
             self.pipeline_parallel[rows],
             self.data_parallel[rows],

@@ -25,6 +25,11 @@ from optimizer.replica_columns import Bools
 from optimizer.requirements import Choices, Objective, Requirements, Workload
 from optimizer.shapes import enumerate_shapes
 
+_ANY_MACHINE = {
+    "mix": True,
+    **dict.fromkeys(("gpus", "providers", "regions")),
+    **dict.fromkeys(("gpus_excluded", "billings", "allowed_restrictions"), ()),
+}
 CONTEXT_ROOM = 2
 """Requests are not all of mean length: by default the context has room for twice the mean request."""
 CONTEXT_LEAST = 4096
@@ -58,8 +63,8 @@ class Search:
         self._candidates = lru_cache(maxsize=64)(self._enumerate)
 
     def candidates(self, requirements: Requirements) -> Candidates:
-        """Every replica that could serve, whatever demand, service level and limits are."""
-        choices = requirements.choices.model_copy(update={"mix": True})
+        """Every replica that could serve, on any machine there is, whatever demand, service level and limits are."""
+        choices = requirements.choices.model_copy(update=_ANY_MACHINE)
         return self._candidates(choices, requirements.workload)
 
     def offers(self, choices: Choices) -> tuple[Offer, ...]:
@@ -116,10 +121,9 @@ class Search:
         return within(high, goals)
 
     def _enumerate(self, choices: Choices, workload: Workload) -> Candidates:
-        offers = self.offers(choices)
         spec = self.knowledge.spec
         shapes = enumerate_shapes(
-            offers,
+            self.knowledge.offers,
             self.knowledge.gpus,
             experts=has_experts(spec),
             tensor_parallel=choices.tensor_parallel,

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def pack_replicas_on_machines(program: Program) -> None:
     """GPUs of the replicas on one machine type <= GPUs of the machines bought.
 
-    Exact because sizes form a divisibility chain that ends in the machine (see `optimizer/shapes.py`). Sizes that do
-    not (only a forced TP or PP gives those) are packed with one size per machine.
+    Exact because sizes up to the machine form a divisibility chain that ends in it, and larger ones take whole machines
+    (see `optimizer/shapes.py`). Sizes that do not (only a forced TP or PP gives those) get one size per machine.
     """
     for machine, offer in enumerate(program.columns.offers):
         mine = np.flatnonzero(program.columns.machine == machine)
@@ -39,11 +39,12 @@ def pack_replicas_on_machines(program: Program) -> None:
 def is_gapless(sizes: Ints, gpu_count: int) -> bool:
     """Whether replicas of these sizes pack machines of `gpu_count` GPUs without gaps.
 
-    >>> is_gapless(np.array([1, 2, 8, 16]), 8), is_gapless(np.array([3]), 8), is_gapless(np.array([2, 3]), 6)
+    >>> is_gapless(np.array([1, 2, 8, 16, 24]), 8), is_gapless(np.array([3]), 8), is_gapless(np.array([2, 3]), 6)
     (True, False, False)
     """
-    chain = np.unique(np.r_[sizes, gpu_count])
-    return bool((chain[1:] % chain[:-1] == 0).all())
+    chain = np.unique(np.r_[sizes[sizes <= gpu_count], gpu_count])
+    whole = sizes[sizes > gpu_count] % gpu_count == 0
+    return bool((chain[1:] % chain[:-1] == 0).all() and whole.all())
 
 
 def _pack_one_size_per_machine(program: Program, machine: int, mine: Ints) -> None:

@@ -93,7 +93,6 @@ def solve_program(requirements: Requirements, columns: Columns, goals: tuple[Goa
         if not purchase.tie_broken:
             break
         objectives.hold(program, goal, expression, round(solver.objective_value))
-        _hint(program, solver)
     if purchase is None:
         raise SolverFailed(
             f"No plan and no proof that there is none within {requirements.time_limit_seconds:g} s; "
@@ -133,8 +132,9 @@ def _solver(seconds: float) -> cp_model.CpSolver:
 
 def _read(program: Program, solver: cp_model.CpSolver, goal: Goal, first: Purchase | None, *, proven: bool) -> Purchase:
     """The counts after this goal; value and bound stay those of the first goal."""
-    machines = np.asarray([solver.value(one) for one in program.machines], dtype=np.int64)
-    replicas = np.asarray([solver.value(one) for one in program.replicas], dtype=np.int64)
+    solution = np.asarray(solver.response_proto.solution, dtype=np.int64)
+    machines = solution[: len(program.machines)]
+    replicas = solution[len(program.machines) : len(program.machines) + len(program.replicas)]
     cost = integers.usd(float((machines * objectives.prices_micro_usd(program.columns)).sum()))
     if first is not None:
         bound = first.cost_bound_usd_per_hour if first.goal is Goal.COST else cost
@@ -161,9 +161,3 @@ def _read(program: Program, solver: cp_model.CpSolver, goal: Goal, first: Purcha
         cost_bound_usd_per_hour=integers.usd(bound) if goal is Goal.COST else cost,
         seconds=solver.wall_time,
     )
-
-
-def _hint(program: Program, solver: cp_model.CpSolver) -> None:
-    program.model.clear_hints()  # type: ignore[no-untyped-call]
-    for variable in (*program.machines, *program.replicas):
-        program.model.add_hint(variable, solver.value(variable))
