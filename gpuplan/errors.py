@@ -32,5 +32,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     ''
     """
     by_folded = {each.casefold(): each for each in known}
-    close = get_close_matches(name.casefold()[:100], by_folded, n=3, cutoff=0.5)
+    close = get_close_matches(name.casefold()[:100], by_folded, n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(by_folded[each]) for each in close)}?" if close else ""

@@ -43,7 +43,6 @@ def plan(requirements: Requirements, *, offers_file: str | Path | None = None, t
     """
     _check_demand(requirements)
     from catalog.find import find_model
-
     from gpu_db.load import load_gpus
     from gpuplan import __version__
     from optimizer.performance.estimate import load_factors

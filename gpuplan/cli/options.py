@@ -73,7 +73,7 @@ class Command:
         summary: one line.
         description: what it prints and when it fails, as paragraphs.
         groups: its options.
-        positional: name of its one optional positional word and what it is, or None.
+        positional: the option that its one positional word stands for, such as "--model"; None = it has none.
         examples: command lines that work.
     """
 
@@ -81,13 +81,18 @@ class Command:
     summary: str
     description: str
     groups: tuple[Group, ...]
-    positional: Option | None = None
+    positional: str | None = None
     examples: tuple[str, ...] = ()
 
     @property
     def options(self) -> tuple[Option, ...]:
         """All its options, in the order of `--help`."""
         return tuple(option for group in self.groups for option in group.options)
+
+    @property
+    def positional_option(self) -> Option | None:
+        """The option that a bare word stands for."""
+        return next((option for option in self.options if option.name == self.positional), None)
 
 
 HELP = Option("--help", "Show this text and leave", short="-h")
@@ -167,10 +172,13 @@ def read(command: Command, argv: Sequence[str]) -> Asked:
         return Asked(help=True)
     positionals = given["words"]
     _refuse_extras(command, left)
-    _refuse_extras(command, positionals[1 if command.positional else 0 :])
+    bare = command.positional_option
+    _refuse_extras(command, positionals[1 if bare else 0 :])
+    if bare and positionals:
+        if given[bare.key] is not None:
+            raise BadWord(f"{bare.name} was given, and {positionals[0]!r} beside it; give one.")
+        given[bare.key] = positionals[0]
     asked = {option.key: _typed(option, given[option.key]) for option in command.options}
-    if command.positional is not None:
-        asked[command.positional.key] = _typed(command.positional, positionals[0] if positionals else None)
     return Asked(help=False, **asked)
 
 
@@ -199,14 +207,14 @@ def help_text(command: Command, others: Sequence[tuple[str, str]] = ()) -> str:
         command: whose help.
         others: other commands and their summaries, listed at the end.
     """
-    word = f" [{command.positional.metavar}]" if command.positional else ""
+    word = f" [{command.positional_option.metavar}]" if command.positional_option else ""
     lines = [f"Usage: {_called(command)}{word} [options]", "", command.summary, ""]
     for paragraph in command.description.split("\n\n"):
         lines += [*textwrap.wrap(" ".join(paragraph.split()), HELP_WIDTH), ""]
     for group in (*command.groups, Group("Help", (HELP,))):
         lines += [f"{group.title}:", *_option_lines(group.options), ""]
     if others:
-        lines += ["Other commands:", *(f"  {name:<28}{summary}" for name, summary in others), ""]
+        lines += ["Other commands:", *(f"  {name:<16}{summary}" for name, summary in others), ""]
     if command.examples:
         lines += ["Examples:", *(f"  {example}" for example in command.examples), ""]
     return "\n".join(lines)

@@ -103,7 +103,8 @@ def _labelled(label: str, text: str, ink: Ink) -> list[Line]:
 # ── speed ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _between(interval: nouns.Interval, say: Callable[[float], str]) -> list[Part]:
+def between(interval: nouns.Interval, say: Callable[[float], str]) -> list[Part]:
+    """A value as it is said, and its error bar or that there is none."""
     if interval.low is None or interval.high is None:
         return [say(interval.value), Styled("not known", "yellow")]
     return [say(interval.value), Styled(f"{say(interval.low)} to {say(interval.high)}", "dim")]
@@ -119,15 +120,15 @@ def speed(answer: nouns.Plan) -> list[Line]:
         header(["", "expected", "9 of 10 within", "asked"]),
         [
             "output tok/s",
-            *_between(answer.totals.output_tokens_per_second, quantity),
+            *between(answer.totals.output_tokens_per_second, quantity),
             f"at least {quantity(wanted_rate)}" if wanted_rate else "",
         ],
     ]
     for number, line in enumerate(answer.lines, start=1):
         of = f" ({number})" if len(answer.lines) > 1 else ""
         estimate = line.estimate
-        rows.append([f"TTFT{of}", *_between(estimate.ttft_seconds, duration), _at_most(level.ttft_seconds)])
-        rows.append([f"TPOT{of}", *_between(estimate.tpot_seconds, duration), _at_most(level.tpot_seconds)])
+        rows.append([f"TTFT{of}", *between(estimate.ttft_seconds, duration), _at_most(level.ttft_seconds)])
+        rows.append([f"TPOT{of}", *between(estimate.tpot_seconds, duration), _at_most(level.tpot_seconds)])
     return [
         (*title("Speed"), Styled(f"  {answer.totals.concurrency:,} requests in flight; {first.calibration}", "dim")),
         *aligned(rows, right=(1,)),

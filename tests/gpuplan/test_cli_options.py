@@ -16,6 +16,7 @@ COMMAND = Command(
         Group(
             "Things",
             (
+                Option("--model", "A model", words.name, "MODEL"),
                 Option("--budget", "USD per hour", words.price, "USD"),
                 Option("--gpu", "Only these", words.name, "NAME", many=True),
                 Option("--goal", "What is best", words.name, "GOAL", "cost", choices=("cost", "latency")),
@@ -23,7 +24,7 @@ COMMAND = Command(
             ),
         ),
     ),
-    positional=Option("--model", "A model", words.name, "MODEL"),
+    positional="--model",
 )
 
 
@@ -69,6 +70,12 @@ def test_a_missing_value_is_said() -> None:
 def test_a_word_too_many_is_said() -> None:
     with pytest.raises(UnknownName, match="'extra'"):
         read("llama", "extra")
+
+
+def test_a_bare_word_stands_for_its_option_but_not_beside_it() -> None:
+    assert read("llama") == read("--model", "llama")
+    with pytest.raises(BadWord, match="give one"):
+        read("--model", "llama", "qwen")
 
 
 def test_a_negative_number_reaches_the_reader() -> None:

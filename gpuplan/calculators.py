@@ -1,0 +1,306 @@
+"""One configuration, nothing chosen: what it needs of each GPU's memory, and how fast it is at a concurrency."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from catalog.find import find_model
+from catalog.quantization import requantized
+from gpu_db.query import find_gpu
+from optimizer.engines.find import find_engine
+from optimizer.errors import BadRequirements
+from optimizer.memory.vram import MemorySettings, measure_memory
+from optimizer.performance.estimate import estimate
+from optimizer.performance.factors import load_factors
+from optimizer.plan import Estimate, Interval, Memory
+from optimizer.replica_columns import ReplicaColumns
+from optimizer.requirements import Count, Frozen, Positive, Tokens, Workload
+
+if TYPE_CHECKING:
+    from catalog.model import ModelSpec
+    from gpu_db.gpu import Gpu
+    from optimizer.engines.engine import Engine
+    from optimizer.memory.vram import MemoryColumns
+    from optimizer.performance.estimate import EstimateColumns
+
+
+MOST_GPUS = 4096
+"""Far above any replica that was ever measured; keeps products of hostile numbers small."""
+
+
+class Configuration(Frozen):
+    """One replica as one would start it; None = what the checkpoint, the GPU or the engine has by default.
+
+    Attributes:
+        nodes: machines; None = as few as hold the GPUs.
+        expert_parallel: whether whole experts are dealt out instead of dividing each.
+        internode_bytes_per_second: one direction per GPU; needed for speed over several machines, not for memory.
+        workload: the request whose length is counted.
+    """
+
+    model: str
+    gpu: str
+    tensor_parallel: Count = 1
+    pipeline_parallel: Count = 1
+    data_parallel: Count = 1
+    expert_parallel: bool = False
+    nodes: Count | None = None
+    internode_bytes_per_second: Positive | None = None
+    weight_format: str | None = None
+    kv_cache_format: str | None = None
+    engine: str = "vllm"
+    engine_version: str | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_model_len: Tokens | None = None
+    max_num_seqs: Count | None = None
+    max_num_batched_tokens: Tokens | None = None
+    enforce_eager: bool = False
+    workload: Workload = Workload()
+
+
+class Layout(Frozen):
+    """The configuration with every default filled in."""
+
+    model: str
+    gpu: str
+    gpus: int
+    nodes: int
+    tensor_parallel: int
+    pipeline_parallel: int
+    data_parallel: int
+    expert_parallel: int
+    weight_format: str
+    kv_cache_format: str
+    engine: str
+    engine_version: str
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float | None
+
+
+class MemoryAnswer(Frozen):
+    """Memory of one GPU of one replica, on its poorest rank.
+
+    Attributes:
+        memory: bytes part by part; `kv_cache_bytes` is negative by what is missing when the weights do not fit.
+        longest_context: tokens of the longest single request that the KV cache holds; 0 when none.
+        starts: whether the engine starts: one request of `max_model_len` fits.
+        state_bytes_per_request: recurrent state of one request; 0 for plain attention.
+    """
+
+    layout: Layout
+    memory: Memory
+    tokens_per_request: int
+    longest_context: int
+    state_bytes_per_request: int
+    starts: bool
+
+
+class EstimateAnswer(Frozen):
+    """Speed of one replica at one concurrency.
+
+    Attributes:
+        decode_step_seconds: one step with the whole batch decoding.
+        prefill_seconds: one prompt beside a running batch, once it starts.
+        fits: whether memory holds so many requests of the workload's length at once.
+    """
+
+    layout: Layout
+    workload: Workload
+    estimate: Estimate
+    decode_step_seconds: float
+    prefill_seconds: float
+    fits: bool
+
+
+class _Replica:
+    """A configuration with its nouns looked up; raises what a person can mend."""
+
+    def __init__(self, asked: Configuration, *, for_speed: bool) -> None:
+        self.asked = asked
+        self.for_speed = for_speed
+        self.published: ModelSpec = find_model(asked.model)
+        self.spec = requantized(self.published, asked.weight_format) if asked.weight_format else self.published
+        self.gpu: Gpu = find_gpu(asked.gpu)
+        self.engine: Engine = find_engine(asked.engine, asked.engine_version)
+        self.kv_format = asked.kv_cache_format or self.spec.kv_cache_format or "bf16"
+        refused = self.engine.refuses(self.spec, self.gpu, self.kv_format)
+        if refused:
+            raise BadRequirements(f"{self.engine.title} cannot serve this: {refused}.")
+        self.rows = self._rows()
+        reasons = self.engine.refused_shapes(self.spec, self.rows)
+        if reasons:
+            raise BadRequirements(f"{self.engine.title} cannot serve this: {reasons[0][1]}.")
+        self.max_model_len = asked.max_model_len or self.published.max_context_tokens
+        self.max_num_seqs = asked.max_num_seqs or self.engine.default_max_num_seqs(self.gpu)
+
+    def _rows(self) -> ReplicaColumns:
+        """A table of one row."""
+        asked, gpu = self.asked, self.gpu
+        ranks = asked.tensor_parallel * asked.data_parallel
+        size = ranks * asked.pipeline_parallel
+        if size > MOST_GPUS:
+            raise BadRequirements(f"TP x PP x DP is {size} GPUs; one replica has at most {MOST_GPUS}.")
+        nodes = asked.nodes or math.ceil(size / (gpu.max_gpus_per_node or size))
+        if size % nodes:
+            raise BadRequirements(f"{size} GPUs cannot be spread evenly over {nodes} machines.")
+        whole = {
+            "tensor_parallel": asked.tensor_parallel,
+            "pipeline_parallel": asked.pipeline_parallel,
+            "data_parallel": asked.data_parallel,
+            "expert_parallel": ranks if asked.expert_parallel else 1,
+            "nodes": nodes,
+            "gpus_per_node": size // nodes,
+            "gpu": 0,
+        }
+        rates = {
+            "link_bytes_per_second": gpu.link_bytes_per_second or gpu.pcie_bytes_per_second or math.nan,
+            # memory does not depend on the network; speed must be told it
+            "internode_bytes_per_second": asked.internode_bytes_per_second
+            or (math.nan if self.for_speed else math.inf),
+        }
+        return ReplicaColumns(
+            gpus=(gpu,),
+            has_fast_links=np.asarray([gpu.scaleup_domain_gpus >= max(ranks, 2)]),
+            **{name: np.asarray([number], dtype=np.int64) for name, number in whole.items()},
+            **{name: np.asarray([number], dtype=np.float64) for name, number in rates.items()},
+        )
+
+    def layout(self) -> Layout:
+        """Every default filled in."""
+        asked, rows, engine = self.asked, self.rows, self.engine
+        return Layout(
+            model=self.spec.repo_id,
+            gpu=self.gpu.name,
+            gpus=int(rows.gpu_count[0]),
+            nodes=int(rows.nodes[0]),
+            tensor_parallel=asked.tensor_parallel,
+            pipeline_parallel=asked.pipeline_parallel,
+            data_parallel=asked.data_parallel,
+            expert_parallel=int(rows.expert_parallel[0]),
+            weight_format=self.spec.weight_format,
+            kv_cache_format=self.kv_format,
+            engine=engine.name,
+            engine_version=engine.version,
+            max_model_len=self.max_model_len,
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=asked.max_num_batched_tokens or engine.default_max_batched_tokens(self.gpu),
+            gpu_memory_utilization=asked.gpu_memory_utilization or engine.memory_utilization,
+        )
+
+    def memory(self, max_num_seqs: int) -> MemoryColumns:
+        """One row, one batch."""
+        asked, length = self.asked, self.asked.workload.tokens_per_request
+        if length > self.max_model_len:
+            raise BadRequirements(
+                f"A request of {length} tokens is longer than max_model_len {self.max_model_len}; "
+                "lower --isl or --osl, or raise --max-model-len."
+            )
+        settings = MemorySettings(
+            max_model_len=self.max_model_len,
+            tokens_per_request=length,
+            max_batched_tokens=asked.max_num_batched_tokens,
+            memory_utilization=asked.gpu_memory_utilization,
+            enforce_eager=asked.enforce_eager,
+        )
+        batches = np.asarray([max_num_seqs], dtype=np.int64)
+        return measure_memory(self.spec, self.engine, self.rows, self.kv_format, settings, batches)
+
+    def speed(self, per_rank: int) -> EstimateColumns:
+        """One row, one batch."""
+        work, batches = self.asked.workload, np.asarray([per_rank], dtype=np.int64)
+        return estimate(
+            self.spec,
+            self.engine.name,
+            self.rows,
+            self.kv_format,
+            batches,
+            work.input_tokens,
+            work.output_tokens,
+            load_factors(),
+        )
+
+
+def memory_of(asked: Configuration) -> MemoryAnswer:
+    """What one configuration needs of each GPU's memory.
+
+    Raises:
+        BadRequirements: the engine cannot run it, or lengths contradict each other.
+        catalog.errors.CatalogError, gpu_db.errors.GpuDbError, OptimizerError: a name is unknown.
+    """
+    replica = _Replica(asked, for_speed=False)
+    columns = replica.memory(replica.max_num_seqs)
+    return MemoryAnswer(
+        layout=replica.layout(),
+        memory=_memory(columns),
+        tokens_per_request=asked.workload.tokens_per_request,
+        longest_context=int(columns.longest_context[0, 0]),
+        state_bytes_per_request=int(columns.state_bytes_per_request[0]),
+        starts=bool(columns.longest_context[0, 0] >= replica.max_model_len),
+    )
+
+
+def _memory(columns: MemoryColumns) -> Memory:
+    return Memory(
+        total_bytes=int(columns.total_bytes[0]),
+        budget_bytes=int(columns.budget_bytes[0]),
+        weight_bytes=int(columns.weight_bytes[0]),
+        kv_cache_bytes=int(columns.kv_pool_bytes[0, 0]),
+        activation_bytes=int(columns.activation_bytes[0, 0]),
+        graph_bytes=int(columns.graph_bytes[0, 0]),
+        non_torch_bytes=int(columns.non_torch_bytes[0]),
+        kv_bytes_per_token=float(columns.kv_bytes_per_token[0]),
+        kv_tokens=int(columns.kv_tokens[0, 0]),
+        requests_that_fit=int(columns.requests_capacity[0, 0]),
+    )
+
+
+def estimate_of(asked: Configuration, concurrency: int) -> EstimateAnswer:
+    """How fast one configuration is with `concurrency` requests always in flight.
+
+    Args:
+        asked: the configuration.
+        concurrency: requests in flight on the whole replica; with attention-DP, the ranks share them evenly.
+
+    Raises:
+        BadRequirements: the engine cannot run it, or a rate that speed needs is not known.
+    """
+    replica = _Replica(asked, for_speed=True)
+    per_rank = math.ceil(concurrency / asked.data_parallel)
+    speed = replica.speed(per_rank)
+    if not math.isfinite(speed.tpot_seconds[0, 0]):
+        raise BadRequirements(
+            f"The speed of {replica.gpu.name} in this layout cannot be estimated: its bandwidth, 16-bit rate or the "
+            "links that the layout needs are not known."
+        )
+    return EstimateAnswer(
+        layout=replica.layout(),
+        workload=asked.workload,
+        estimate=_estimate(speed, per_rank * asked.data_parallel),
+        decode_step_seconds=float(speed.decode_step_seconds[0, 0]),
+        prefill_seconds=float(speed.prefill_seconds[0, 0]),
+        fits=bool(replica.memory(per_rank).fits[0, 0]),
+    )
+
+
+def _estimate(speed: EstimateColumns, concurrency: int) -> Estimate:
+    def interval(metric: str, value: float) -> Interval:
+        low, high = float(speed.error_low[metric][0]), float(speed.error_high[metric][0])
+        known = math.isfinite(low) and math.isfinite(high)
+        return Interval(value=value, low=value * low if known else None, high=value * high if known else None)
+
+    watts = float(speed.power_watts[0, 0])
+    return Estimate(
+        concurrency=concurrency,
+        output_tokens_per_second=interval("throughput", float(speed.output_tokens_per_second[0, 0])),
+        requests_per_second=float(speed.requests_per_second[0, 0]),
+        ttft_seconds=interval("ttft", float(speed.ttft_seconds[0, 0])),
+        tpot_seconds=interval("tpot", float(speed.tpot_seconds[0, 0])),
+        power_watts=watts if math.isfinite(watts) else None,
+        calibration=speed.calibration[0],
+    )

@@ -1,0 +1,83 @@
+"""`plan memory`: the VRAM calculator of one configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpuplan.cli import configuration, console
+from gpuplan.cli.options import Asked, Command, Group, Option
+
+if TYPE_CHECKING:
+    from gpuplan.calculators import MemoryAnswer
+
+COMMAND = Command(
+    words="memory",
+    summary="What one configuration needs of each GPU's memory, part by part.",
+    description="""
+        Prints the bytes of the fullest GPU, the tokens that its KV cache holds, and how many requests of a given
+        length fit.
+
+        Exit status: 0 the engine starts, 2 bad input, 3 it does not fit.
+    """,
+    positional="--model",
+    groups=(
+        configuration.SERVED,
+        configuration.PARALLELISM,
+        configuration.ENGINE,
+        configuration.REQUEST,
+        Group("What is printed", (Option("--json", "One JSON object, in bytes"),)),
+    ),
+    examples=(
+        "plan memory llama-3.3-70b --gpu H100 --tensor-parallel 4 --max-model-len 32K",
+        "plan memory deepseek-v3 --gpu H200 --tensor-parallel 8 --kv-cache-dtype fp8 --json",
+    ),
+)
+
+
+def run(asked: Asked) -> int:
+    """Print the memory of the configuration that was asked for."""
+    configured = configuration.configuration_of(asked)
+    from gpuplan.calculators import memory_of
+
+    answer = memory_of(configured)
+    if asked.json:
+        console.show_json(answer.model_dump_json(indent=2))
+    else:
+        console.show(page(answer, console.screen()))
+    return 0 if answer.starts else 3
+
+
+def page(answer: MemoryAnswer, ink: console.Ink) -> list[console.Line]:
+    """The calculator's page."""
+    from gpuplan.cli.layout_page import heading
+    from gpuplan.cli.plan_page import memory_rows
+
+    memory, layout = answer.memory, answer.layout
+    title = console.Styled(f"Memory of each {layout.gpu}", "bold")
+    return [*heading(layout), (title,), *memory_rows(memory, ink), (), *_capacity(answer), *_verdict(answer)]
+
+
+def _capacity(answer: MemoryAnswer) -> list[console.Line]:
+    memory = answer.memory
+    rows: list[list[console.Part]] = [
+        ["one token of context", f"{memory.kv_bytes_per_token:,.0f}", "bytes per GPU"],
+        ["KV cache holds", f"{memory.kv_tokens:,}", "tokens"],
+        [f"requests of {answer.tokens_per_request:,} tokens", f"{memory.requests_that_fit:,}", "at once"],
+        ["longest single request", f"{answer.longest_context:,}", "tokens"],
+    ]
+    if answer.state_bytes_per_request:
+        rows.insert(1, ["recurrent state of one request", f"{answer.state_bytes_per_request:,}", "bytes per GPU"])
+    return console.aligned(rows, right=(1,))
+
+
+def _verdict(answer: MemoryAnswer) -> list[console.Line]:
+    if answer.starts:
+        return []
+    layout = answer.layout
+    remedy = (
+        f"--max-model-len {answer.longest_context} or less starts; "
+        if answer.longest_context > 0
+        else f"{console.gib(-min(answer.memory.kv_cache_bytes, 0))} GiB are missing on each GPU; "
+    )
+    said = f"It does not fit: one request of max_model_len {layout.max_model_len:,} has no room."
+    return [(), (console.Styled(said, "red"),), (f"  {remedy}more GPUs or smaller formats help.",)]

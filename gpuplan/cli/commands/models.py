@@ -1,0 +1,113 @@
+"""`plan models`: every model that is bundled, as a table one can filter and sort."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpuplan.cli import console, words
+from gpuplan.cli.options import Asked, Command, Group, Option
+
+if TYPE_CHECKING:
+    from catalog.find import ModelRecord
+
+SORTS = ("name", "family", "architecture", "parameters", "active", "context")
+
+COMMAND = Command(
+    words="models",
+    summary="Every model that is known by name: family, parameters, format, context.",
+    description="""
+        Parameter counts are computed from each model's shape; "active" are those that one token is multiplied with. A
+        model that is not here can be given to `--model` as a folder with its config.json.
+    """,
+    positional="--name",
+    groups=(
+        Group(
+            "Which",
+            (
+                Option("--name", "Only models whose name or short name contains this", words.name, "NAME"),
+                Option("--family", "Only families that contain this", words.name, "NAME", many=True),
+                Option("--architecture", "Only these architectures", words.name, "NAME", many=True),
+                Option("--weight-format", "Only checkpoints stored so", words.name, "NAME", many=True),
+                Option("--min-parameters", "At least so many: 500m, 8b", words.parameters, "COUNT"),
+                Option("--max-parameters", "At most so many", words.parameters, "COUNT"),
+                Option("--min-context", "At least this context", words.tokens, "TOKENS"),
+                Option("--moe", "Only mixtures of experts (less than half of the parameters active)"),
+            ),
+        ),
+        Group(
+            "How",
+            (
+                Option("--sort", "By", words.name, "COLUMN", "name", choices=SORTS),
+                Option("--json", "A list of objects"),
+            ),
+        ),
+    ),
+    examples=("plan models llama --max-parameters 10b", "plan models --moe --sort active", "plan models --json"),
+)
+
+# Vision towers and next-token heads leave dense models above this share, every known mixture of experts is below it.
+MOE_SHARE = 0.5
+
+
+def run(asked: Asked) -> int:
+    """Print the models that were asked for."""
+    from catalog.find import bundled_models
+
+    found = sorted((each for each in bundled_models() if wanted(each, asked)), key=lambda each: key(each, asked.sort))
+    if asked.json:
+        import json
+        from dataclasses import asdict
+
+        console.show_json(json.dumps([asdict(record) for record in found], indent=2, ensure_ascii=False))
+    else:
+        console.show(table(found))
+    return 0
+
+
+def wanted(record: ModelRecord, asked: Asked) -> bool:
+    """Whether a model passes every filter."""
+    return (
+        (asked.name is None or any(_in(asked.name, name) for name in (record.repo_id, *record.short_names)))
+        and (asked.family is None or any(_in(family, record.family) for family in asked.family))
+        and (asked.architecture is None or any(_in(each, record.architecture) for each in asked.architecture))
+        and (asked.weight_format is None or record.weight_format in asked.weight_format)
+        and (asked.min_parameters is None or record.total_parameters >= asked.min_parameters)
+        and (asked.max_parameters is None or record.total_parameters <= asked.max_parameters)
+        and (asked.min_context is None or record.max_context_tokens >= asked.min_context)
+        and (not asked.moe or record.active_parameters < MOE_SHARE * record.total_parameters)
+    )
+
+
+def _in(part: str, text: str) -> bool:
+    return part.casefold() in text.casefold()
+
+
+def key(record: ModelRecord, sort: str) -> tuple[object, ...]:
+    """Names from A to Z, numbers from large to small."""
+    keys: dict[str, object] = {
+        "name": record.repo_id.casefold(),
+        "family": record.family,
+        "architecture": record.architecture,
+        "parameters": -record.total_parameters,
+        "active": -record.active_parameters,
+        "context": -record.max_context_tokens,
+    }
+    return (keys[sort], record.repo_id.casefold())
+
+
+def table(records: list[ModelRecord]) -> list[console.Line]:
+    """The models as aligned columns."""
+    rows = [console.header(["model", "family", "parameters", "active", "stored as", "context", "also"])]
+    for record in records:
+        rows.append(
+            [
+                record.repo_id,
+                console.Styled(record.family, "dim"),
+                console.big(record.total_parameters),
+                console.big(record.active_parameters),
+                record.weight_format,
+                f"{record.max_context_tokens:,}",
+                console.Styled(", ".join(record.short_names), "dim"),
+            ]
+        )
+    return [*console.aligned(rows, right=(2, 3, 5)), (), (f"  {len(records)} models",)]

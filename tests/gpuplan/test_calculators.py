@@ -1,0 +1,146 @@
+"""One configuration: memory by hand-worked sums, refusals in one sentence, pages and JSON that agree."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gpuplan.calculators import Configuration, memory_of
+from gpuplan.cli import app
+from optimizer.errors import BadRequirements
+from optimizer.requirements import Workload
+
+GIB = 1 << 30
+LLAMA = Configuration(model="llama-3.3-70b", gpu="H100", tensor_parallel=4)
+
+
+def test_kv_bytes_of_a_token_are_layers_times_heads_of_a_rank_times_two() -> None:
+    """80 layers, 8 KV heads of 128 over TP 4, keys and values in 2 bytes: 80 x 2 x 2 x 128 x 2."""
+    assert memory_of(LLAMA).memory.kv_bytes_per_token == 80 * 2 * (8 // 4) * 128 * 2
+
+
+def test_weights_of_a_rank_are_a_quarter_of_the_70_billion_in_two_bytes() -> None:
+    weights = memory_of(LLAMA).memory.weight_bytes
+    assert weights == pytest.approx(70_553_706_496 * 2 / 4, rel=1e-3)
+
+
+def test_an_fp8_cache_holds_twice_the_tokens() -> None:
+    half = memory_of(LLAMA.model_copy(update={"kv_cache_format": "fp8"})).memory
+    assert half.kv_bytes_per_token * 2 == memory_of(LLAMA).memory.kv_bytes_per_token
+    assert half.kv_tokens == pytest.approx(2 * memory_of(LLAMA).memory.kv_tokens, rel=0.01)
+
+
+def test_parts_stay_within_the_card() -> None:
+    memory = memory_of(LLAMA).memory
+    parts = memory.weight_bytes + memory.kv_cache_bytes + memory.activation_bytes + memory.non_torch_bytes
+    assert parts + memory.graph_bytes <= memory.total_bytes
+    assert memory.budget_bytes == pytest.approx(0.92 * memory.total_bytes, rel=1e-6)
+
+
+def test_an_engine_takes_the_models_context_unless_told() -> None:
+    assert memory_of(LLAMA).layout.max_model_len == 131072
+    assert memory_of(LLAMA.model_copy(update={"max_model_len": 8192})).layout.max_model_len == 8192
+
+
+def test_the_longest_context_is_the_edge_between_starting_and_not() -> None:
+    tight = Configuration(model="llama-3.3-70b", gpu="H100", tensor_parallel=2)
+    longest = memory_of(tight).longest_context
+    assert not memory_of(tight).starts
+    assert memory_of(tight.model_copy(update={"max_model_len": longest})).starts
+    assert not memory_of(tight.model_copy(update={"max_model_len": longest + 1024})).starts
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tensor_parallel": 3}, "not divisible by TP"),
+        ({"tensor_parallel": 1 << 20}, "one replica has at most 4096"),
+        ({"gpu": "T4", "kv_cache_format": "fp8"}, "vllm|vLLM"),
+        ({"max_model_len": 1000}, "longer than max_model_len"),
+        ({"nodes": 3}, "spread evenly over 3 machines"),
+        ({"expert_parallel": True}, "dense"),
+    ],
+)
+def test_what_cannot_run_is_refused_with_its_reason(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(BadRequirements, match=said):
+        memory_of(LLAMA.model_copy(update=changes))
+
+
+def test_memory_does_not_ask_for_the_network_between_machines() -> None:
+    assert memory_of(LLAMA.model_copy(update={"tensor_parallel": 8, "pipeline_parallel": 2})).layout.nodes == 2
+
+
+def memory_json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict:
+    app.main(["memory", *argv, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_every_option_reaches_the_calculator(capsys) -> None:
+    words = (
+        "qwen3-30b-a3b --gpu h200 --tensor-parallel 2 --data-parallel 2 --expert-parallel --quantization fp8 "
+        "--kv-cache-dtype fp8 --gpu-memory-utilization 0.85 --max-model-len 16K --max-num-seqs 64 "
+        "--max-num-batched-tokens 4096 --isl 3000 --osl 1000"
+    )
+    got = memory_json(capsys, *words.split(" "))
+    layout = got["layout"]
+    assert (layout["gpu"], layout["gpus"], layout["expert_parallel"]) == ("H200 SXM 141GB", 4, 4)
+    assert (layout["weight_format"], layout["kv_cache_format"]) == ("fp8", "fp8")
+    assert (layout["max_model_len"], layout["max_num_seqs"], layout["max_num_batched_tokens"]) == (16384, 64, 4096)
+    assert got["memory"]["budget_bytes"] == pytest.approx(0.85 * got["memory"]["total_bytes"], rel=1e-6)
+    assert got["tokens_per_request"] == 4000
+
+
+def test_eager_mode_has_no_graphs(capsys) -> None:
+    assert memory_json(capsys, "llama-3.1-8b", "--gpu", "L40S")["memory"]["graph_bytes"] > 0
+    assert memory_json(capsys, "llama-3.1-8b", "--gpu", "L40S", "--enforce-eager")["memory"]["graph_bytes"] == 0
+
+
+def test_what_does_not_fit_is_exit_3_and_says_what_is_missing(capsys) -> None:
+    assert app.main(["memory", "llama-3.3-70b", "--gpu", "H100"]) == app.NOTHING_FITS
+    assert "GiB are missing on each GPU" in capsys.readouterr().out
+    assert app.main(["memory", "llama-3.3-70b", "--gpu", "H100", "--tensor-parallel", "2"]) == app.NOTHING_FITS
+    assert "or less starts" in capsys.readouterr().out
+
+
+def test_the_page_and_the_json_say_the_same(capsys) -> None:
+    argv = ["memory", "llama-3.3-70b", "--gpu", "H100", "--tensor-parallel", "4"]
+    got = memory_json(capsys, *argv[1:])
+    assert app.main(argv) == 0
+    page = capsys.readouterr().out
+    assert f"{got['memory']['weight_bytes'] / GIB:,.2f}" in page
+    assert f"{got['memory']['kv_tokens']:,}" in page
+    assert f"{got['memory']['requests_that_fit']:,}" in page
+
+
+def test_older_engine_versions_can_be_asked_for(capsys) -> None:
+    argv = ("llama-3.1-8b", "--gpu", "H100", "--engine-version", "0.10.0")
+    assert memory_json(capsys, *argv)["layout"]["engine_version"] == "0.10.0"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["memory"], "Say which model on which GPU"),
+        (["memory", "llama-3.3-70b"], "Say which model on which GPU"),
+        (["memory", "lama-3.3-70b", "--gpu", "H100"], "did you mean"),
+        (["memory", "llama-3.3-70b", "--gpu", "H1000"], "Did you mean"),
+        (["memory", "llama-3.3-70b", "--gpu", "H100", "--engine", "vlm"], "known are vllm"),
+        (["memory", "llama-3.3-70b", "--gpu", "H100", "--engine-version", "x"], "is not a version"),
+        (["memory", "llama-3.3-70b", "--gpu", "H100", "--quantization", "fp3"], "fp3"),
+        (["memory", "llama-3.3-70b", "--gpu", "H100", "--kv-cache-dtype", "fp3"], "fp3"),
+        (["memory", "llama-3.3-70b", "--gpu", "H100", "--gpu-memory-utilization", "1.9"], "a share above 0"),
+        (["estimate", "llama-3.3-70b", "--gpu", "H100", "--concurrency", "0"], "a whole number from 1"),
+    ],
+)
+def test_bad_input_is_one_sentence(capsys, argv: list[str], said: str) -> None:
+    assert app.main(argv) == app.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_the_workload_is_what_is_counted() -> None:
+    long = LLAMA.model_copy(update={"workload": Workload(input_tokens=16000, output_tokens=384)})
+    assert memory_of(long).memory.requests_that_fit == memory_of(long).memory.kv_tokens // 16384
