@@ -6,8 +6,10 @@ EngineError
 
 from __future__ import annotations
 
+from optimizer.errors import OptimizerError
 
-class EngineError(Exception):
+
+class EngineError(OptimizerError):
     """Anything wrong with an engine; its text is one sentence for people."""
 
 
