@@ -1,0 +1,220 @@
+"""All measured runs side by side as one table of replicas, so that one call predicts every one of them.
+
+The same step and serving model as `optimizer.performance.estimate`, over rows of many models, engines and lengths.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from catalog.errors import CatalogError
+from catalog.model import ModelSpec
+from gpu_db.gpu import Gpu
+from gpuplan.fitting.runs import Run
+from optimizer.performance.estimate import kv_bytes_per_value
+from optimizer.performance.factors import Factors
+from optimizer.performance.operations import Work, measure_work
+from optimizer.performance.rates import Datasheet, fitted_rates, read_datasheet
+from optimizer.performance.serving import Serving, closed_loop
+from optimizer.performance.step import step_costs
+from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns
+
+Find = Callable[[str, str], ModelSpec]
+"""A measured model's name and weight format -> its spec."""
+
+Table = TypeVar("Table")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Runs and what does not depend on factors; row i of every table is run i.
+
+    `engine` and `gpu` are indices into the names `engines` and `gpus`.
+    """
+
+    runs: tuple[Run, ...]
+    engines: tuple[str, ...]
+    gpus: tuple[str, ...]
+    engine: Ints
+    gpu: Ints
+    work: Work
+    sheet: Datasheet
+    batch: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Per run, (runs,): seconds and tokens per second."""
+
+    tpot: Floats
+    ttft: Floats
+    step: Floats
+    request: Floats
+    throughput: Floats
+
+    def of(self, metric: str) -> Floats:
+        """By the name that `Run.measured` uses."""
+        return np.asarray(getattr(self, metric))
+
+
+def build(runs: Sequence[Run], find: Find, gpus: Mapping[str, Gpu], factors: Factors) -> tuple[Bench, Counter[str]]:
+    """Resolve models and GPUs, count work; runs that cannot be resolved are counted by reason."""
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.model, run.weights, run.kv_format, run.engine, run.input_tokens, run.output_tokens].append(run)
+    kept: list[Run] = []
+    works, sheets, batches, left_out = [], [], [], Counter[str]()
+    for (model, weights, kv_format, engine, _, _), members in groups.items():
+        try:
+            spec = find(model, weights)
+        except (CatalogError, LookupError) as reason:
+            left_out[f"{model} {weights}: {type(reason).__name__}"] += len(members)
+            continue
+        rows = _replicas(members, gpus)
+        first = members[0]
+        work = measure_work(spec, rows, kv_bytes_per_value(kv_format), first.input_tokens, first.output_tokens)
+        kept += members
+        works.append(work)
+        sheets.append(read_datasheet(rows, engine.split()[0], factors))
+        batches.append(_batches(members, work, rows))
+    column = {name: np.array([getattr(r, name) for r in kept])[:, None] for name in ("input_tokens", "output_tokens")}
+    engines, gpu_names = sorted({r.engine for r in kept}), sorted({r.gpu for r in kept})
+    table = Bench(
+        runs=tuple(kept),
+        engines=tuple(engines),
+        gpus=tuple(gpu_names),
+        engine=np.array([engines.index(r.engine) for r in kept]),
+        gpu=np.array([gpu_names.index(r.gpu) for r in kept]),
+        work=joined(works),
+        sheet=joined(sheets),
+        batch=np.concatenate(batches)[:, None],
+        **column,
+    )
+    return table, left_out
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """Dataclasses of arrays, one below the other."""
+    first = tables[0]
+    assert is_dataclass(first)
+    columns = {}
+    for field in fields(first):
+        parts = [getattr(table, field.name) for table in tables]
+        columns[field.name] = joined(parts) if is_dataclass(parts[0]) else np.concatenate(parts)
+    kind: Any = type(first)
+    return cast(Table, kind(**columns))
+
+
+def _replicas(runs: Sequence[Run], gpus: Mapping[str, Gpu]) -> ReplicaColumns:
+    distinct = sorted({run.gpu for run in runs})
+    machines = [gpus[name] for name in distinct]
+    fast = [_has_fast_links(gpu) for gpu in machines]
+    index = np.array([distinct.index(run.gpu) for run in runs])
+
+    def column(name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+        return np.array([getattr(run, name) for run in runs], dtype=np.int64)
+
+    links = [
+        (g.link_bytes_per_second if f else g.pcie_bytes_per_second) or np.nan
+        for g, f in zip(machines, fast, strict=True)
+    ]
+    return ReplicaColumns(
+        gpus=tuple(machines),
+        gpu=index,
+        tensor_parallel=column("tensor_parallel"),
+        pipeline_parallel=column("pipeline_parallel"),
+        data_parallel=column("data_parallel"),
+        expert_parallel=column("expert_parallel"),
+        nodes=np.ones(len(runs), dtype=np.int64),
+        gpus_per_node=column("gpus"),
+        link_bytes_per_second=np.array(links)[index],
+        has_fast_links=np.array(fast)[index],
+        internode_bytes_per_second=np.full(len(runs), np.nan),
+    )
+
+
+def _has_fast_links(gpu: Gpu) -> bool:
+    """Boards whose GPUs all reach each other beside PCIe; a two-way bridge does not count."""
+    return any(word in gpu.form_factor.upper() for word in ("SXM", "OAM", "NVL72")) or "NVL72" in gpu.name
+
+
+MEMORY_SHARE = 0.9
+MOST_REQUESTS = 2048
+"""TensorRT-LLM's default batch limit of these benchmarks."""
+
+
+def _batches(runs: Sequence[Run], work: Work, rows: ReplicaColumns) -> Floats:
+    """Requests in flight: as measured; offline, what the cache holds beside the weights at the mean length."""
+    stated = np.array([run.batch for run in runs])
+    memory = rows.gather([float(gpu.memory_bytes or gpu.memory_marketed_bytes) for gpu in rows.gpus])
+    weights = (work.dense_bytes + work.expert_bytes).sum(axis=1) + 2 * work.head_bytes
+    free = (memory * MEMORY_SHARE * rows.pipeline_parallel - weights).clip(min=0)
+    held = free / np.maximum(work.decode_kv_bytes, 1.0)
+    return np.where(np.isnan(stated), held.clip(1, MOST_REQUESTS), stated)
+
+
+def select(bench: Bench, chosen: Bools) -> Bench:
+    """Some of the runs."""
+    runs = tuple(run for run, use in zip(bench.runs, chosen, strict=True) if use)
+    return replace(bench, runs=runs, **{name: _chosen(getattr(bench, name), chosen) for name in _PER_RUN})
+
+
+_PER_RUN = ("engine", "gpu", "work", "sheet", "batch", "input_tokens", "output_tokens")
+
+
+def _chosen(table: Any, chosen: Bools) -> Any:
+    if is_dataclass(table):
+        kind: Any = type(table)
+        return kind(**{f.name: _chosen(getattr(table, f.name), chosen) for f in fields(table)})
+    return table[chosen]
+
+
+def predict(
+    bench: Bench,
+    shared: Mapping[str, float],
+    engines: Mapping[str, Mapping[str, float]],
+    gpus: Mapping[str, Mapping[str, float]],
+) -> Prediction:
+    """Every run from factors.
+
+    Args:
+        bench: the runs.
+        shared, engines, gpus: as in `Factors`; a GPU that is missing has multipliers 1.
+    """
+    run = serve(bench, shared, overheads_of(bench, engines), multipliers(bench, gpus))
+    requests = bench.batch * bench.work.data_parallel[:, None] / run.request_seconds
+    return Prediction(
+        tpot=run.tpot_seconds[:, 0],
+        ttft=run.ttft_seconds[:, 0],
+        step=run.decode_step_seconds[:, 0],
+        request=run.request_seconds[:, 0],
+        throughput=(requests * bench.output_tokens)[:, 0],
+    )
+
+
+def overheads_of(bench: Bench, engines: Mapping[str, Mapping[str, float]]) -> dict[str, Floats]:
+    """Each engine factor per run, (runs,); a run of an engine that was left out has those of its nearest kin."""
+    kin = [engines.get(name) or engines.get(name.split()[0]) or next(iter(engines.values())) for name in bench.engines]
+    return {key: np.array([engine[key] for engine in kin])[bench.engine] for key in kin[0]}
+
+
+def multipliers(bench: Bench, gpus: Mapping[str, Mapping[str, float]]) -> Floats:
+    """(runs, 2): memory and compute."""
+    one = {"memory": 1.0, "compute": 1.0}
+    return np.array([[gpus.get(name, one)[key] for key in ("memory", "compute")] for name in bench.gpus])[bench.gpu]
+
+
+def serve(bench: Bench, shared: Mapping[str, float], overheads: Mapping[str, Floats], gpus: Floats) -> Serving:
+    """The closed loop of every run."""
+    rates = fitted_rates(bench.sheet, gpus, shared)
+    costs = step_costs(bench.work, rates, overheads, shared, bench.input_tokens[:, 0])
+    columns = {key: value[:, None] for key, value in overheads.items()}
+    pipeline = bench.work.pipeline_parallel[:, None]
+    return closed_loop(costs, columns, pipeline, bench.batch, bench.input_tokens, bench.output_tokens)

@@ -1,0 +1,322 @@
+"""Measured serving runs as the model needs them: one clean `Run` per usable row, and a reason for each other row.
+
+What a figure means differs by source; this file is where that is written down, once.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["closed", "step", "single", "offline"]
+"""closed: TTFT and TPOT at a concurrency. step: the median gap between tokens at a batch size. single: one request at a
+time, end to end. offline: all requests at once, output tokens per second."""
+
+Row = Mapping[str, str]
+
+GPU_NAMES = {
+    "H100-SXM-80GB": "H100 SXM 80GB",
+    "H100": "H100 SXM 80GB",
+    "H100-NVL": "H100 NVL 94GB",
+    "H100-PCIe": "H100 PCIe 80GB",
+    "H200-SXM": "H200 SXM 141GB",
+    "H200": "H200 SXM 141GB",
+    "H20-96GB": "H20 96GB",
+    "B200-SXM": "B200 SXM 180GB",
+    "GB200": "GB200 NVL72 (per GPU)",
+    "A100": "A100 SXM 80GB",
+    "A100-80GB": "A100 SXM 80GB",
+    "A100-SXM-80GB": "A100 SXM 80GB",
+    "A100-40GB": "A100 SXM 40GB",
+    "L40S": "L40S 48GB",
+    "L4": "L4 24GB",
+    "MI300X": "MI300X 192GB",
+    "RTX-A5000": "RTX A5000 24GB",
+    "RTX-3090": "RTX 3090 24GB",
+    "RTX-4090": "RTX 4090 24GB",
+    "RTX-PRO-6000-Blackwell-SE": "RTX PRO 6000 Blackwell Server 96GB",
+    "RTX-PRO-6000-Blackwell": "RTX PRO 6000 Blackwell Workstation 96GB",
+    "Radeon-AI-PRO-R9700": "Radeon AI PRO R9700 32GB",
+}
+"""Names of that file -> names of gpu_db. A source that does not say which A100 or H100 is read as SXM 80 GB."""
+
+WEIGHTS = {
+    "bf16": "bf16",
+    "fp16": "bf16",
+    "fp8": "fp8",
+    "nvfp4": "nvfp4",
+    "mxfp4": "mxfp4",
+    "int4-awq": "int4",
+    "int4-gptq": "int4",
+    "int4-w4a16": "int4",
+    "int8-w8a8": "int8",
+}
+
+
+class Unusable(Exception):
+    """Why a row cannot be used; the text is the key under which such rows are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measurement.
+
+    Attributes:
+        run, source, engine, model, weights, gpu: who measured what; `engine` has its era ("vllm", "vllm V0").
+        kind: see Kind.
+        tensor_parallel, pipeline_parallel, data_parallel, expert_parallel: as in ReplicaColumns.
+        kv_format: of the cache; assumed where the source does not say (see `_kv_format`).
+        batch: requests in flight per attention-DP rank; NaN for offline runs, where memory decides.
+        input_tokens, output_tokens: means.
+        measured: by metric: "tpot", "ttft" (seconds), "throughput" (output tokens per second), "step", "request".
+        joules_per_token: None if not measured. watts: likewise.
+    """
+
+    run: str
+    source: str
+    engine: str
+    model: str
+    weights: str
+    gpu: str
+    kind: Kind
+    tensor_parallel: int
+    pipeline_parallel: int
+    data_parallel: int
+    expert_parallel: int
+    kv_format: str
+    batch: float
+    input_tokens: float
+    output_tokens: float
+    measured: Mapping[str, float]
+    watts: float | None = None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of the replica."""
+        return self.tensor_parallel * self.pipeline_parallel * self.data_parallel
+
+
+def read_runs(path: Path) -> tuple[list[Run], Counter[str]]:
+    """Usable runs of a file in the columns of the measured-serving format, and how many rows were left out and why."""
+    runs, left_out = [], Counter[str]()
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            try:
+                runs.append(read_run(row))
+            except Unusable as reason:
+                left_out[str(reason)] += 1
+    return runs, left_out
+
+
+def read_run(row: Row) -> Run:
+    """One row, by its source.
+
+    Raises:
+        Unusable: with the reason.
+    """
+    note = row.get("note") or ""
+    for mark in ("SPEC-DECODING", "SUSPECT", "EXCLUDED"):
+        if mark in note:
+            raise Unusable(f"marked {mark}")
+    source = row["run"].split("/")[0]
+    reader = _READERS.get(source)
+    if reader is None:
+        raise Unusable(f"source {source} measures something else")
+    return reader(row, source)
+
+
+def _number(row: Row, column: str, default: float | None = None) -> float:
+    text = row.get(column) or ""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isfinite(value):
+        return value
+    if default is None:
+        raise Unusable(f"no {column}")
+    return default
+
+
+def _common(row: Row, source: str, kind: Kind, measured: Mapping[str, float], **more: object) -> Run:
+    if row["gpu"] not in GPU_NAMES:
+        raise Unusable(f"GPU {row['gpu']} is not mapped")
+    weights = WEIGHTS.get(row.get("weights_quant") or "")
+    if weights is None:
+        raise Unusable(f"weights {row.get('weights_quant') or 'not stated'}")
+    if any(not (math.isfinite(v) and v > 0) for v in measured.values()) or not measured:
+        raise Unusable("no measured value")
+    gpu = GPU_NAMES[row["gpu"]]
+    fields: dict[str, object] = {
+        "run": row["run"],
+        "source": source,
+        "engine": _engine(row),
+        "model": row["model"],
+        "weights": weights,
+        "gpu": gpu,
+        "kind": kind,
+        "tensor_parallel": int(_number(row, "tp", _number(row, "num_gpus", 1))),
+        "pipeline_parallel": int(_number(row, "pp", 1)),
+        "data_parallel": int(_number(row, "dp", 1)),
+        "expert_parallel": int(_number(row, "ep", 1)),
+        "kv_format": _kv_format(row, weights, gpu),
+        "input_tokens": _number(row, "isl", math.nan),
+        "output_tokens": _number(row, "osl"),
+        "measured": measured,
+    }
+    return Run(**(fields | more))  # type: ignore[arg-type]
+
+
+def _engine(row: Row) -> str:
+    """The engine, and its era where a rewrite made it another: vLLM before 0.8 ran its V0 core."""
+    version = re.match(r"(\d+)\.(\d+)", row.get("engine_version") or "")
+    if row["engine"] == "vllm" and version and (int(version[1]), int(version[2])) < (0, 8):
+        return "vllm V0"
+    if row["engine"] not in {"vllm", "sglang", "tensorrt-llm"}:
+        raise Unusable(f"engine {row['engine']}")
+    return row["engine"]
+
+
+def _kv_format(row: Row, weights: str, gpu: str) -> str:
+    """As stated; else fp8 with fp8 or fp4 weights, as these benchmarks' scripts set it, and bf16 otherwise."""
+    stated = row.get("kv_dtype") or ""
+    if stated:
+        return "fp8" if "8" in stated else "bf16"
+    if weights == "mxfp4":
+        return "fp8" if gpu.startswith(("B200", "GB200")) else "bf16"
+    return "fp8" if weights in {"fp8", "nvfp4"} else "bf16"
+
+
+def _concurrency(row: Row) -> float:
+    match = re.fullmatch(r"concurrency=([\d.]+)", row.get("load") or "")
+    if not match:
+        raise Unusable(f"load {re.sub(r'[0-9.]+', 'N', row.get('load') or 'not stated')}")
+    return float(match[1])
+
+
+LENGTH_JITTER = 0.9
+"""InferenceX draws lengths evenly from 0.8 to 1.0 of the nominal ones."""
+
+_PARALLEL = re.compile(r"attention tp(\d+) dp(\d+), moe tp(\d+) ep(\d+)")
+
+
+def _inferencex(row: Row, source: str) -> Run:
+    match = _PARALLEL.search(row.get("note") or "")
+    if not match:
+        raise Unusable("parallelism not stated")
+    tp, dp, expert_tp, ep = map(int, match.groups())
+    if tp * dp != expert_tp * ep:
+        raise Unusable("attention and experts on different numbers of GPUs")
+    if tp * dp > 8 or (tp > 1 and dp > 1):
+        # One 8-GPU server: TP was multiplied by EP or by DP when the table was made.
+        tp, dp, ep = _divided(tp, dp, expert_tp, ep)
+    return _common(
+        row,
+        source,
+        "closed",
+        {"ttft": _number(row, "ttft_ms") * 1e-3, "tpot": _number(row, "tpot_ms") * 1e-3},
+        tensor_parallel=tp,
+        pipeline_parallel=1,
+        data_parallel=dp,
+        expert_parallel=tp * dp if ep > 1 else 1,
+        batch=max(_concurrency(row) / dp, 1.0),
+        input_tokens=_number(row, "isl") * LENGTH_JITTER,
+        output_tokens=_number(row, "osl") * LENGTH_JITTER,
+    )
+
+
+def _divided(tp: int, dp: int, expert_tp: int, ep: int) -> tuple[int, int, int]:
+    if dp == 1:  # tp16 moe tp4 ep4 -> tp4, experts over 4
+        return expert_tp, 1, ep
+    if tp == dp:  # tp4 dp4 moe tp1 ep16 -> dp4, experts over 4
+        return 1, dp, dp
+    raise Unusable("more GPUs than one server has")
+
+
+def _mlenergy(row: Row, source: str) -> Run:
+    if re.search(r"task=(image|video|omni|audio)", row.get("note") or ""):
+        raise Unusable("encoder work in the step")
+    dp, ep = int(_number(row, "dp", 1)), int(_number(row, "ep", 1))
+    tp = int(_number(row, "num_gpus")) // dp  # the tp column counts the ranks of an expert there
+    batch = _number(row, "avg_batch_size") / dp
+    osl = _number(row, "osl")
+    return _common(
+        row,
+        source,
+        "step",
+        {"step": _number(row, "itl_ms_median") * 1e-3},
+        tensor_parallel=tp,
+        expert_parallel=ep if ep > 1 else 1,
+        batch=max(batch, 1.0),
+        input_tokens=ASSUMED_PROMPT_TOKENS,
+        output_tokens=osl,
+        watts=_number(row, "avg_power_w", math.nan),
+    )
+
+
+ASSUMED_PROMPT_TOKENS = 300.0
+"""ML.ENERGY does not publish prompt lengths; a few hundred for chat and exams. Only the cache reads feel it."""
+
+
+def _single(row: Row, source: str) -> Run:
+    if _concurrency(row) != 1:
+        raise Unusable("static batch of several requests")
+    isl, osl = _number(row, "isl"), _number(row, "osl")
+    seconds = _number(row, "e2e_ms", _number(row, "e2e_ms_mean", math.nan)) * 1e-3
+    if math.isnan(seconds):
+        seconds = osl / _number(row, "output_tps_total")
+    if source == "redhat_hf" and seconds < 2:
+        raise Unusable("rounded to 0.1 s")
+    return _common(row, source, "single", {"request": seconds}, batch=1.0, input_tokens=isl, output_tokens=osl)
+
+
+def _offline(row: Row, source: str) -> Run:
+    if (row.get("load") or "") != "offline/max":
+        raise Unusable(f"load {re.sub(r'[0-9.]+', 'N', row.get('load') or 'not stated')}")
+    gpus = int(_number(row, "num_gpus"))
+    tp, pp, ep = int(_number(row, "tp", 1)), int(_number(row, "pp", 1)), int(_number(row, "ep", 1))
+    dp = int(_number(row, "dp", 1))
+    if dp > 1:
+        tp, ep = 1, dp
+    if tp * pp * dp != gpus:
+        raise Unusable("parallelism not stated")
+    return _common(
+        row,
+        source,
+        "offline",
+        {"throughput": _number(row, "output_tps_total")},
+        tensor_parallel=tp,
+        pipeline_parallel=pp,
+        data_parallel=dp,
+        expert_parallel=ep,
+        batch=math.nan,
+        input_tokens=_number(row, "isl"),
+        output_tokens=_number(row, "osl"),
+    )
+
+
+_READERS: dict[str, Callable[[Row, str], Run]] = {
+    "inferencex_aic": _inferencex,
+    "mlenergy3": _mlenergy,
+    "qwen2speed": _single,
+    "qwen25speed": _single,
+    "qwen3speed": _single,
+    "redhat_hf": _single,
+    "rocmvllm": _single,
+    "trtllm_0.13.0": _offline,
+    "trtllm_0.17.0": _offline,
+    "trtllm_0.20.0": _offline,
+    "trtllm_1.0": _offline,
+    "trtllm_devguide": _offline,
+}
+
+
+def count_by(runs: Iterable[Run], *names: str) -> Counter[tuple[str, ...]]:
+    """How many runs share these attributes."""
+    return Counter(tuple(str(getattr(run, name)) for name in names) for run in runs)

@@ -1,0 +1,330 @@
+"""Fit the performance model's factors on measured runs and write them as data.
+
+    python -m gpuplan.fitting.serving measured.csv --out DIR
+
+Robust least squares on the logarithm of predicted over measured, so that twice too fast and twice too slow weigh the
+same; each group of runs (source x GPU x model) weighs about the same however many rows it has; a GPU's own multipliers
+are drawn towards 1, so that they say only what the shared factors cannot. The same file gives the same factors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import least_squares  # type: ignore[import-untyped]
+
+from gpu_db.load import load_gpus
+from gpuplan.fitting.bench import Bench, build, predict, select
+from gpuplan.fitting.power import fit_power
+from gpuplan.fitting.runs import Run, read_runs
+from gpuplan.fitting.shapes import find_measured_model
+from optimizer.performance.factors import FITTED, METRICS, SHARED, UNCALIBRATED, Factors, from_records
+from optimizer.replica_columns import Bools, Floats
+
+Bounds = tuple[float, float, float]
+"""Where the search starts, and between what it stays."""
+
+SHARED_FACTORS: dict[str, Bounds] = {
+    "compute.bf16": (0.7, 0.05, 1.0),
+    "compute.fp8": (0.6, 0.05, 1.0),
+    "compute.int8": (0.5, 0.05, 1.0),
+    "compute.fp4": (0.45, 0.05, 1.0),
+    "compute.weight_only": (0.5, 0.05, 1.0),
+    "compute.mxfp4": (0.4, 0.05, 1.0),
+    "memory.bf16": (0.85, 0.1, 1.0),
+    "memory.fp8": (0.8, 0.1, 1.0),
+    "memory.int8": (0.8, 0.1, 1.0),
+    "memory.fp4": (0.7, 0.1, 1.0),
+    "memory.weight_only": (0.7, 0.1, 1.0),
+    "memory.mxfp4": (0.6, 0.1, 1.0),
+    "compute.experts": (0.7, 0.05, 1.0),
+    "memory.experts": (0.8, 0.1, 1.0),
+    "memory.values": (0.6, 0.03, 1.0),
+    "memory.kv": (0.7, 0.1, 1.0),
+    "compute.attention_decode": (0.4, 0.05, 1.0),
+    "compute.attention_prefill": (0.5, 0.05, 1.0),
+    "collective": (1.0, 0.5, 4.0),
+    "exposed": (0.3, 0.01, 1.0),
+    "half_tokens": (30.0, 1.0, 300.0),
+    "expert_half_tokens": (16.0, 1.0, 300.0),
+    "imbalance": (0.3, 0.001, 3.0),
+}
+ENGINE_FACTORS: dict[str, Bounds] = {
+    "step_seconds": (1e-3, 1e-5, 2e-2),
+    "layer_seconds": (1.5e-5, 1e-6, 2e-4),
+    "expert_layer_seconds": (1e-5, 1e-7, 2e-4),
+    "recurrent_layer_seconds": (1e-5, 1e-7, 2e-4),
+    "sequence_seconds": (5e-6, 1e-8, 3e-4),
+    "request_seconds": (2e-2, 1e-3, 0.5),
+    "wait": (1.0, 0.01, 5.0),
+    "queue": (0.5, 0.001, 5.0),
+}
+GPU_FACTORS: dict[str, Bounds] = {"memory": (1.0, 0.5, 1.8), "compute": (1.0, 0.5, 1.8)}
+
+CHUNK_TOKENS = {"vllm": 8192.0, "vllm V0": 8192.0, "sglang": 8192.0, "tensorrt-llm": 8192.0}
+"""Prompt tokens of one step: the engines' defaults on data-center GPUs (max_num_batched_tokens, chunked_prefill_size,
+max_num_tokens)."""
+
+METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.4, "step": 0.7, "request": 0.6, "throughput": 0.3}
+FEWEST_IN_GROUP = 5
+ROBUST_SCALE = 0.15
+GPU_PULL, START_PULL = 2.5, 0.05
+EVALUATIONS, REFIT_EVALUATIONS = 60, 10
+EDGE = 1e-6
+REFERENCE_ENGINE = "vllm"
+NETWORK = {
+    "latency_seconds": 1.05e-4,
+    "efficiency": 0.74,
+    "hop_latency_seconds": 1e-5,
+    "source": "floor of a small all-gather over 2 AWS EFA nodes (bottlerocket-kernel-kit#313) and NIC share of 4 nodes "
+    "(stas00/ml-engineering network README); hop: aiconfigurator 0.12 P2P term",
+}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Factors as `predict` takes them."""
+
+    shared: dict[str, float]
+    engines: dict[str, dict[str, float]]
+    gpus: dict[str, dict[str, float]]
+
+    def without_gpus(self) -> Solution:
+        """As for GPUs that were never measured."""
+        return replace(self, gpus={})
+
+
+class Search:
+    """The vector that the optimizer moves, and what it means."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.engines, self.gpus = bench.engines, bench.gpus
+        bounds = [*SHARED_FACTORS.values()]
+        bounds += [b for _ in self.engines for b in ENGINE_FACTORS.values()]
+        bounds += [b for _ in self.gpus for b in GPU_FACTORS.values()]
+        self.start, self.low, self.high = np.log(np.array(bounds)).T
+        self.gpu_part = slice(len(bounds) - len(self.gpus) * len(GPU_FACTORS), None)
+
+    def solution(self, vector: Floats) -> Solution:
+        """Named factors of a vector of logarithms."""
+        values = iter(np.exp(vector).tolist())
+        shared = {name: next(values) for name in SHARED_FACTORS}
+        engines = {
+            e: {n: next(values) for n in ENGINE_FACTORS} | {"chunk_tokens": CHUNK_TOKENS[e]} for e in self.engines
+        }
+        gpus = {gpu: {name: next(values) for name in GPU_FACTORS} for gpu in self.gpus}
+        return Solution(shared, engines, gpus)
+
+
+def fit(bench: Bench, start: Floats | None = None, evaluations: int = EVALUATIONS) -> tuple[Solution, Floats]:
+    """Factors that meet the runs best, and the vector behind them.
+
+    Args:
+        bench: the runs.
+        start: a vector to begin from; None = the middle of what is plausible.
+        evaluations: how often the optimizer may look.
+    """
+    search = Search(bench)
+    begin = search.start if start is None else start
+    weights = group_weights(bench.runs)
+    targets = {metric: measured(bench, metric) for metric in METRIC_WEIGHTS}
+
+    def residuals(vector: Floats) -> Floats:
+        solution = search.solution(vector)
+        predicted = predict(bench, solution.shared, solution.engines, solution.gpus)
+        parts = [
+            (METRIC_WEIGHTS[metric] * weights * np.log(predicted.of(metric) / target))[~np.isnan(target)]
+            for metric, target in targets.items()
+        ]
+        pulls = [GPU_PULL * vector[search.gpu_part], START_PULL * (vector - search.start)]
+        return np.concatenate(parts + pulls)
+
+    found = least_squares(
+        residuals,
+        np.clip(begin, search.low + EDGE, search.high - EDGE),
+        bounds=(search.low, search.high),
+        loss="soft_l1",
+        f_scale=ROBUST_SCALE,
+        max_nfev=evaluations,
+    )
+    return search.solution(found.x), found.x
+
+
+def measured(bench: Bench, metric: str) -> Floats:
+    """(runs,), NaN where a run has no such figure."""
+    return np.array([run.measured.get(metric, np.nan) for run in bench.runs])
+
+
+def group_weights(runs: Sequence[Run]) -> Floats:
+    """Weights under which a group of source, GPU and model counts as one, small groups as less; their mean is 1."""
+    groups = [(run.source, run.gpu, run.model) for run in runs]
+    sizes = Counter(groups)
+    weights = np.array([max(sizes[group], FEWEST_IN_GROUP) ** -0.5 for group in groups])
+    return np.asarray(weights / weights.mean())
+
+
+def ratios(bench: Bench, solution: Solution) -> dict[str, Floats]:
+    """Measured over predicted by metric, (runs,), NaN where nothing was measured.
+
+    "throughput" of a closed loop is by Little's law: requests in flight over the measured time of one.
+    """
+    predicted = predict(bench, solution.shared, solution.engines, solution.gpus)
+    found = {metric: measured(bench, metric) / predicted.of(metric) for metric in METRIC_WEIGHTS}
+    took = measured(bench, "ttft") + measured(bench, "tpot") * (bench.output_tokens[:, 0] - 1)
+    return found | {"closed throughput": predicted.request / took}
+
+
+def left_out_ratios(bench: Bench, start: Floats, group: Callable[[Run], str], keep_gpus: bool) -> dict[str, Floats]:
+    """Ratios of each group under factors fitted on all other groups.
+
+    Args:
+        bench: the runs.
+        start: the vector of the fit on all of them; the refits begin there and move away from what was left out.
+        group: what is left out together, such as `lambda run: run.model`.
+        keep_gpus: whether a GPU's own multipliers may be used (False when the GPU itself is left out).
+    """
+    names = np.array([group(run) for run in bench.runs])
+    ratio: dict[str, Floats] = {}
+    for name in sorted(set(names.tolist())):
+        out = names == name
+        solution, _ = fit(select(bench, ~out), start, REFIT_EVALUATIONS)
+        found = ratios(bench, solution if keep_gpus else solution.without_gpus())
+        for metric, values in found.items():
+            ratio.setdefault(metric, np.full(len(names), np.nan))[out] = values[out]
+    return ratio
+
+
+QUANTILES = (0.05, 0.95)
+RATIO_OF_METRIC = {
+    "tpot": ("tpot", "step"),
+    "ttft": ("ttft",),
+    "throughput": ("closed throughput", "throughput", "request"),
+}
+"""Whose left-out ratios bound a planned metric. A single request's time is a throughput of one."""
+
+
+def error_bounds(left_out: Mapping[str, Floats]) -> dict[str, list[float]]:
+    """Per planned metric the factors between which 90% of left-out measurements lie, measured over predicted."""
+    bounds = {}
+    for metric in METRICS:
+        parts = [left_out[name] for name in RATIO_OF_METRIC[metric]]
+        values = np.concatenate([part[~np.isnan(part)] for part in parts])
+        bounds[metric] = [_rounded(float(q)) for q in np.quantile(values, QUANTILES)] if len(values) else [np.nan] * 2
+    return bounds
+
+
+def error_table(ratio: Mapping[str, Floats], chosen: Bools | None = None) -> dict[str, dict[str, float]]:
+    """Median, mean and bias of |predicted / measured - 1| by metric, in per cent, as peers report them."""
+    table = {}
+    for metric, values in ratio.items():
+        use = ~np.isnan(values) if chosen is None else ~np.isnan(values) & chosen
+        if use.any():
+            error = 1 / values[use] - 1
+            table[metric] = {
+                "runs": int(use.sum()),
+                "median_percent": round(100 * float(np.median(np.abs(error))), 1),
+                "mean_percent": round(100 * float(np.mean(np.abs(error))), 1),
+                "bias_percent": round(100 * float(np.median(error)), 1),
+            }
+    return table
+
+
+def widened(bounds: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Twice as wide in logarithms: hardware of a kind that was never measured, of which nothing tells how far off."""
+    return {metric: [_rounded(value**2) for value in pair] for metric, pair in bounds.items()}
+
+
+def _rounded(value: float) -> float:
+    """Four digits: more are noise, and fewer make the file depend less on the machine that fitted it."""
+    return float(f"{value:.4g}")
+
+
+def _rounded_all(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: _rounded(value) for name, value in values.items()}
+
+
+def birth_certificate(
+    bench: Bench, left_out: Mapping[str, int], tables: Mapping[str, Any], date: str
+) -> dict[str, Any]:
+    """What the factors came from and how well they hold."""
+    counts = Counter((run.source, run.kind) for run in bench.runs)
+    return {
+        "date": date,
+        "runs": len(bench.runs),
+        "runs_by_source": {f"{source} ({kind})": n for (source, kind), n in sorted(counts.items())},
+        "runs_by_gpu": dict(sorted(Counter(run.gpu for run in bench.runs).items())),
+        "runs_by_engine": dict(sorted(Counter(run.engine for run in bench.runs).items())),
+        "models": sorted({run.model for run in bench.runs}),
+        "rows_left_out": dict(sorted(left_out.items())),
+        "errors": tables,
+        "reference_engine": REFERENCE_ENGINE,
+        "network": NETWORK,
+    }
+
+
+def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
+    """Fit a file of measured runs: everything that serving.json holds.
+
+    Args:
+        path: in the columns of the measured-serving format.
+        date: of the fit, as ISO text; the caller's, so that the same call gives the same file.
+        held_out: whether to fit again without each model and each GPU, which gives the error bounds.
+    """
+    runs, skipped = read_runs(path)
+    bench, unresolved = build(runs, find_measured_model, load_gpus(), curves_only())
+    solution, vector = fit(bench)
+    tables = {"all runs, in sample": error_table(ratios(bench, solution))}
+    near = far = ratios(bench, solution)
+    if held_out:
+        near = left_out_ratios(bench, vector, lambda run: run.model, keep_gpus=True)
+        far = left_out_ratios(bench, vector, lambda run: run.gpu, keep_gpus=False)
+        tables |= {"each model left out": error_table(near), "each GPU left out": error_table(far)}
+    shared_bounds = error_bounds(far)
+    gpus = load_gpus()
+    return {
+        "birth": birth_certificate(bench, skipped + unresolved, tables, date),
+        "shared": _rounded_all(solution.shared),
+        "engines": {name: _rounded_all(engine) for name, engine in sorted(solution.engines.items())},
+        "gpus": {name: _rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
+        "vendors": sorted({gpus[run.gpu].vendor for run in bench.runs}),
+        "errors": {FITTED: error_bounds(near), SHARED: shared_bounds, UNCALIBRATED: widened(shared_bounds)},
+        "power": fit_power(bench, solution.shared, solution.engines, solution.gpus, gpus),
+    }
+
+
+def curves_only() -> Factors:
+    """The measured collectives, before anything else is fitted."""
+    folder = Path(__file__).parents[2] / "optimizer" / "performance" / "data"
+    curves = json.loads((folder / "collectives.json").read_text(encoding="utf-8"))
+    nothing: dict[str, Any] = {"birth": {"network": NETWORK}, "vendors": [], "errors": {}}
+    return from_records(nothing | {"shared": {}, "engines": {}, "gpus": {}, "power": {}}, curves)
+
+
+def main() -> None:
+    """Write serving.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("csv", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--date", required=True, help="of the fit, written into the certificate, such as 2026-11-22")
+    arguments = parser.parse_args()
+    fitted = records(arguments.csv, date=arguments.date)
+    write(fitted, arguments.out)
+
+
+def write(fitted: Mapping[str, Any], folder: Path) -> Path:
+    """Write serving.json into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "serving.json"
+    path.write_text(json.dumps(fitted, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    main()

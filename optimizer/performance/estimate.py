@@ -1,0 +1,141 @@
+"""How fast and how hot a table of replicas serves one model: the door to this room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from catalog.model import ModelSpec
+from catalog.quantization import find_scheme
+from optimizer.performance.factors import FITTED, METRICS, SHARED, UNCALIBRATED, Factors, load_factors
+from optimizer.performance.operations import measure_work
+from optimizer.performance.power import busy_share, replica_watts
+from optimizer.performance.rates import fitted_rates, read_datasheet
+from optimizer.performance.serving import closed_loop
+from optimizer.performance.step import step_costs
+from optimizer.replica_columns import Floats, Ints, ReplicaColumns
+
+__all__ = ["EstimateColumns", "Factors", "calibration_level", "estimate", "kv_bytes_per_value", "load_factors"]
+
+
+@dataclass(frozen=True)
+class EstimateColumns:
+    """Speed of each row at each batch size; arrays are (rows, batches) unless said otherwise.
+
+    Attributes:
+        ttft_seconds: from a request's arrival to its first token.
+        tpot_seconds: between its tokens.
+        output_tokens_per_second, requests_per_second: of the whole replica.
+        decode_step_seconds: one step with the whole batch decoding and no prompt.
+        prefill_seconds: one prompt, once it starts, beside a running batch.
+        power_watts: all GPUs of the replica.
+        calibration: (rows,) one of the levels in `factors`.
+        error_low, error_high: per metric ("tpot", "ttft", "throughput") and row, shape (rows,): measured / predicted
+            of left-out runs lies between them in 90% of cases. NaN where nothing was left out to learn from.
+    """
+
+    ttft_seconds: Floats
+    tpot_seconds: Floats
+    output_tokens_per_second: Floats
+    requests_per_second: Floats
+    decode_step_seconds: Floats
+    prefill_seconds: Floats
+    power_watts: Floats
+    calibration: tuple[str, ...]
+    error_low: Mapping[str, Floats]
+    error_high: Mapping[str, Floats]
+
+
+def estimate(
+    spec: ModelSpec,
+    engine_name: str,
+    rows: ReplicaColumns,
+    kv_format: str,
+    batches: Ints,
+    input_tokens: float,
+    output_tokens: float,
+    factors: Factors,
+) -> EstimateColumns:
+    """Estimate every row at every batch size.
+
+    Args:
+        spec: the model as stored.
+        engine_name: "vllm", "sglang", "tensorrt-llm".
+        rows: replicas.
+        kv_format: "bf16", "fp8", ...: a scheme's format, whose bits per value the cache has.
+        batches: (batches,) requests in flight per attention-DP rank; a replica serves batches x data_parallel.
+        input_tokens, output_tokens: mean prompt and answer, at least 1.
+        factors: from `load_factors()`.
+
+    Returns:
+        Columns; NaN in rows whose GPU has no known bandwidth or 16-bit rate, or whose links are needed and unknown.
+
+    Raises:
+        ValueError: lengths or batches below 1.
+    """
+    if not (input_tokens >= 1 and output_tokens >= 1 and np.all(batches >= 1)):
+        raise ValueError(
+            f"Prompts, answers and batches must be at least 1, not {input_tokens}, {output_tokens} and {batches}."
+        )
+    engine = factors.engine(engine_name)
+    work = measure_work(spec, rows, kv_bytes_per_value(kv_format), input_tokens, output_tokens)
+    sheet = read_datasheet(rows, engine_name, factors)
+    rates = fitted_rates(sheet, _multipliers(rows, factors), factors.shared)
+    costs = step_costs(work, rates, engine, factors.shared, input_tokens)
+    pipeline = work.pipeline_parallel[:, None]
+    run = closed_loop(costs, engine, pipeline, batches.astype(np.float64), input_tokens, output_tokens)
+    requests = batches * work.data_parallel[:, None] / run.request_seconds
+    calibration, low, high = _certainty(rows, engine_name, factors)
+    busy = busy_share(work, sheet, run, batches, input_tokens, output_tokens, factors.power)
+    return EstimateColumns(
+        ttft_seconds=run.ttft_seconds,
+        tpot_seconds=run.tpot_seconds,
+        output_tokens_per_second=requests * output_tokens,
+        requests_per_second=requests,
+        decode_step_seconds=run.decode_step_seconds,
+        prefill_seconds=run.prefill_seconds,
+        power_watts=replica_watts(rows, busy, factors),
+        calibration=calibration,
+        error_low=low,
+        error_high=high,
+    )
+
+
+def kv_bytes_per_value(kv_format: str) -> float:
+    """Bytes of one cached value.
+
+    >>> kv_bytes_per_value("bf16"), kv_bytes_per_value("fp8")
+    (2.0, 1.0)
+    """
+    scheme = {"fp8": "fp8_tensor", "fp8_e4m3": "fp8_tensor", "fp8_e5m2": "fp8_tensor"}.get(kv_format, kv_format)
+    return find_scheme(scheme).bits_per_weight / 8
+
+
+def _multipliers(rows: ReplicaColumns, factors: Factors) -> Floats:
+    """(rows, 2): memory and compute of each row's GPU against the shared efficiency; 1 for one never measured."""
+    known = [factors.gpus.get(gpu.name, {"memory": 1, "compute": 1}) for gpu in rows.gpus]
+    return np.array([[gpu["memory"], gpu["compute"]] for gpu in known]).reshape(-1, 2)[rows.gpu]
+
+
+def calibration_level(gpu_name: str, vendor: str, engine_name: str, factors: Factors) -> str:
+    """How near this case is to what was measured."""
+    if engine_name not in factors.engines or vendor not in factors.vendors:
+        return UNCALIBRATED
+    return FITTED if gpu_name in factors.gpus else SHARED
+
+
+def _certainty(
+    rows: ReplicaColumns, engine_name: str, factors: Factors
+) -> tuple[tuple[str, ...], dict[str, Floats], dict[str, Floats]]:
+    levels = [calibration_level(gpu.name, gpu.vendor, engine_name, factors) for gpu in rows.gpus]
+    bounds = {m: rows_of([factors.errors[level][m] for level in levels])[rows.gpu] for m in METRICS}
+    low = {metric: pair[:, 0] for metric, pair in bounds.items()}
+    high = {metric: pair[:, 1] for metric, pair in bounds.items()}
+    return tuple(levels[g] for g in rows.gpu), low, high
+
+
+def rows_of(pairs: list[tuple[float, float]]) -> Floats:
+    """Pairs as an array of shape (pairs, 2)."""
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)

@@ -1,0 +1,112 @@
+"""Factors that measurements gave: efficiencies and overheads as data, with the certificate of their birth.
+
+A factor is fitted by `gpuplan/fitting/serving.py` and read here; nobody writes one by hand. An engine that was never
+measured takes the factors of the reference engine and says so through its calibration.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from optimizer.errors import OptimizerError
+from optimizer.performance.collectives import Curve
+
+FITTED = "fitted on this GPU"
+SHARED = "shared factors"
+UNCALIBRATED = "uncalibrated"
+LEVELS = (FITTED, SHARED, UNCALIBRATED)
+"""How near an estimate is to what was measured: this GPU; other GPUs of its vendor; neither."""
+
+METRICS = ("tpot", "ttft", "throughput")
+
+
+class BadFactors(OptimizerError):
+    """A factor file is missing something or holds what cannot be."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Everything fitted.
+
+    Attributes:
+        birth: samples, errors, sources, versions and date: what the file says about itself.
+        shared: factors of all GPUs and engines, by name.
+        engines: per engine, overheads in seconds and how it schedules.
+        gpus: per GPU, multipliers of the shared memory and compute efficiency.
+        vendors: vendors of whose GPUs some were measured.
+        errors: per level and metric, the factors (low, high) between which 90% of left-out measurements lie,
+            measured / predicted.
+        power: idle and load terms.
+        curves: measured all-reduces by (gpu, engine, ranks).
+    """
+
+    birth: Mapping[str, Any]
+    shared: Mapping[str, float]
+    engines: Mapping[str, Mapping[str, float]]
+    gpus: Mapping[str, Mapping[str, float]]
+    vendors: tuple[str, ...]
+    errors: Mapping[str, Mapping[str, tuple[float, float]]]
+    power: Mapping[str, Any]
+    curves: tuple[Curve, ...]
+
+    def engine(self, name: str) -> Mapping[str, float]:
+        """Factors of an engine, or of the reference engine when it was never measured."""
+        return self.engines.get(name, self.engines[self.birth["reference_engine"]])
+
+
+def load_factors(path: Path | None = None) -> Factors:
+    """Read fitted factors.
+
+    Args:
+        path: a folder with `serving.json` and `collectives.json`; None reads the bundled ones.
+
+    Raises:
+        BadFactors: a file is not there or is not what the fit writes.
+    """
+    return _bundled() if path is None else _read(path)
+
+
+@cache
+def _bundled() -> Factors:
+    with resources.as_file(resources.files("optimizer.performance") / "data") as folder:
+        return _read(folder)
+
+
+def _read(folder: Path) -> Factors:
+    serving, curves = _json(folder / "serving.json"), _json(folder / "collectives.json")
+    try:
+        return from_records(serving, curves)
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise BadFactors(
+            f"The factors in {folder} are not readable ({wrong!r}); write them anew with `plan fit serving`."
+        ) from wrong
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as wrong:
+        raise BadFactors(f"No factors can be read from {path}: {wrong}.") from wrong
+
+
+def from_records(serving: Mapping[str, Any], curves: list[dict[str, Any]]) -> Factors:
+    """Factors from the parsed files."""
+    return Factors(
+        birth=serving["birth"],
+        shared=serving["shared"],
+        engines=serving["engines"],
+        gpus=serving["gpus"],
+        vendors=tuple(serving["vendors"]),
+        errors={
+            level: {metric: (float(low), float(high)) for metric, (low, high) in metrics.items()}
+            for level, metrics in serving["errors"].items()
+        },
+        power=serving["power"],
+        curves=tuple(Curve.from_record(record) for record in curves),
+    )

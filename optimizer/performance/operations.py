@@ -1,0 +1,299 @@
+"""What one replica's GPUs have to do: matrix products, cache reads and messages, counted from a model's shape.
+
+Nothing here knows how fast anything is. Every count is per GPU and summed over all pipeline stages, as if one GPU
+visited every layer: a token passes all stages, so its time is the sum over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from catalog.model import Attention, LatentAttention, Layers, Matrix, Mixer, ModelSpec, RecurrentState
+from catalog.quantization import find_scheme, stored_bytes
+from optimizer.replica_columns import Floats, ReplicaColumns
+
+KERNELS = ("bf16", "fp8", "int8", "fp4", "weight_only", "mxfp4")
+"""Kinds of matrix product that cost differently: by what the tensor cores multiply and how weights are unpacked."""
+
+ACTIVATION_BYTES = 2
+"""Activations travel between kernels, and between GPUs, in 16 bit."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Counts of one replica per row; `kernels` is the axis of KERNELS.
+
+    Attributes:
+        dense_flop: (rows, kernels) flop per token in matrices that every token uses.
+        dense_bytes: (rows, kernels) their weights, read once per step.
+        dense_values: (rows,) inputs and outputs of these matrices per token, which go through memory.
+        head_flop, head_bytes: (rows,) the logits: only for tokens that are sampled.
+        expert_flop: (rows, kernels) flop per token in routed experts, its share on one GPU.
+        expert_bytes: (rows, kernels) all experts that one GPU holds.
+        expert_values: (rows,) as dense_values.
+        experts, experts_per_token: (rows,) how many there are to choose from and how many a token uses; 1 and 1
+            without experts.
+        expert_ranks: (rows,) GPUs that whole experts are dealt out to (1: every GPU has a slice of each).
+        data_parallel: (rows,) attention-DP ranks whose tokens meet in the experts.
+        pipeline_parallel: (rows,)
+        decode_kv_bytes: (rows,) read per generated token at the mean context of its request: KV cache and states.
+        decode_attention_flop: (rows,) the same in flop.
+        prefill_attention_flop: (rows,) over one whole prompt.
+        layers, expert_layers, recurrent_layers: (rows,) how many, which decides how many kernels are launched.
+        message_bytes: (rows,) one token's hidden state.
+        all_reduces: (rows,) per step, when TP > 1.
+        expert_exchanges: (rows,) per step, between attention-DP ranks.
+    """
+
+    dense_flop: Floats
+    dense_bytes: Floats
+    dense_values: Floats
+    head_flop: Floats
+    head_bytes: Floats
+    expert_flop: Floats
+    expert_bytes: Floats
+    expert_values: Floats
+    experts: Floats
+    experts_per_token: Floats
+    expert_ranks: Floats
+    data_parallel: Floats
+    pipeline_parallel: Floats
+    decode_kv_bytes: Floats
+    decode_attention_flop: Floats
+    prefill_attention_flop: Floats
+    layers: Floats
+    expert_layers: Floats
+    recurrent_layers: Floats
+    message_bytes: Floats
+    all_reduces: Floats
+    expert_exchanges: Floats
+
+    @staticmethod
+    def joined(parts: Iterable[Work]) -> Work:
+        """Rows of several models, one below the other."""
+        tables = list(parts)
+        return Work(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in fields(Work)))
+
+
+def measure_work(
+    spec: ModelSpec, rows: ReplicaColumns, kv_bytes_per_value: float, input_tokens: float, output_tokens: float
+) -> Work:
+    """Count the work of serving one model.
+
+    Args:
+        spec: the model as it is stored (quantized or not).
+        rows: replicas.
+        kv_bytes_per_value: 2 for a bf16 cache, 1 for fp8.
+        input_tokens, output_tokens: mean prompt and answer; a token is decoded at a context of
+            `input_tokens + output_tokens / 2` on average.
+
+    Returns:
+        Counts per row. Multi-token-prediction layers are left out: they run only under speculative decoding.
+    """
+    layers = [group for group in spec.layers if not group.next_token_prediction]
+    tp = rows.tensor_parallel.astype(np.float64)
+    dp, ep = rows.data_parallel.astype(np.float64), rows.expert_parallel.astype(np.float64)
+    dense = _Products(rows, tp, ep, spec)
+    experts = _Products(rows, tp, ep, spec)
+    for group in layers:
+        for matrix in group.matrices:
+            (experts if is_routed(matrix) else dense).add(matrix, group.count)
+    head = _logits_matrix(spec)
+    context = input_tokens + output_tokens / 2
+    mixers = [(group.count, mixer) for group in layers for mixer in group.mixers]
+    expert_layers = sum(g.count for g in layers if any(is_routed(m) for m in g.matrices))
+    choices = _expert_choice(layers)
+    ones = np.ones(rows.rows)
+    return Work(
+        dense_flop=dense.flop,
+        dense_bytes=dense.bytes,
+        dense_values=dense.values,
+        head_flop=2.0 * head.outputs * head.inputs / tp,
+        head_bytes=stored_bytes(head, head.outputs, head.inputs, 1) / tp,
+        expert_flop=experts.flop,
+        expert_bytes=experts.bytes,
+        expert_values=experts.values,
+        experts=choices[0] * ones,
+        experts_per_token=choices[1] * ones,
+        expert_ranks=ep,
+        data_parallel=dp,
+        pipeline_parallel=rows.pipeline_parallel.astype(np.float64),
+        decode_kv_bytes=_total(n * _decode_bytes(m, tp, context, kv_bytes_per_value) for n, m in mixers) * ones,
+        decode_attention_flop=_total(n * _decode_flop(m, tp, context) for n, m in mixers) * ones,
+        prefill_attention_flop=_total(n * _prefill_flop(m, tp, input_tokens) for n, m in mixers) * ones,
+        layers=sum(g.count for g in layers) * ones,
+        expert_layers=expert_layers * ones,
+        recurrent_layers=sum(n for n, m in mixers if isinstance(m, RecurrentState)) * ones,
+        message_bytes=float(spec.hidden_size * ACTIVATION_BYTES) * ones,
+        all_reduces=np.where(tp > 1, float(sum(g.count * _reductions(g) for g in layers)), 0.0),
+        expert_exchanges=np.where(dp > 1, 2.0 * expert_layers, 0.0),
+    )
+
+
+def is_routed(matrix: Matrix) -> bool:
+    """Whether only some copies of it serve one token: a routed expert."""
+    return matrix.active_copies is not None and matrix.active_copies < matrix.copies
+
+
+def kernel_of(stored_as: str) -> str:
+    """Which of KERNELS multiplies a matrix that is stored in this scheme.
+
+    >>> kernel_of("fp8_block128"), kernel_of("int4_group128"), kernel_of("mxfp4")
+    ('fp8', 'weight_only', 'mxfp4')
+    """
+    scheme = find_scheme(stored_as)
+    if scheme.name.startswith("mxfp4"):
+        return "mxfp4"
+    if scheme.weight_only:
+        return "weight_only"
+    return "bf16" if scheme.compute in {"fp32", "fp16"} else scheme.compute
+
+
+class _Products:
+    """Sums matrices over layers, divided as their sharding says."""
+
+    def __init__(self, rows: ReplicaColumns, tp: Floats, ep: Floats, spec: ModelSpec) -> None:
+        self._shares = {
+            "column": 1 / tp,
+            "row": 1 / tp,
+            "vocabulary": 1 / tp,
+            "kv_heads": 1 / np.minimum(tp, max(spec.kv_heads, 1)),
+            "replicated": np.ones(rows.rows),
+            "expert": 1 / np.where(ep > 1, ep, tp),
+        }
+        # A whole expert moves its full vectors; a slice of one has fewer outputs, as any matrix under TP.
+        self.flop = np.zeros((rows.rows, len(KERNELS)))
+        self.bytes = np.zeros((rows.rows, len(KERNELS)))
+        self.values = np.zeros(rows.rows)
+
+    def add(self, matrix: Matrix, layers: int) -> None:
+        if not matrix.gemm:
+            return
+        share = self._shares[matrix.sharding]
+        kernel = KERNELS.index(kernel_of(matrix.stored_as))
+        used = matrix.copies if matrix.active_copies is None else matrix.active_copies
+        size = stored_bytes(matrix, matrix.outputs, matrix.inputs, matrix.copies)
+        self.flop[:, kernel] += layers * used * 2.0 * matrix.outputs * matrix.inputs * share
+        self.bytes[:, kernel] += layers * float(size) * share
+        self.values += layers * used * float(matrix.outputs + matrix.inputs) * share
+
+
+def _total(parts: Iterable[Floats]) -> Floats:
+    return sum(parts, start=np.zeros(1))
+
+
+def _logits_matrix(spec: ModelSpec) -> Matrix:
+    """The LM head, or the embedding that stands in for it."""
+    for matrix in spec.outside:
+        if matrix.part == "lm_head":
+            return matrix
+    return Matrix("lm_head", "lm_head", spec.vocabulary, spec.hidden_size, sharding="vocabulary")
+
+
+def _expert_choice(layers: list[Layers]) -> tuple[int, int]:
+    """Experts to choose from and chosen per token, of the largest expert matrix; (1, 1) without any."""
+    routed = [m for group in layers for m in group.matrices if is_routed(m)]
+    if not routed:
+        return 1, 1
+    largest = max(routed, key=lambda m: m.parameters)
+    return largest.copies, largest.active_copies or largest.copies
+
+
+def _reductions(group: Layers) -> int:
+    """All-reduces of one layer under TP: after the mixers, and after the MLP or the experts."""
+    has_mlp = any(m.part in {"mlp", "experts", "shared_experts"} for m in group.matrices)
+    return (1 if group.mixers else 0) + (1 if has_mlp else 0)
+
+
+def _attended(tokens: float, window: int | None, chunked: bool = False) -> float:
+    """Tokens that a query at the end of `tokens` looks at."""
+    if window is None or tokens <= window:
+        return tokens
+    return window / 2 if chunked else float(window)
+
+
+def _attended_sum(tokens: float, window: int | None, chunked: bool = False) -> float:
+    """Query-key pairs of a causal prompt: n^2 / 2, or a band of it."""
+    if window is None or tokens <= window:
+        return tokens * tokens / 2
+    return tokens * window / 2 if chunked else tokens * window - window * window / 2
+
+
+def _decode_bytes(mixer: Mixer, tp: Floats, context: float, kv_bytes: float) -> Floats:
+    if isinstance(mixer, Attention):
+        kv_heads = np.maximum(mixer.kv_heads / tp, 1.0)
+        return (
+            _attended(context, mixer.window, mixer.chunked)
+            * kv_heads
+            * (mixer.head_dim + mixer.value_head_dim)
+            * kv_bytes
+        )
+    if isinstance(mixer, LatentAttention):
+        return np.ones_like(tp) * _latent_bytes(mixer, context, kv_bytes)
+    # A state is read and written back.
+    return sum(
+        (
+            2.0 * _state_bytes(array.shape, array.stored_as) / np.where(array.tp_axis is None, 1.0, tp)
+            for array in mixer.arrays
+        ),
+        start=np.zeros_like(tp),
+    )
+
+
+def _state_bytes(shape: tuple[int, ...], stored_as: str) -> float:
+    return float(np.prod(shape)) * find_scheme(stored_as).bits_per_weight / 8
+
+
+def _latent_tokens(mixer: LatentAttention, context: float) -> float:
+    entries = _attended(context, mixer.window) / mixer.compression
+    return entries if mixer.indexer is None else min(entries, float(mixer.indexer.top_k))
+
+
+def _latent_bytes(mixer: LatentAttention, context: float, kv_bytes: float) -> float:
+    read = _latent_tokens(mixer, context) * (mixer.kv_rank + mixer.rope_dim) * kv_bytes
+    # The indexer reads one 8-bit key per token of the whole context.
+    return read if mixer.indexer is None else read + context / mixer.compression * mixer.indexer.head_dim
+
+
+def _decode_flop(mixer: Mixer, tp: Floats, context: float) -> Floats:
+    """Score and weighted sum, 2 flop each per query head, key and channel; latent attention in its absorbed form."""
+    if isinstance(mixer, Attention):
+        return (
+            2.0
+            * mixer.query_heads
+            / tp
+            * (mixer.head_dim + mixer.value_head_dim)
+            * _attended(context, mixer.window, mixer.chunked)
+        )
+    if isinstance(mixer, LatentAttention):
+        scores = 2.0 * mixer.query_heads / tp * (2 * mixer.kv_rank + mixer.rope_dim) * _latent_tokens(mixer, context)
+        return scores + _indexer_flop(mixer, context)
+    return 4.0 * mixer.heads * mixer.head_dim * mixer.state_dim / tp
+
+
+def _indexer_flop(mixer: LatentAttention, keys: float) -> float:
+    indexer = mixer.indexer
+    return 0.0 if indexer is None else 2.0 * indexer.heads * indexer.head_dim * keys / mixer.compression
+
+
+def _prefill_flop(mixer: Mixer, tp: Floats, tokens: float) -> Floats:
+    if isinstance(mixer, Attention):
+        width = mixer.head_dim + mixer.value_head_dim
+        return 2.0 * mixer.query_heads / tp * width * _attended_sum(tokens, mixer.window, mixer.chunked)
+    if isinstance(mixer, LatentAttention):
+        return _latent_prefill_flop(mixer, tp, tokens)
+    return 4.0 * mixer.heads * mixer.head_dim * mixer.state_dim / tp * tokens
+
+
+def _latent_prefill_flop(mixer: LatentAttention, tp: Floats, tokens: float) -> Floats:
+    """Prompts are attended with expanded heads, sparse ones (indexer) in the absorbed form."""
+    if mixer.indexer is None:
+        width = mixer.nope_dim + mixer.rope_dim + mixer.value_dim
+        pairs = _attended_sum(tokens, mixer.window) / mixer.compression
+        return 2.0 * mixer.query_heads / tp * width * pairs
+    pairs = _attended_sum(tokens / mixer.compression, mixer.indexer.top_k) * mixer.compression
+    indexing = _indexer_flop(mixer, _attended_sum(tokens, None))
+    return 2.0 * mixer.query_heads / tp * (2 * mixer.kv_rank + mixer.rope_dim) * pairs + indexing

@@ -1,0 +1,181 @@
+"""How long one step of the engine takes: some tokens are decoded, some of a prompt are filled in, all at once.
+
+Every product of weights and tokens is bound by flop or by bytes; the smaller of the two hides behind the larger except
+for a fitted share:
+
+    time = max(flop, bytes) + exposed * min(flop, bytes)
+
+so that no step is ever faster than bytes / bandwidth or flop / peak (Williams et al. 2009, the roofline model).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from optimizer.performance.operations import ACTIVATION_BYTES, Work
+from optimizer.performance.rates import Rates
+from optimizer.replica_columns import Floats
+
+
+@dataclass(frozen=True)
+class Product:
+    """One bound of the step, each (rows, 1): seconds per token, and seconds to read the weights."""
+
+    per_token: Floats
+    read: Floats
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """A step's time as few numbers per row, each (rows, 1).
+
+    Attributes:
+        dense: one per kernel in use. experts: likewise, `read` being all experts of the GPU.
+        head: the logits of sampled tokens.
+        fixed: launches and scheduling.
+        per_token: activations through memory, and messages' bytes.
+        per_root_token: messages' protocols.
+        per_decoded: cache reads and host work per running request.
+        per_prefilled: attention inside the prompt.
+        exposed: share of the smaller bound that is not hidden.
+        half_tokens: tokens at which a product reaches half its rate when nothing else binds it.
+        log_miss: log(1 - k / E), of a token to miss an expert; 0 without experts.
+        ranks: attention-DP ranks whose tokens meet in the experts.
+        imbalance: time of the busiest expert rank over the mean.
+    """
+
+    dense: tuple[Product, ...]
+    experts: tuple[Product, ...]
+    head: Product
+    fixed: Floats
+    per_token: Floats
+    per_root_token: Floats
+    per_decoded: Floats
+    per_prefilled: Floats
+    exposed: Floats
+    half_tokens: Floats
+    expert_half_tokens: Floats
+    log_miss: Floats
+    expert_ratio: Floats
+    ranks: Floats
+    imbalance: Floats
+
+
+def step_costs(
+    work: Work,
+    rates: Rates,
+    engine: Mapping[str, float] | Mapping[str, Floats],
+    shared: Mapping[str, float],
+    input_tokens: Floats | float,
+) -> StepCosts:
+    """Work times rates.
+
+    Args:
+        work, rates: of the same rows.
+        engine: overheads by name, scalars or (rows,).
+        shared: factors by name.
+        input_tokens: prompt length, scalar or (rows,), over which `work.prefill_attention_flop` is spread.
+    """
+    columns = _columns
+    links, exchange = rates.links, rates.exchange
+    collective = shared["collective"]
+    gathered = work.message_bytes * work.data_parallel
+    hops = work.pipeline_parallel - 1
+    fixed = (
+        engine["step_seconds"]
+        + engine["layer_seconds"] * work.layers
+        + engine["expert_layer_seconds"] * work.expert_layers
+        + engine["recurrent_layer_seconds"] * work.recurrent_layers
+        + collective * (work.all_reduces * links.latency_seconds + work.expert_exchanges * exchange.latency_seconds / 2)
+        + hops * links.hop_latency_seconds
+    )
+    per_token = (
+        (work.dense_values + work.expert_values) * ACTIVATION_BYTES * rates.values_seconds_per_byte
+        + collective
+        * (
+            work.all_reduces * links.seconds_per_byte * work.message_bytes
+            + work.expert_exchanges * exchange.seconds_per_byte * gathered / 2
+        )
+        + hops * links.hop_seconds_per_byte * work.message_bytes
+    )
+    per_root = collective * (
+        work.all_reduces * links.protocol_seconds * np.sqrt(work.message_bytes)
+        + work.expert_exchanges * exchange.protocol_seconds * np.sqrt(gathered) / 2
+    )
+    reads = work.decode_kv_bytes * rates.kv_seconds_per_byte
+    decode = _bound(work.decode_attention_flop * rates.decode_seconds_per_flop, reads, shared["exposed"])
+    dense_flop = work.dense_flop * rates.seconds_per_flop
+    expert_flop = work.expert_flop * rates.expert_seconds_per_flop
+    return StepCosts(
+        dense=_products(dense_flop, work.dense_bytes * rates.seconds_per_byte),
+        experts=_products(expert_flop, work.expert_bytes * rates.expert_seconds_per_byte),
+        head=Product(
+            columns(work.head_flop * rates.seconds_per_flop[:, 0]),
+            columns(work.head_bytes * rates.seconds_per_byte[:, 0]),
+        ),
+        fixed=columns(fixed),
+        per_token=columns(per_token),
+        per_root_token=columns(per_root),
+        per_decoded=columns(decode + engine["sequence_seconds"]),
+        per_prefilled=columns(work.prefill_attention_flop * rates.prefill_seconds_per_flop / input_tokens),
+        exposed=columns(shared["exposed"]),
+        half_tokens=columns(shared["half_tokens"]),
+        expert_half_tokens=columns(shared["expert_half_tokens"]),
+        log_miss=columns(np.log1p(-work.experts_per_token / np.maximum(work.experts, work.experts_per_token + 1))),
+        expert_ratio=columns(work.experts / work.experts_per_token),
+        ranks=columns(work.data_parallel),
+        imbalance=columns(1 + shared["imbalance"] * (1 - 1 / work.expert_ranks)),
+    )
+
+
+def step_seconds(costs: StepCosts, decoded: Floats, prefilled: Floats | float) -> Floats:
+    """Time of one step through all pipeline stages.
+
+    Args:
+        costs: of (rows, 1).
+        decoded: (rows, batches) requests that each get one token, per attention-DP rank and micro-batch.
+        prefilled: prompt tokens in the same step, (rows, batches) or 0.
+
+    Returns:
+        Seconds, (rows, batches).
+    """
+    tokens = decoded + prefilled
+    seconds = costs.fixed + costs.per_token * tokens + costs.per_root_token * np.sqrt(tokens)
+    seconds += costs.per_decoded * decoded + costs.per_prefilled * prefilled
+    seconds += _bound(costs.head.per_token * decoded, costs.head.read, costs.exposed)
+    padded = tokens + costs.half_tokens
+    for product in costs.dense:
+        seconds += _bound(product.per_token * padded, product.read, costs.exposed)
+    if costs.experts:
+        seconds += costs.imbalance * _expert_seconds(costs, tokens * costs.ranks)
+    return seconds
+
+
+def _expert_seconds(costs: StepCosts, tokens: Floats) -> Floats:
+    """Experts that at least one of the tokens chose are read: E (1 - (1 - k/E)^tokens) of them.
+
+    Each of them multiplies its own few tokens, and pays its own padding.
+    """
+    touched = -np.expm1(tokens * costs.log_miss)
+    padded = tokens + costs.expert_half_tokens * costs.expert_ratio * touched
+    seconds = np.zeros_like(touched)
+    for product in costs.experts:
+        seconds += _bound(product.per_token * padded, product.read * touched, costs.exposed)
+    return seconds
+
+
+def _bound(flop: Floats, read: Floats, exposed: Floats | float) -> Floats:
+    return np.maximum(flop, read) + exposed * np.minimum(flop, read)
+
+
+def _products(flop: Floats, read: Floats) -> tuple[Product, ...]:
+    used = [k for k in range(flop.shape[1]) if (read[:, k] > 0).any()]
+    return tuple(Product(flop[:, k : k + 1], read[:, k : k + 1]) for k in used)
+
+
+def _columns(values: Floats | float) -> Floats:
+    """Shape (rows, 1), so that batches can be the other axis."""
+    return np.atleast_1d(np.asarray(values, dtype=np.float64))[:, None]

@@ -1,0 +1,185 @@
+"""Laws of the whole estimate: physics bounds it, more of anything good never hurts, and it says what it does not know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalog.model import Attention, ModelSpec
+from catalog.quantization import requantized
+from catalog.read import read_config
+from catalog.sizes import weight_bytes
+from gpu_db.gpu import Gpu
+from gpu_db.load import load_gpus
+from optimizer.performance.estimate import estimate, load_factors
+from optimizer.replica_columns import ReplicaColumns
+
+LLAMA_8B = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+BATCHES = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256], dtype=np.int64)
+GPUS = ["H100 SXM 80GB", "B200 SXM 180GB", "L40S 48GB", "A100 SXM 80GB", "MI300X 192GB", "RTX 4090 24GB", "L4 24GB"]
+
+
+def llama() -> ModelSpec:
+    return read_config(LLAMA_8B, repo_id="Llama-3.1-8B")
+
+
+def replicas(gpus: list[Gpu], tp: int = 1, pp: int = 1) -> ReplicaColumns:
+    n = len(gpus)
+    ones = np.ones(n, dtype=np.int64)
+    links = [g.link_bytes_per_second or g.pcie_bytes_per_second or np.nan for g in gpus]
+    return ReplicaColumns(
+        gpus=tuple(gpus),
+        gpu=np.arange(n),
+        tensor_parallel=tp * ones,
+        pipeline_parallel=pp * ones,
+        data_parallel=ones,
+        expert_parallel=ones,
+        nodes=ones,
+        gpus_per_node=tp * pp * ones,
+        link_bytes_per_second=np.array(links),
+        has_fast_links=np.array([g.link_bytes_per_second is not None for g in gpus]),
+        internode_bytes_per_second=np.full(n, np.nan),
+    )
+
+
+def run(gpus, *, spec=None, tp=1, pp=1, input_tokens=1000, output_tokens=300, kv_format="bf16", engine="vllm"):
+    return estimate(
+        spec or llama(), engine, replicas(gpus, tp, pp), kv_format, BATCHES, input_tokens, output_tokens, load_factors()
+    )
+
+
+@pytest.mark.parametrize("weights", ["bf16", "fp8", "int4"])
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])
+def test_no_step_beats_reading_the_weights_once(weights, engine):
+    spec = requantized(llama(), weights)
+    gpus = [load_gpus()[name] for name in GPUS]
+    found = run(gpus, spec=spec, engine=engine)
+    embedding = 128256 * 4096 * 2  # looked up, not read
+    for row, gpu in enumerate(gpus):
+        floor = (weight_bytes(spec) - embedding) / gpu.memory_bandwidth_bytes_per_second
+        assert (found.decode_step_seconds[row] >= floor).all()
+        assert (found.tpot_seconds[row] >= floor).all()
+
+
+@pytest.mark.parametrize("weights", ["bf16", "fp8", "int4"])
+def test_no_run_beats_the_peak_flop_rate(weights):
+    spec = requantized(llama(), weights)
+    gpus = [load_gpus()[name] for name in GPUS]
+    found = run(gpus, spec=spec, input_tokens=2000, output_tokens=50)
+    for row, gpu in enumerate(gpus):
+        peak = max(rate for number, rate in gpu.flop_per_second.items() if number in {"fp16", "bf16", "fp8", "int8"})
+        flop_per_request = 2 * 6.98e9 * (2000 + 50)  # matrices without embedding and head
+        assert (found.requests_per_second[row] * flop_per_request <= peak).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(GPUS), st.floats(1.01, 4))
+def test_more_bandwidth_never_slows(name, more):
+    gpu = load_gpus()[name]
+    faster = replace(gpu, memory_bandwidth_bytes_per_second=gpu.memory_bandwidth_bytes_per_second * more)
+    found = run([gpu, faster])
+    assert (found.tpot_seconds[1] <= found.tpot_seconds[0]).all()
+    # TTFT may grow: in a closed loop, requests that decode sooner meet more prompts in front of the next one.
+    assert (found.requests_per_second[1] >= found.requests_per_second[0]).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(GPUS), st.floats(1.01, 4))
+def test_more_flop_never_slows(name, more):
+    gpu = load_gpus()[name]
+    faster = replace(gpu, flop_per_second={k: v * more for k, v in gpu.flop_per_second.items()})
+    found = run([gpu, faster])
+    assert (found.tpot_seconds[1] <= found.tpot_seconds[0]).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(GPUS), st.sampled_from([1, 2, 4]), st.integers(1, 30000), st.integers(1, 8000))
+def test_more_concurrency_never_lowers_throughput_nor_speeds_up_a_token(name, tp, input_tokens, output_tokens):
+    found = run([load_gpus()[name]], tp=tp, input_tokens=input_tokens, output_tokens=output_tokens)
+    assert (np.diff(found.output_tokens_per_second[0]) >= 0).all()
+    assert (np.diff(found.tpot_seconds[0]) >= 0).all()
+    assert (np.diff(found.ttft_seconds[0]) >= 0).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(GPUS), st.integers(1, 20000), st.floats(1.1, 3))
+def test_longer_prompts_never_come_sooner(name, input_tokens, longer):
+    gpu = [load_gpus()[name]]
+    short, long = run(gpu, input_tokens=input_tokens), run(gpu, input_tokens=input_tokens * longer)
+    assert (long.ttft_seconds >= short.ttft_seconds).all()
+    assert (long.tpot_seconds >= short.tpot_seconds).all()
+
+
+def test_a_gpu_without_a_published_bandwidth_gets_no_number():
+    gpu = replace(load_gpus()["H100 SXM 80GB"], memory_bandwidth_bytes_per_second=None)
+    found = run([gpu, load_gpus()["H100 SXM 80GB"]])
+    assert np.isnan(found.tpot_seconds[0]).all()
+    assert np.isfinite(found.tpot_seconds[1]).all()
+
+
+def test_a_gpu_without_a_published_flop_rate_gets_no_number():
+    found = run([replace(load_gpus()["H100 SXM 80GB"], flop_per_second={})])
+    assert np.isnan(found.tpot_seconds).all()
+    assert np.isnan(found.output_tokens_per_second).all()
+
+
+def test_unknown_links_matter_only_where_gpus_talk():
+    gpu = replace(load_gpus()["H100 SXM 80GB"], link_bytes_per_second=None, pcie_bytes_per_second=None)
+    assert np.isfinite(run([gpu]).tpot_seconds).all()
+    assert np.isnan(run([gpu], tp=2).tpot_seconds).all()
+
+
+def test_calibration_says_what_was_measured():
+    gpus = [load_gpus()[name] for name in ("H100 SXM 80GB", "L4 24GB")]
+    assert run(gpus).calibration == ("fitted on this GPU", "shared factors")
+    assert run(gpus, engine="an engine nobody measured").calibration == ("uncalibrated", "uncalibrated")
+
+
+def test_error_bounds_widen_with_distance():
+    gpus = [load_gpus()[name] for name in ("H100 SXM 80GB", "L4 24GB", "Gaudi3 OAM 128GB")]
+    found = run(gpus)
+    for metric in ("tpot", "ttft", "throughput"):
+        width = np.log(found.error_high[metric] / found.error_low[metric])
+        assert (np.diff(width) >= 0).all(), metric
+        assert (found.error_low[metric] < 1).all()
+        assert (found.error_high[metric] > 1).all()
+
+
+def test_lengths_below_one_are_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        run([load_gpus()["H100 SXM 80GB"]], output_tokens=0)
+
+
+def test_no_rows_give_no_rows():
+    some = replicas([load_gpus()["H100 SXM 80GB"]])
+    found = estimate(
+        llama(), "vllm", some.take(np.array([], dtype=np.int64)), "bf16", BATCHES, 100, 100, load_factors()
+    )
+    assert found.tpot_seconds.shape == (0, len(BATCHES))
+
+
+def test_a_sliding_window_reads_no_more_than_its_window():
+    spec = llama()
+    windowed = replace(
+        spec, layers=tuple(replace(g, mixers=(Attention(32, 8, 128, 128, window=512),)) for g in spec.layers)
+    )
+    gpu = [load_gpus()["H100 SXM 80GB"]]
+    long, longer = run(gpu, spec=windowed, input_tokens=20000), run(gpu, spec=windowed, input_tokens=40000)
+    np.testing.assert_allclose(long.decode_step_seconds, longer.decode_step_seconds)
+    assert (run(gpu, input_tokens=20000).decode_step_seconds > long.decode_step_seconds).all()
