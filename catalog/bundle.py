@@ -78,12 +78,12 @@ def _read(found: Source) -> ModelSpec | CatalogError:
 def _sources(folder: Path) -> Iterator[Source]:
     with (folder / "sources.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["folder"]: row for row in csv.DictReader(file)}
-    for path in sorted(folder.glob("*/config.json")):
-        name = path.parent.name
-        quantization = path.with_name("hf_quant_config.json")
+    for path in sorted(folder.glob("*--*")):
+        name = path.name
+        config, quantization = path / "config.json", path / "hf_quant_config.json"
         yield Source(
             repo_id=name.replace("--", "/", 1),
-            config=_load(path),
+            config=_load(config) if config.exists() else {},
             hf_quant_config=_load(quantization) if quantization.exists() else None,
             source=" ".join(rows[name]["source"].split()),
             as_of=rows[name].get("as_of") or AS_OF,
@@ -103,12 +103,15 @@ def _correct(sources: dict[str, Source], repo_id: str, correction: Mapping[str, 
     if correction.get("left_out"):
         del sources[repo_id]
         return
-    config, reason = correction.get("config", {}), f"; corrected: {correction['reason']} ({correction['source']})"
-    assert isinstance(config, dict)
-    quantization = correction.get("hf_quant_config_of")
+    config = correction.get("config", {})
+    assert isinstance(config, dict)  # the file is our own
+    base, quantization = correction.get("config_of"), correction.get("hf_quant_config_of")
+    if isinstance(base, str):
+        found = replace(found, config=sources[base].config)
     if isinstance(quantization, str):
         found = replace(found, hf_quant_config=sources[quantization].hf_quant_config)
-    sources[repo_id] = replace(found, config=_merged(found.config, config), source=found.source + reason)
+    source = f"{found.source}; corrected: {correction['reason']} ({correction['source']})"
+    sources[repo_id] = replace(found, config=_merged(found.config, config), source=source)
 
 
 def _merged(base: Json, changes: Json) -> Json:

@@ -76,6 +76,8 @@ def _all_schemes() -> dict[str, Scheme]:
         Scheme("fp8_tensor_static", "fp8", 8, "fp8", block=(0, 0), scale_bytes_per_block=4, matrix_bytes=4),
         Scheme("fp8_channel", "fp8", 8, "fp8", block=(1, 0), scale_bytes_per_block=4),
         Scheme("fp8_block128", "fp8", 8, "fp8", block=(128, 128), scale_bytes_per_block=4),
+        # DeepSeek-V4 rounds the scales to powers of two and keeps one byte of each.
+        Scheme("fp8_block128_ue8m0", "fp8", 8, "fp8", block=(128, 128), scale_bytes_per_block=1),
         Scheme("mxfp8", "fp8", 8, "fp8", block=(1, 32), scale_bytes_per_block=1),
         Scheme("int8_channel", "int8", 8, "int8", block=(1, 0), scale_bytes_per_block=4),
         Scheme("int8_bitsandbytes", "int8", 8, "bf16", block=(1, 0), scale_bytes_per_block=4, weight_only=True),

@@ -35,27 +35,19 @@ _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "bf
 class Modules:
     """A set of module names as quantizers list them, asked by `holds`."""
 
-    def __init__(self, entries: Iterable[str] = (), *, regex_anywhere: bool = False) -> None:
-        self._plain: set[str] = set()
-        self._patterns: list[re.Pattern[str]] = []
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        plain: set[str] = set()
+        wildcards: set[str] = set()
+        self._expressions: list[re.Pattern[str]] = []
         for i, entry in enumerate(entries):
-            if i >= _MOST_PATTERNS or len(entry) > _LONGEST_PATTERN:
-                raise BadModelConfig(
-                    f"The quantization lists over {_MOST_PATTERNS} modules, or one of more than {_LONGEST_PATTERN} "
-                    f"characters: {entry[:60]!r}."
-                )
-            self._add(entry)
-
-    def _add(self, entry: str) -> None:
-        if entry.startswith("re:"):
-            self._patterns.append(_expression(entry[3:]))
-        elif any(c in entry for c in "*?["):
-            self._patterns.append(re.compile(fnmatch.translate(_without_roots(entry))))
-        else:
-            self._plain.add(_without_roots(entry))
-
-    def __bool__(self) -> bool:
-        return bool(self._plain or self._patterns)
+            _check_length(i, entry)
+            if entry.startswith("re:"):
+                self._expressions.append(_expression(entry[3:]))
+            else:
+                (wildcards if any(c in entry for c in "*?[") else plain).add(_without_roots(entry))
+        self._plain = plain
+        # One expression for all: checkpoints list hundreds, one or several per layer.
+        self._wildcards = re.compile("|".join(map(fnmatch.translate, sorted(wildcards)))) if wildcards else None
 
     def holds(self, path: str) -> bool:
         """Whether the list names this module, a module around it, or a component of its path."""
@@ -67,8 +59,20 @@ class Modules:
         if not runs.isdisjoint(self._plain):
             return True
         around = [".".join(parts[:b]) for b in range(1, len(parts) + 1)]
-        around += [f"{root}.{p}" for p in around for root in ("model", "language_model.model", "model.language_model")]
-        return any(pattern.match(p) for pattern in self._patterns for p in around)
+        if self._wildcards is not None and any(map(self._wildcards.match, around)):
+            return True
+        rooted = (
+            f"{root}{p}" for p in around for root in ("", "model.", "language_model.model.", "model.language_model.")
+        )
+        return bool(self._expressions) and any(e.match(p) for p in rooted for e in self._expressions)
+
+
+def _check_length(position: int, entry: str) -> None:
+    if position >= _MOST_PATTERNS or len(entry) > _LONGEST_PATTERN:
+        raise BadModelConfig(
+            f"The quantization lists over {_MOST_PATTERNS} modules, or one of more than {_LONGEST_PATTERN} "
+            f"characters: {entry[:60]!r}."
+        )
 
 
 def _expression(text: str) -> re.Pattern[str]:
