@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
+from gpu_db.errors import BadGpuDb
 from gpu_db.gpu import Gpu
 from gpu_db.machines import read_offers
 from gpu_db.offer import Offer
@@ -12,6 +14,7 @@ from gpu_db.tables import (
     MIB,
     TERA,
     Row,
+    broken,
     day,
     number,
     read_table,
@@ -70,10 +73,31 @@ def _offers(newest_only: bool) -> tuple[Offer, ...]:
     return tuple(read_offers(_gpus(), newest_only))
 
 
+def load_user_offers(path: str | Path) -> tuple[Offer, ...]:
+    """Return the machines and prices of a user's own CSV file (columns: docs/data.md).
+
+    A machine that the bundled table knows keeps its links, vCPUs and memory where the file says nothing about them. A
+    price without `as_of` is dated by the day on which the file was last changed.
+
+    Raises:
+        OfferFileError: the file cannot be used; one sentence for each of its problems.
+    """
+    from gpu_db.query import find_gpu
+    from gpu_db.user_offers import read_offer_file
+
+    return read_offer_file(path, find_gpu, load_offers())
+
+
 @cache
 def _gpus() -> dict[str, Gpu]:
     aliases = _aliases_by_gpu()
-    return {row["name"]: _gpu(row, aliases.get(row["name"], ())) for row in read_table("gpus.csv", _GPU_COLUMNS)}
+    gpus = {}
+    for row in read_table("gpus.csv", _GPU_COLUMNS):
+        try:
+            gpus[row["name"]] = _gpu(row, aliases.get(row["name"], ()))
+        except BadGpuDb as error:
+            raise broken("gpus.csv", row, error) from error
+    return gpus
 
 
 def _aliases_by_gpu() -> dict[str, tuple[str, ...]]:
@@ -84,36 +108,36 @@ def _aliases_by_gpu() -> dict[str, tuple[str, ...]]:
 
 
 def _gpu(row: Row, aliases: tuple[str, ...]) -> Gpu:
-    memory_mib = whole(row, "memory_mib")
+    memory_mib = whole(row["memory_mib"])
     return Gpu(
-        name=required_text(row, "name"),
-        vendor=required_text(row, "vendor"),
-        architecture=required_text(row, "architecture"),
+        name=required_text(row["name"], "name"),
+        vendor=required_text(row["vendor"], "vendor"),
+        architecture=required_text(row["architecture"], "architecture"),
         compute_capability=row["compute_capability"],
         memory_bytes=None if memory_mib is None else memory_mib * MIB,
-        memory_marketed_bytes=int(required_number(row, "memory_marketed_gb", GIGA)),
-        memory_bandwidth_bytes_per_second=number(row, "memory_bandwidth_gb_per_second", GIGA),
+        memory_marketed_bytes=int(required_number(row["memory_marketed_gb"], GIGA)),
+        memory_bandwidth_bytes_per_second=number(row["memory_bandwidth_gb_per_second"], GIGA),
         flop_per_second=_rates(row),
-        link_bytes_per_second=number(row, "link_gb_per_second", GIGA),
-        pcie_bytes_per_second=number(row, "pcie_gb_per_second", GIGA),
-        power_watts=number(row, "power_watts"),
-        idle_watts=number(row, "idle_watts"),
-        max_gpus_per_node=whole(row, "max_gpus_per_node"),
+        link_bytes_per_second=number(row["link_gb_per_second"], GIGA),
+        pcie_bytes_per_second=number(row["pcie_gb_per_second"], GIGA),
+        power_watts=number(row["power_watts"]),
+        idle_watts=number(row["idle_watts"]),
+        max_gpus_per_node=whole(row["max_gpus_per_node"]),
         form_factor=row["form_factor"],
         mig_capable=row["hardware_partitions"] not in {"", "no"},
-        release_year=whole(row, "release_year"),
-        list_price_usd=number(row, "list_price_usd"),
-        list_price_date=day(row, "list_price_as_of"),
-        source=required_text(row, "source"),
-        confidence=required_text(row, "confidence"),
+        release_year=whole(row["release_year"]),
+        list_price_usd=number(row["list_price_usd"]),
+        list_price_date=day(row["list_price_as_of"]),
+        source=required_text(row["source"], "source"),
+        confidence=required_text(row["confidence"], "confidence"),
         aliases=aliases,
         scaleup_fabric=row["scaleup_fabric"],
-        scaleup_domain_gpus=int(required_number(row, "scaleup_domain_gpus")),
-        as_of=required_day(row, "as_of"),
+        scaleup_domain_gpus=int(required_number(row["scaleup_domain_gpus"])),
+        as_of=required_day(row["as_of"]),
         notes=row["notes"],
     )
 
 
 def _rates(row: Row) -> dict[str, float]:
-    rates = {name: number(row, column, TERA) for name, column in _RATE_COLUMNS.items()}
+    rates = {name: number(row[column], TERA) for name, column in _RATE_COLUMNS.items()}
     return {name: rate for name, rate in rates.items() if rate is not None}

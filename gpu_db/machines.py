@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from typing import cast, get_args
 
@@ -12,7 +11,7 @@ from gpu_db.errors import BadGpuDb
 from gpu_db.gpu import Gpu
 from gpu_db.offer import Billing, Offer, Restriction
 from gpu_db.regions import region_classes
-from gpu_db.tables import GIGA, Row, number, read_table, required_day, required_number, required_text, whole
+from gpu_db.tables import GIGA, Row, broken, number, read_table, required_day, required_number, required_text, whole
 
 GBIT_BYTES = GIGA / 8
 
@@ -71,12 +70,12 @@ def topologies() -> Mapping[str, Topology]:
 
 
 def _topology(row: Row) -> Topology:
-    gpus = whole(row, "gpus_per_node") or 0
-    gbit = number(row, "internode_gbit_per_second", GBIT_BYTES)
+    gpus = whole(row["gpus_per_node"]) or 0
+    gbit = number(row["internode_gbit_per_second"], GBIT_BYTES)
     return Topology(
         gpus_per_node=gpus,
-        scaleup_domain_gpus=whole(row, "scaleup_domain_gpus") or 1,
-        link_bytes_per_second=number(row, "link_gb_per_second", GIGA),
+        scaleup_domain_gpus=whole(row["scaleup_domain_gpus"]) or 1,
+        link_bytes_per_second=number(row["link_gb_per_second"], GIGA),
         internode_bytes_per_second=gbit / gpus if gbit and gpus else None,
     )
 
@@ -123,61 +122,79 @@ def read_offers(gpus: Mapping[str, Gpu], newest_only: bool) -> Iterator[Offer]:
     kinds: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         kinds.setdefault((row["provider"], row["instance_type"]), set()).add(row["gpu"] + row["priced_gpus"])
+    built: dict[tuple[str, str], Topology] = {}
     for row in rows:
         if newest_only and row["newest"] != "yes":
             continue
-        if row["gpu"] not in gpus:
+        gpu = gpus.get(row["gpu"])
+        if gpu is None:
             raise BadGpuDb(f"offers.csv: no GPU named {row['gpu']!r} ({row['provider']} {row['instance_type']}).")
-        one_kind = len(kinds[row["provider"], row["instance_type"]]) == 1
-        yield from _machines(row, gpus[row["gpu"]], one_kind)
+        topology = built.get((row["topology"], gpu.name))
+        if topology is None:
+            topology = built[row["topology"], gpu.name] = _topology_of_row(row["topology"], gpu)
+        try:
+            yield from _machines(row, topology, len(kinds[row["provider"], row["instance_type"]]) == 1)
+        except BadGpuDb as error:
+            raise broken("offers.csv", row, error) from error
 
 
-def _machines(row: Row, gpu: Gpu, one_kind: bool) -> Iterator[Offer]:
+def _machines(row: Row, topology: Topology, one_kind: bool) -> Iterator[Offer]:
     """Yield one offer per machine size of a row; the price of a size is linear in its GPUs."""
-    priced = int(required_number(row, "priced_gpus"))
-    sizes = [int(size) for size in row["machine_gpus"].split("/")] if row["machine_gpus"] else [priced]
-    place = f"{row['region']}/{row['billing']}"
-    stem = f"{row['provider']}/{row['instance_type']}"
-    price = required_number(row, "price_usd_per_hour")
-    topology = _topology_of_row(row, gpu)
+    priced = int(required_number(row["priced_gpus"]))
+    price = required_number(row["price_usd_per_hour"])
+    source, as_of = required_text(row["source"], "source"), required_day(row["as_of"])
+    vcpus, memory_bytes = number(row["vcpus"]), number(row["memory_gb"], GIGA)
+    minimum_gpus = whole(row["minimum_gpus"])
+    classes = _classes(row["region"])
+    restrictions = _restrictions(row["restrictions"], required_text(row["confidence"], "confidence"))
+    sizes = _sizes(row["machine_gpus"], priced)
     for size in sizes:
+        share = size / priced
         domain, link = scaleup(topology, size)
-        minimum_gpus = whole(row, "minimum_gpus") or size
         kind = "" if one_kind and len(sizes) == 1 else f"{size}x {row['gpu']}/"
         yield Offer(
-            offer_id=f"{stem}/{kind}{place}",
-            provider=required_text(row, "provider"),
-            instance_type=required_text(row, "instance_type"),
+            offer_id=f"{row['provider']}/{row['instance_type']}/{kind}{row['region']}/{row['billing']}",
+            provider=row["provider"],
+            instance_type=row["instance_type"],
             gpu=row["gpu"],
             gpu_count=size,
             region=row["region"],
-            region_class=_one_class(row["region"]),
+            region_class=classes[0] if len(classes) == 1 else "any",
             billing=cast(Billing, row["billing"]),
-            price_usd_per_hour=round(price * size / priced, 6),
-            as_of=_day(row["as_of"]) or required_day(row, "as_of"),
-            source=required_text(row, "source"),
-            confidence=required_text(row, "confidence"),
-            restrictions=_restrictions(row["restrictions"], row["confidence"]),
+            price_usd_per_hour=price if share == 1 else round(price * share, 6),
+            as_of=as_of,
+            source=source,
+            confidence=row["confidence"],
+            restrictions=restrictions,
             scaleup_domain_gpus=domain,
             link_bytes_per_second=link,
             internode_bytes_per_second=_internode(row, topology, size),
             available_count=None,
-            vcpus=_scaled(number(row, "vcpus"), size / priced),
-            memory_bytes=_whole_bytes(_scaled(number(row, "memory_gb", GIGA), size / priced)),
-            notes=_notes(row, size != priced),
-            region_classes=_classes(row["region"]),
-            minimum_count=-(-minimum_gpus // size),
+            vcpus=None if vcpus is None else vcpus * share,
+            memory_bytes=None if memory_bytes is None else round(memory_bytes * share),
+            notes=row["notes"] if share == 1 else f"{_priced_per(priced)}{row['notes']}",
+            region_classes=classes,
+            minimum_count=-(-minimum_gpus // size) if minimum_gpus else 1,
         )
 
 
-def _topology_of_row(row: Row, gpu: Gpu) -> Topology:
+@cache
+def _sizes(machine_gpus: str, priced: int) -> tuple[int, ...]:
+    return tuple(int(size) for size in machine_gpus.split("/")) if machine_gpus else (priced,)
+
+
+def _priced_per(gpus: int) -> str:
+    return "priced per GPU; " if gpus == 1 else f"priced per {gpus} GPUs; "
+
+
+def _topology_of_row(key: str, gpu: Gpu) -> Topology:
     """The provider's own topology where it is known, its links from the GPU's usual machine where it is silent."""
     usual = topology_of_gpu(gpu)
-    if not row["topology"]:
+    if not key:
         return usual
-    if row["topology"] not in topologies():
-        raise BadGpuDb(f"offers.csv: no topology named {row['topology']!r} in topology.csv.")
-    own = topologies()[row["topology"]]
+    if key not in topologies():
+        raise BadGpuDb(f"offers.csv: no topology named {key!r} in topology.csv.")
+    own = topologies()[key]
     if own.link_bytes_per_second is not None or own.gpus_per_node == 1:
         return own
     return Topology(
@@ -189,38 +206,14 @@ def _internode(row: Row, topology: Topology, size: int) -> float | None:
     """Network between whole machines, per GPU: the provider's topology first, else what its price list states."""
     if row["topology"]:
         return topology.internode_bytes_per_second if size >= topology.gpus_per_node else None
-    node_gpus = whole(row, "internode_node_gpus")
-    total = number(row, "internode_gbit_per_second", GBIT_BYTES)
+    node_gpus = number(row["internode_node_gpus"])
+    total = number(row["internode_gbit_per_second"], GBIT_BYTES)
     return total / node_gpus if total and node_gpus and size >= node_gpus else None
-
-
-def _notes(row: Row, sized: bool) -> str:
-    priced = f"priced per {row['priced_gpus']} GPUs" if row["priced_gpus"] != "1" else "priced per GPU"
-    return "; ".join(note for note in (priced if sized else "", row["notes"]) if note)
-
-
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
-
-
-def _whole_bytes(value: float | None) -> int | None:
-    return None if value is None else round(value)
-
-
-@cache
-def _day(text: str) -> date | None:
-    return date.fromisoformat(text) if text else None
 
 
 @cache
 def _classes(region: str) -> tuple[str, ...]:
     return region_classes(region)
-
-
-@cache
-def _one_class(region: str) -> str:
-    classes = _classes(region)
-    return classes[0] if len(classes) == 1 else "any"
 
 
 @cache

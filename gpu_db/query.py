@@ -139,6 +139,30 @@ def select_offers(
     )
 
 
+def override_offers(offers: Iterable[Offer], own: Sequence[Offer]) -> tuple[Offer, ...]:
+    """Return the user's own offers, then all others that they do not replace.
+
+    An own offer replaces those of the same provider, instance type, GPU, number of GPUs and billing whose region it
+    answers for: one that it names, or any when it names none.
+    """
+    replaced: dict[tuple[str, ...], list[str]] = {}
+    for offer in own:
+        replaced.setdefault(_machine_key(offer), []).append(offer.region)
+    kept = (
+        o for o in offers if not any(_answers_for(region, o.region) for region in replaced.get(_machine_key(o), ()))
+    )
+    return (*own, *kept)
+
+
+def _machine_key(offer: Offer) -> tuple[str, ...]:
+    words = (offer.provider, offer.instance_type, offer.gpu, str(offer.gpu_count), offer.billing)
+    return tuple(word.casefold() for word in words)
+
+
+def _answers_for(own_region: str, region: str) -> bool:
+    return is_everywhere(own_region) or bool(set(region_words(own_region)) & set(region_words(region)))
+
+
 def staleness_warnings(offers: Iterable[Offer], today: date) -> tuple[str, ...]:
     """Return one sentence for each offer whose price was read too long ago to be trusted, with its date.
 

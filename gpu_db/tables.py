@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterator, Sequence
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 from gpu_db.errors import BadGpuDb
@@ -35,69 +36,67 @@ def read_table(name: str, columns: Sequence[str], folder: Path = DATA) -> Iterat
             for cells in reader:
                 if len(cells) != len(header):
                     raise BadGpuDb(f"{name} line {reader.line_num}: {len(cells)} cells, the header has {len(header)}.")
-                yield dict(zip(header, cells, strict=True))
+                yield dict(zip(header, cells, strict=False))  # their lengths are equal
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadGpuDb(f"{name} cannot be read: {error}.") from error
 
 
-def number(row: Row, column: str, unit: float = 1.0) -> float | None:
+def broken(name: str, row: Row, error: BadGpuDb) -> BadGpuDb:
+    """Return the error with the place where it stands."""
+    return BadGpuDb(f"{name}, row {', '.join(list(row.values())[:3])!r}: {error}")
+
+
+# The conversions are cached: the same few cells ("8", "", "2026-09-19") stand in hundreds of rows.
+
+
+@cache
+def number(cell: str, unit: float = 1.0) -> float | None:
     """Return a cell times its unit; None when the source left it empty.
 
-    >>> number({"link_gb_per_second": "450"}, "link_gb_per_second", GIGA)
-    450000000000.0
+    >>> number("450", GIGA), number("")
+    (450000000000.0, None)
     """
-    text = row[column]
-    if not text:
-        return None
+    return required_number(cell, unit) if cell else None
+
+
+@cache
+def required_number(cell: str, unit: float = 1.0) -> float:
+    """Return a cell that must not be empty times its unit."""
     try:
-        value = float(text)
+        value = float(cell)
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value < 0:
-        raise BadGpuDb(f"{column} is {text!r} in the row {_first_cells(row)}; it must be a number >= 0 or empty.")
+        raise BadGpuDb(f"{cell!r} stands where a number >= 0 is required.")
     return value * unit
 
 
-def required_number(row: Row, column: str, unit: float = 1.0) -> float:
-    """Return a cell that must not be empty."""
-    value = number(row, column, unit)
-    if value is None:
-        raise BadGpuDb(f"{column} is empty in the row {_first_cells(row)}; this fact is required.")
-    return value
-
-
-def whole(row: Row, column: str) -> int | None:
+@cache
+def whole(cell: str) -> int | None:
     """Return a cell as a whole number; None when it is empty."""
-    value = number(row, column)
+    value = number(cell)
     if value is not None and value != int(value):
-        raise BadGpuDb(f"{column} is {row[column]!r} in the row {_first_cells(row)}; it must be a whole number.")
+        raise BadGpuDb(f"{cell!r} stands where a whole number is required.")
     return None if value is None else int(value)
 
 
-def required_text(row: Row, column: str) -> str:
+def required_text(cell: str, what: str) -> str:
     """Return a cell that must not be empty: a fact without a source does not load."""
-    if not row[column]:
-        raise BadGpuDb(f"{column} is empty in the row {_first_cells(row)}; a fact needs it.")
-    return row[column]
+    if not cell:
+        raise BadGpuDb(f"its {what} is empty; a fact needs it.")
+    return cell
 
 
-def day(row: Row, column: str) -> date | None:
+@cache
+def day(cell: str) -> date | None:
     """Return a cell as a date; None when it is empty."""
-    if not row[column]:
-        return None
-    try:
-        return date.fromisoformat(row[column])
-    except ValueError as error:
-        raise BadGpuDb(f"{column} is {row[column]!r} in the row {_first_cells(row)}; write YYYY-MM-DD.") from error
+    return required_day(cell) if cell else None
 
 
-def required_day(row: Row, column: str) -> date:
+@cache
+def required_day(cell: str) -> date:
     """Return a cell as a date; a fact without a date does not load."""
-    value = day(row, column)
-    if value is None:
-        raise BadGpuDb(f"{column} is empty in the row {_first_cells(row)}; a fact needs its date.")
-    return value
-
-
-def _first_cells(row: Row) -> str:
-    return repr(", ".join(list(row.values())[:3]))
+    try:
+        return date.fromisoformat(cell)
+    except ValueError as error:
+        raise BadGpuDb(f"{cell!r} stands where a date YYYY-MM-DD is required.") from error

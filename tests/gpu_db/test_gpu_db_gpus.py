@@ -155,7 +155,7 @@ def test_a_fact_without_a_source_does_not_load(tmp_path, monkeypatch):
     (tmp_path / "aliases.csv").write_bytes((tables.DATA / "aliases.csv").read_bytes())
     monkeypatch.setattr(load, "read_table", lambda name, columns: tables.read_table(name, columns, folder=tmp_path))
     load._gpus.cache_clear()
-    with pytest.raises(BadGpuDb, match="source is empty in the row 'T4, NVIDIA, Turing'"):
+    with pytest.raises(BadGpuDb, match=r"gpus.csv, row 'T4, NVIDIA, Turing': its source is empty"):
         load_gpus()
     monkeypatch.undo()
     load._gpus.cache_clear()
