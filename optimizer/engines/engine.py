@@ -107,6 +107,7 @@ class Engine(ABC):
         """Tokens per KV block for a model on a GPU: what its attention kernels take."""
         blocks, bytes_each = self.facts["blocks"], kv_value_bytes(kv_format)
         packs, compressed = blocks["packs_sparse_latent"], blocks["compressed_latent"]
+        states = fact_at(blocks["state_pages"], self.version)
         return BlockRule(
             tokens=_first_rule(blocks["tokens_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
             latent_tokens=_first_rule(blocks["latent_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
@@ -118,8 +119,18 @@ class Engine(ABC):
             compressor_tokens=tuple(
                 (int(window), tokens) for window, tokens in compressed["compressor_tokens"].items()
             ),
-            state_pages=int(blocks["state_pages"]["value"]),
+            state_pages=int(states["default"]),
+            state_pages_by_kind=tuple(states["by_kind"].items()),
         )
+
+    def expert_padding(self, spec: ModelSpec, gpu: Gpu) -> tuple[int, int]:
+        """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing."""
+        schemes = {m.stored_as for g in spec.layers for m in g.matrices if m.sharding == "expert"}
+        if spec.architecture in self.facts["expert_padding_architectures"]:
+            for entry in self.facts["expert_padding"]:
+                if entry["scheme"] in schemes and capability_major(gpu) in entry["capability_major"]:
+                    return int(entry["intermediate"]), int(entry["hidden"])
+        return 1, 1
 
     def in_flight_tokens(self, pipeline_parallel: Ints, max_batched_tokens: Ints) -> Ints:
         """Tokens that can be scheduled and not yet settled, shape (rows,): one batch per concurrent step.
@@ -282,6 +293,7 @@ def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, de
         "kv_bytes": kv_bytes,
         "head_dim": max((getattr(m, "head_dim", 0) for m in _mixers(spec)), default=0),
         "architecture": spec.architecture,
+        "shares_kv": any(getattr(m, "shares_kv", False) for m in _mixers(spec)),
     }
     for rule in rules:
         if all(value in rule[name] for name, value in met.items() if name in rule):

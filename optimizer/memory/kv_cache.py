@@ -44,7 +44,7 @@ class BlockRule:
             bytes that their pages are padded to a multiple of.
         compressor_tokens: of a block of tokens that are not compressed yet, by the compressor's window.
         state_pages: blocks that one request keeps per group of recurrent states next to attention (2 when states are
-            checkpointed at block boundaries for prefix caching).
+            checkpointed at block boundaries for prefix caching); `state_pages_by_kind` for kinds that differ.
     """
 
     tokens: int
@@ -56,6 +56,7 @@ class BlockRule:
     compressed_alignment: int
     compressor_tokens: tuple[tuple[int, int], ...]
     state_pages: int
+    state_pages_by_kind: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class LayerCache:
         tokens_per_entry: tokens that one entry stands for.
         block_tokens: tokens per block when its kernel fixes them, else None.
         alignment: its pages are padded to a multiple of this.
+        pages_per_request: blocks that a request keeps of a state.
         shape: what makes two caches alike besides their size, so that different ones are not merged.
     """
 
@@ -83,6 +85,7 @@ class LayerCache:
     tokens_per_entry: int = 1
     block_tokens: int | None = None
     alignment: int = 1
+    pages_per_request: int = 1
     shape: tuple[int, ...] = ()
 
     def page_bytes(self, block_tokens: int) -> int:
@@ -167,7 +170,7 @@ def mixer_caches(mixer: Mixer, tensor_parallel: int, kv_format: str, rule: Block
     elif isinstance(mixer, LatentAttention):
         yield from _latent_caches(mixer, kv_format, rule)
     else:
-        yield _state_cache(mixer, tensor_parallel)
+        yield _state_cache(mixer, tensor_parallel, rule)
 
 
 def _attention_caches(mixer: Attention, tensor_parallel: int, kv_format: str) -> Iterator[LayerCache]:
@@ -260,9 +263,10 @@ def _uncompressed(compressor: Compressor | None, rule: BlockRule) -> Iterator[La
         )
 
 
-def _state_cache(mixer: RecurrentState, tensor_parallel: int) -> LayerCache:
+def _state_cache(mixer: RecurrentState, tensor_parallel: int, rule: BlockRule) -> LayerCache:
     size = sum(_state_array_bytes(array, tensor_parallel) for array in mixer.arrays)
-    return LayerCache("state", 0, state_bytes=size, shape=(size,))
+    pages = dict(rule.state_pages_by_kind).get(mixer.kind, rule.state_pages)
+    return LayerCache("state", 0, state_bytes=size, pages_per_request=pages, shape=(size,))
 
 
 def _state_array_bytes(array: StateArray, tensor_parallel: int) -> int:

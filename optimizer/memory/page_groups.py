@@ -126,7 +126,9 @@ class PagePlan:
 def _by_stage(layers: Sequence[int], values: Sequence[float], stages: Sequence[int]) -> Floats:
     """Sum of values by the pipeline stage of their layer, shape (stages,)."""
     stage = np.searchsorted(np.cumsum(stages), np.asarray(layers, dtype=np.int64), side="right")
-    return np.bincount(stage, weights=np.asarray(values, dtype=np.float64), minlength=len(stages))
+    return np.asarray(
+        np.bincount(stage, weights=np.asarray(values, dtype=np.float64), minlength=len(stages)), np.float64
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class _Page:
 def plan_pages(spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: BlockRule) -> PagePlan:
     """The groups of a model's layers and their blocks, on one TP rank.
 
-    1. A hybrid model's block is raised until an attention page holds the largest recurrent state, which is padded to it.
+    1. A hybrid model's block is raised until an attention page holds the largest recurrent state; states are padded.
     2. Caches that differ only in size (all full, or all with one window) form one group.
     3. Compressed caches are packed side by side: see `_packed_groups`.
     4. Otherwise all pages are made equal: a smaller attention page gets more tokens when it divides the largest, else
@@ -167,7 +169,7 @@ def plan_pages(spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: Bloc
 def _plan(caches: tuple[tuple[int, LayerCache], ...], rule: BlockRule) -> PagePlan:
     block = _aligned_block([cache for _, cache in caches], rule)
     pages = [_page(layer, cache, block) for layer, cache in caches]
-    groups = _groups(pages, rule)
+    groups = _groups(pages)
     states = {
         layer: size for g in groups if g.kind == "state" for layer, size in zip(g.layers, g.page_bytes, strict=True)
     }
@@ -201,13 +203,13 @@ def _aligned_block(caches: list[LayerCache], rule: BlockRule) -> int:
     return max(block, granule * -(-state // (granule * token_bytes)))
 
 
-def _groups(pages: list[_Page], rule: BlockRule) -> tuple[Group, ...]:
+def _groups(pages: list[_Page]) -> tuple[Group, ...]:
     kinds = {page.merges_with for page in pages}
     if len(kinds) <= 1:
         return (_group(pages),) if pages else ()
     if any(page.cache.tokens_per_entry > 1 for page in pages):
         return _packed_groups(pages)
-    return _equal_page_groups(pages, rule)
+    return _equal_page_groups(pages)
 
 
 def _group(pages: Sequence[_Page], size: int | None = None, pages_per_request: int = 1) -> Group:
@@ -223,7 +225,7 @@ def _group(pages: Sequence[_Page], size: int | None = None, pages_per_request: i
     )
 
 
-def _equal_page_groups(pages: list[_Page], rule: BlockRule) -> tuple[Group, ...]:
+def _equal_page_groups(pages: list[_Page]) -> tuple[Group, ...]:
     largest = max(page.size for page in pages)
     buckets: dict[tuple[LayerCache, int], list[_Page]] = defaultdict(list)
     for page in pages:
@@ -233,8 +235,7 @@ def _equal_page_groups(pages: list[_Page], rule: BlockRule) -> tuple[Group, ...]
     groups: list[Group] = []
     for (cache, _), bucket in buckets.items():
         count = -(-len(bucket) // length)
-        kept = rule.state_pages if cache.kind == "state" else 1
-        groups += [_group(bucket[first::count], largest, kept) for first in range(count)]
+        groups += [_group(bucket[first::count], largest, cache.pages_per_request) for first in range(count)]
     return tuple(groups)
 
 
@@ -273,7 +274,7 @@ def _is_balanced(sizes: Counter[int]) -> bool:
 
 
 def _repeats_per_group(sizes: list[Counter[int]]) -> int:
-    """The number of repeats that pads the balanced buckets least, at least the longest of several sizes; 0 = no split."""
+    """The repeats that pad the balanced buckets least, at least those of the longest of several sizes; 0 = no split."""
     balanced = [max(each.values()) for each in sizes if _is_balanced(each)]
     least = max((max(each.values()) for each in sizes if _is_balanced(each) and len(each) > 1), default=0)
     if not least:

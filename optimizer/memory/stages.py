@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
+from optimizer.engines.engine import Engine
 from optimizer.memory.activations import forward_bytes_per_token
 from optimizer.memory.weights import Division, pipeline_stages, weights_by_stage
 from optimizer.replica_columns import ReplicaColumns
@@ -57,14 +58,15 @@ class Stages:
         return np.lexsort((pool, blocks, self.row))[self.first]
 
 
-def lay_out_stages(spec: ModelSpec, rows: ReplicaColumns) -> Stages:
+def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> Stages:
     """The stages of all rows with what the model puts on them.
 
     Args:
         spec: the model.
+        engine: whose kernels may pad experts.
         rows: shapes of one replica; a row with more stages than layers gets empty ones.
     """
-    keys, key_of_row = np.unique(_division_columns(rows), axis=1, return_inverse=True)
+    keys, key_of_row = np.unique(_division_columns(spec, engine, rows), axis=1, return_inverse=True)
     key_of_row = key_of_row.reshape(-1)
     weights, forward, first_of_key = _keys(spec, keys)
     depth = rows.pipeline_parallel
@@ -82,9 +84,10 @@ def lay_out_stages(spec: ModelSpec, rows: ReplicaColumns) -> Stages:
     )
 
 
-def _division_columns(rows: ReplicaColumns) -> Ints:
-    """What decides a rank's weights, shape (4, rows)."""
-    return np.stack([rows.pipeline_parallel, rows.tensor_parallel, rows.data_parallel, rows.expert_parallel])
+def _division_columns(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> Ints:
+    """What decides a rank's weights, shape (6, rows): pipeline stages, then the fields of a Division."""
+    padding = np.array([engine.expert_padding(spec, gpu) for gpu in rows.gpus], dtype=np.int64)[rows.gpu].T
+    return np.stack([rows.pipeline_parallel, rows.tensor_parallel, rows.data_parallel, rows.expert_parallel, *padding])
 
 
 def _keys(spec: ModelSpec, keys: Ints) -> tuple[Ints, Floats, Ints]:

@@ -120,7 +120,7 @@ def measure_memory(
         ValueError: a GPU whose usable memory nobody published.
     """
     max_num_seqs = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
-    stages = lay_out_stages(spec, rows)
+    stages = lay_out_stages(spec, engine, rows)
     cards = _read_cards(engine, rows, settings)
     parts = _measure_parts(spec, engine, rows, stages, cards, settings, max_num_seqs)
     pages = lay_out_pages(spec, engine, rows, kv_format, stages, cards.batched_tokens)

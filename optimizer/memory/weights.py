@@ -7,7 +7,7 @@ one, so this room works on keys, never on rows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,25 @@ class Division:
         data_parallel: attention-DP ranks; without expert parallelism the experts are divided by TP x DP, as vLLM
             does ("MoE layers form a tensor-parallel group of TP x DP").
         expert_parallel: ranks that whole experts are dealt out to; 1 = every expert is divided.
+        expert_intermediate_granule, expert_hidden_granule: what the MoE kernel pads each expert's sizes to a multiple
+            of; 1 = nothing.
     """
 
     tensor_parallel: Ints
     data_parallel: Ints
     expert_parallel: Ints
+    expert_intermediate_granule: Ints
+    expert_hidden_granule: Ints
+
+    @classmethod
+    def of(cls, tensor_parallel: Ints, data_parallel: Ints | int = 1, expert_parallel: Ints | int = 1) -> Division:
+        """Without padding of experts.
+
+        >>> Division.of(np.array([1, 8])).expert_parallel
+        array([1, 1])
+        """
+        one = np.ones_like(tensor_parallel)
+        return cls(tensor_parallel, one * data_parallel, one * expert_parallel, one, one)
 
 
 def shard_bytes(matrix: Matrix, division: Division) -> Ints:
@@ -43,7 +57,7 @@ def shard_bytes(matrix: Matrix, division: Division) -> Ints:
     column      ceil(outputs / granule / TP) * granule outputs
     row         ceil(inputs / granule / TP) * granule inputs
     kv_heads    the same as column, but at least one granule (a KV head): TP > heads replicates
-    expert      ceil(copies / EP) whole experts; without EP every expert is divided by TP x DP
+    expert      ceil(copies / EP) whole experts; without EP every expert is divided by TP x DP; then padded
     vocabulary  outputs padded to a multiple of 64, then divided by TP
     replicated  everything
 
@@ -51,8 +65,7 @@ def shard_bytes(matrix: Matrix, division: Division) -> Ints:
     `QKVParallelLinear`, `VocabParallelEmbedding`, `FusedMoEParallelConfig`.
 
     >>> q_proj = Matrix("q_proj", "attention", 8192, 8192, "column", granule=128)
-    >>> one = np.array([1, 4])
-    >>> shard_bytes(q_proj, Division(one, np.ones_like(one), np.ones_like(one)))
+    >>> shard_bytes(q_proj, Division.of(np.array([1, 4])))
     array([134217728,  33554432])
     """
     outputs, inputs, copies = _shard_shape(matrix, division)
@@ -73,10 +86,11 @@ def _shard_shape(matrix: Matrix, division: Division) -> tuple[Ints, Ints, Ints]:
     elif matrix.sharding == "expert":
         split = np.where(division.expert_parallel > 1, 1, ranks * division.data_parallel)
         copies = _divided(copies, division.expert_parallel, 1)
+        inner, hidden = division.expert_intermediate_granule, division.expert_hidden_granule
         if is_row_parallel_expert(matrix):
-            inputs = _divided(inputs, split, 1)
+            outputs, inputs = _padded(outputs, hidden), _padded(_divided(inputs, split, 1), inner)
         else:
-            outputs = _divided(outputs, split, 1)
+            outputs, inputs = _padded(_divided(outputs, split, 1), inner), _padded(inputs, hidden)
     return outputs, inputs, copies
 
 
@@ -91,9 +105,25 @@ def _divided(extent: Ints, ranks: Ints, granule: int) -> Ints:
     return -(-granules // ranks) * granule
 
 
+def _padded(extent: Ints, granule: Ints) -> Ints:
+    return -(-extent // granule) * granule
+
+
 def layer_bytes(group: Layers, division: Division) -> Ints:
     """Weight bytes of one layer of a group on the fullest rank, shape (keys,)."""
-    return _total((shard_bytes(matrix, division) for matrix in group.matrices), division)
+    return _total((shard_bytes(matrix, division) for matrix in allocated_matrices(group)), division)
+
+
+def allocated_matrices(group: Layers) -> tuple[Matrix, ...]:
+    """A layer's matrices as engines allocate them: a value projection even where values equal keys (Gemma 4).
+
+    Source: vLLM 0.33.0 `vllm/model_executor/models/gemma4.py`: k_proj is loaded into the K and the V slot of a fused
+    projection.
+    """
+    keys = [matrix for matrix in group.matrices if matrix.name.endswith("k_proj") and matrix.sharding == "kv_heads"]
+    values = [matrix for matrix in group.matrices if matrix.name.endswith("v_proj")]
+    same = [replace(matrix, name=matrix.name.replace("k_proj", "v_proj")) for matrix in keys] if not values else []
+    return (*group.matrices, *same)
 
 
 def _total(parts: Iterable[Ints], division: Division) -> Ints:
