@@ -1,0 +1,193 @@
+"""Families with per-token attention against their reference implementations: every parameter, part by part.
+
+`tests/oracles/attention_configs.json` holds the published configs without keys that no shape depends on;
+`tests/oracles/model_parameters.csv` the counts of the instantiated reference models.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from catalog.errors import BadModelConfig
+from catalog.find import _index, _siblings, find_model
+from catalog.model import Attention
+from catalog.read import read_config
+from catalog.sizes import (
+    active_parameters,
+    flop_per_token,
+    parameters_by_part,
+    total_parameters,
+    weight_bytes,
+)
+
+ORACLES = Path(__file__).parent.parent / "oracles"
+CONFIGS = json.loads((ORACLES / "attention_configs.json").read_text())
+with (ORACLES / "model_parameters.csv").open(newline="") as file:
+    TRUTH = {row["model_id"]: row for row in csv.DictReader(file)}
+
+COLUMNS = {
+    "embedding": "embedding",
+    "lm_head": "lm_head",
+    "attention": "attn",
+    "linear_attention": "linear_attn_ssm",
+    "mlp": "mlp",
+    "experts": "experts",
+    "shared_experts": "shared_experts",
+    "router": "router",
+    "norms": "norms",
+    "vision": "vision",
+    "other": "other",
+}
+
+NO_COUNT = {
+    "XiaomiMiMo/MiMo-7B-Base": "the reference library does not have its model type; checked by its published total",
+    "nvidia/Llama-3_3-Nemotron-Super-49B-v1": "the reference library does not have its model type; published total",
+}
+
+MISSES = {
+    "Qwen/Qwen3-Omni-30B-A3B": "the only public copy of its config is incomplete (a vocabulary of 3584, no head size), "
+    "and the reference library refuses it too",
+}
+
+OTHER_BYTES = {
+    "Qwen/Qwen3-32B-FP8-Static-PerTensor": "this copy of its config lacks quant_method, so the engine loaded bf16",
+    "mistralai/Devstral-Small-2-24B-Instruct": "the engine allocates fp8 for the vision tower, the checkpoint has bf16",
+    "google/gemma-4-31B": "the engine allocates v_proj where keys are values; the checkpoint has none",
+    "nvidia/Gemma-4-26B-A4B-NVFP4": "as gemma-4-31B",
+    "nvidia/Gemma-4-31B-IT-NVFP4": "as gemma-4-31B",
+}
+
+PUBLISHED = {
+    # Totals that the repositories themselves state; MTP layers included where they are in the checkpoint.
+    "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
+    "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
+    "meta-llama/Llama-2-7b-hf": 6_738_415_616,
+    "Qwen/Qwen2.5-72B-Instruct": 72_706_203_648,
+    "Qwen/Qwen2.5-3B-Instruct": 3_085_938_688,
+    "Qwen/Qwen2.5-0.5B-Instruct": 494_032_768,
+    "Qwen/Qwen3-30B-A3B": 30_532_122_624,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": 1_777_088_000,
+    "google/gemma-2-2b-it": 2_614_341_888,
+    "google/gemma-3-1b-it": 999_885_952,
+    "microsoft/Phi-4-mini-instruct": 3_836_021_760,
+    "microsoft/Phi-3.5-mini-instruct": 3_821_079_552,
+    "mistralai/Mistral-7B-Instruct-v0.2": 7_241_732_096,
+    "mistralai/Mistral-Nemo-Instruct-2407": 12_247_782_400,
+    "mistralai/Mistral-Small-24B-Instruct-2501": 23_572_403_200,
+    "mistralai/Mistral-Small-3.2-24B-Instruct-2506": 24_011_361_280,
+    "mistralai/Mistral-Large-Instruct-2411": 122_610_069_504,
+    "mistralai/Mixtral-8x22B-Instruct-v0.1": 140_630_071_296,
+    "nvidia/Llama-3_3-Nemotron-Super-49B-v1": 49_867_145_216,
+    "XiaomiMiMo/MiMo-7B-Base": 7_833_409_536,
+}
+
+COUNTED = sorted(set(CONFIGS) - set(NO_COUNT))
+
+
+def read(model_id):
+    entry = CONFIGS[model_id]
+    return read_config(entry["config"], entry.get("hf_quant_config"), model_id)
+
+
+@pytest.mark.parametrize("model_id", COUNTED)
+def test_every_parameter_is_counted_in_its_part(model_id):
+    spec, truth = read(model_id), TRUTH[model_id]
+    counted = {COLUMNS[part]: count for part, count in parameters_by_part(spec).items()}
+    assert counted == {column: int(truth[column]) for column in COLUMNS.values()}
+    assert total_parameters(spec) == int(truth["total_params"])
+    if truth["active_params"]:
+        assert active_parameters(spec) == int(truth["active_params"])
+
+
+@pytest.mark.parametrize("model_id", [m for m in COUNTED if TRUTH[m]["vllm_weight_bytes"] and m not in OTHER_BYTES])
+def test_weight_bytes_equal_what_the_engine_allocates(model_id):
+    # 2e-5: the engine holds some input scales twice and query norms of OLMo for all heads.
+    assert weight_bytes(read(model_id)) == pytest.approx(int(TRUTH[model_id]["vllm_weight_bytes"]), rel=2e-5)
+
+
+@pytest.mark.parametrize("model_id", sorted(OTHER_BYTES))
+def test_known_differences_in_bytes_still_differ(model_id):
+    assert weight_bytes(read(model_id)) != pytest.approx(int(TRUTH[model_id]["vllm_weight_bytes"]), rel=2e-5)
+
+
+@pytest.mark.parametrize(("name", "published"), PUBLISHED.items())
+def test_totals_equal_the_published_ones(name, published):
+    spec = find_model(name)
+    predicting = sum(m.parameters * g.count for g in spec.layers if g.next_token_prediction for m in g.matrices)
+    assert total_parameters(spec) + predicting == published
+
+
+@pytest.mark.parametrize("model_id", sorted(set(CONFIGS) & set(_index())))
+def test_bundled_models_are_what_reading_gives_today(model_id):
+    bundled = find_model(model_id)
+    read_now = read(model_id)
+    same = {name: getattr(bundled, name) for name in ("source", "as_of", "max_context_tokens")}
+    assert replace(read_now, **same) == bundled
+
+
+def test_at_least_95_percent_of_the_counted_models_are_supported_and_each_miss_is_named():
+    known = {
+        *_index(),
+        *_siblings(),
+        *CONFIGS,
+        *json.loads((ORACLES / "latent_and_recurrent_configs.json").read_text()),
+    }
+    missing = set(TRUTH) - known
+    assert missing == set(MISSES)
+    assert len(missing) <= 0.05 * len(TRUTH)
+
+
+def test_active_parameters_of_gpt_oss_without_its_embedding_are_the_published_ones():
+    for name, billions in (("openai/gpt-oss-20b", 3.6), ("openai/gpt-oss-120b", 5.1)):
+        spec = find_model(name)
+        assert round((active_parameters(spec) - parameters_by_part(spec)["embedding"]) / 1e9, 1) == billions
+
+
+def test_windows_follow_the_layers():
+    gemma = read("google/gemma-3-27b-it")
+    full = next(g for g in gemma.layers if g.mixers[0].window is None)
+    assert full.indices == tuple(range(5, 62, 6))
+    gpt_oss = read("openai/gpt-oss-20b")
+    assert gpt_oss.layers[0].indices == tuple(range(0, 24, 2))
+    assert gpt_oss.layers[0].mixers[0].window == 128
+
+
+def test_shared_caches_of_gemma_4_store_no_keys():
+    spec = read("google/gemma-4-E4B")
+    sharing = [g for g in spec.layers if g.mixers[0].shares_kv]
+    assert sum(g.count for g in sharing) == 18
+    assert not any(m.name.endswith(("k_proj", "v_proj", "k_norm")) for g in sharing for m in g.matrices)
+
+
+def test_pruned_layers_of_nemotron_keep_no_cache():
+    spec = read("nvidia/Llama-3_3-Nemotron-Super-49B-v1")
+    assert sum(g.count for g in spec.layers if not g.mixers) == 31
+    assert spec.layer_count == 80
+
+
+def test_kv_heads_and_query_heads_are_the_largest():
+    spec = read("XiaomiMiMo/MiMo-V2-Flash")
+    assert (spec.query_heads, spec.kv_heads) == (64, 8)
+    assert {(m.head_dim, m.value_head_dim) for g in spec.layers for m in g.mixers if isinstance(m, Attention)} == {
+        (192, 128)
+    }
+
+
+def test_flop_per_token_is_twice_what_is_multiplied():
+    spec = find_model("meta-llama/Llama-3.1-8B-Instruct")
+    embedding_and_norms = 128_256 * 4096 + 65 * 4096
+    assert flop_per_token(spec) == 2 * (total_parameters(spec) - embedding_and_norms)
+    tied = find_model("meta-llama/Llama-3.2-1B-Instruct")
+    assert flop_per_token(tied) == 2 * (total_parameters(tied) - 33 * 2048)
+
+
+def test_head_counts_that_do_not_divide_are_refused():
+    config = dict(CONFIGS["meta-llama/Meta-Llama-3.1-70B"]["config"])
+    with pytest.raises(BadModelConfig, match="num_key_value_heads = 7"):
+        read_config(config | {"num_key_value_heads": 7})
