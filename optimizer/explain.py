@@ -73,7 +73,8 @@ def rejections(search: Search, requirements: Requirements, purchase: Purchase | 
     Cheapest first; then the GPUs on which nothing can run, with the reason of the shape that came furthest.
     """
     used = set() if purchase is None else {purchase.columns.offers[m].gpu for m in np.flatnonzero(purchase.machines)}
-    columns = search.columns(requirements) if purchase is None else purchase.columns
+    shortest = requirements.objective is Objective.LATENCY  # its columns are only those of the shortest latency
+    columns = search.columns(requirements) if purchase is None or shortest else purchase.columns
     plans = uniform_plans(columns, requirements)
     best: dict[str, int] = {}
     for column in _by_merit(plans, requirements):

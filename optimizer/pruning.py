@@ -58,30 +58,60 @@ def cheapest_offers(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
     return tuple(kept)
 
 
-def prune(
-    candidates: Candidates, offers: tuple[Offer, ...], allowed: Bools, *, concurrency: bool, power: bool
-) -> Columns:
+@dataclass(frozen=True)
+class Reads:
+    """What the rules and goals of a question read of a replica, beyond its output tokens per second.
+
+    Attributes:
+        concurrency: some rule counts requests in flight.
+        power: the goal is watts. Tokens beyond `tokens_enough` are then worth nothing, and replicas of unknown power
+            cannot be judged.
+        tokens_enough: output tokens per second of the whole demand.
+        machines: some rule limits machines (a budget, a number of GPUs, what can be had). Without one, a goal that
+            reads only power does not care where a replica stands.
+    """
+
+    concurrency: bool = False
+    power: bool = False
+    tokens_enough: float = np.inf
+    machines: bool = True
+
+
+def prune(candidates: Candidates, offers: tuple[Offer, ...], allowed: Bools, reads: Reads) -> Columns:
     """The columns of the program.
 
     Args:
         candidates: the table.
         offers: machines that may be bought (see `cheapest_offers`).
         allowed: shape (candidates,): keeps its service level.
-        concurrency: whether some rule reads the number of requests in flight.
-        power: whether the goal reads watts; candidates of unknown power are then left out.
+        reads: what the solver will look at.
     """
-    if power:
+    allowed = allowed & _on_offer(candidates, offers)[candidates.shape]
+    if reads.power:
         allowed = allowed & np.isfinite(candidates.power_watts)
-    best = _front(candidates, np.flatnonzero(allowed), candidates.shape[allowed], concurrency, power)
+    rows = np.flatnonzero(allowed)
+    somewhere = reads.power and not reads.machines
+    shape = np.zeros(len(rows), dtype=np.int64) if somewhere else candidates.shape[rows]
+    best = rows[_front_positions(candidates, rows, shape, reads)]
     place, rows = _on_places(candidates, best)
     size = candidates.shapes.columns.gpu_count[candidates.shape[rows]]
     group = place * (int(size.max(initial=0)) + 1) + size
     order = np.lexsort((rows, group))
     place, rows, group = place[order], rows[order], group[order]
-    kept = _front_positions(candidates, rows, group, concurrency, power)
-    if not concurrency and not power:
+    kept = _front_positions(candidates, rows, group, reads)
+    if not reads.concurrency and not reads.power:
         kept = kept[_beats_smaller(candidates, place[kept], rows[kept])]
     return _on_offers(candidates, offers, place[kept], rows[kept])
+
+
+def _on_offer(candidates: Candidates, offers: tuple[Offer, ...]) -> Bools:
+    """Which shapes some offered machine can run, shape (shapes,)."""
+    shapes = candidates.shapes
+    offered = {Place.of(offer) for offer in offers}
+    at = np.asarray([place in offered for place in shapes.places], dtype=bool)
+    runnable = np.zeros(shapes.columns.rows, dtype=bool)
+    runnable[shapes.pair_shape[at[shapes.pair_place]]] = True
+    return runnable
 
 
 def _beats_smaller(candidates: Candidates, place: Ints, rows: Ints) -> Bools:
@@ -99,22 +129,18 @@ def _beats_smaller(candidates: Candidates, place: Ints, rows: Ints) -> Bools:
     return height > before
 
 
-def _front(candidates: Candidates, rows: Ints, group: Ints, concurrency: bool, power: bool) -> Ints:
-    return rows[_front_positions(candidates, rows, group, concurrency, power)]
-
-
-def _front_positions(candidates: Candidates, rows: Ints, group: Ints, concurrency: bool, power: bool) -> Ints:
-    """Positions in `rows` that no row of the same group beats in every attribute that counts."""
+def _front_positions(candidates: Candidates, rows: Ints, group: Ints, reads: Reads) -> Ints:
+    """Positions in `rows` that no row of the same group beats in every attribute that is read."""
     tokens = candidates.output_tokens_per_second[rows]
-    if not concurrency and not power:
+    if not reads.concurrency and not reads.power:
         order = np.lexsort((rows, candidates.tpot_seconds[rows], -tokens, group))
         first = np.r_[True, np.diff(group[order]) != 0] if len(order) else np.empty(0, dtype=bool)
         return np.sort(order[first])
     requests = candidates.concurrency[rows].astype(np.float64)
-    if not power:
+    if not reads.power:
         return front_of_two(group, tokens, requests)
-    watts = -candidates.power_watts[rows]
-    if not concurrency:
+    tokens, watts = np.minimum(tokens, reads.tokens_enough), -candidates.power_watts[rows]
+    if not reads.concurrency:
         return front_of_two(group, tokens, watts)
     return _front_of_three(group, tokens, watts, requests)
 

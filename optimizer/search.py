@@ -20,9 +20,9 @@ from optimizer.engines.engine import Engine
 from optimizer.errors import BadRequirements
 from optimizer.memory.vram import MemorySettings
 from optimizer.performance.factors import Factors
-from optimizer.pruning import Columns, cheapest_offers, prune
+from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
-from optimizer.requirements import Choices, Objective, Requirements, Workload
+from optimizer.requirements import Choices, Limits, Objective, Requirements, Workload
 from optimizer.shapes import enumerate_shapes
 
 _ANY_MACHINE = {
@@ -33,6 +33,8 @@ _ANY_MACHINE = {
 CONTEXT_ROOM = 2
 """Requests are not all of mean length: by default the context has room for twice the mean request."""
 CONTEXT_LEAST = 4096
+TOKENS_ROUNDING = 1.0
+"""Demand and capacity are rounded to thousandths of a token/s before they are compared; one token/s is beyond that."""
 CONTEXT_STEP = 1024
 
 
@@ -85,8 +87,15 @@ class Search:
         if allowed is None:
             allowed = keeps_service_level(candidates, requirements)
         offers = cheapest_offers(self.offers(requirements.choices))
-        counted = requirements.demand.concurrency is not None
-        return prune(candidates, offers, allowed, concurrency=counted, power=power)
+        demand, limits = requirements.demand, requirements.limits
+        per_second = (demand.requests_per_second or 0.0) * requirements.workload.output_tokens
+        reads = Reads(
+            concurrency=demand.concurrency is not None,
+            power=power,
+            tokens_enough=max(demand.output_tokens_per_second or 0.0, per_second) + TOKENS_ROUNDING,
+            machines=limits != Limits() or any(offer.available_count is not None for offer in offers),
+        )
+        return prune(candidates, offers, allowed, reads)
 
     def purchase(self, requirements: Requirements, goals: tuple[Goal, ...] | None = None) -> Purchase | None:
         """The best purchase, proven; None when it is proven that there is none."""

@@ -64,22 +64,31 @@ def meet_throughput(program: Program) -> None:
     """Sum of output tokens/s >= asked. Replicas round down, the demand rounds up."""
     asked = program.requirements.demand.output_tokens_per_second
     if asked is not None:
-        program.model.add(objectives.throughput(program) >= integers.demand_milli(asked))
+        tokens = integers.capacity_milli(program.columns.output_tokens_per_second)
+        _cover(program, tokens, integers.demand_milli(asked))
 
 
 def meet_request_rate(program: Program) -> None:
     """Sum of output tokens/s >= requests/s x output tokens per request."""
     asked = program.requirements.demand.requests_per_second
     if asked is not None:
-        tokens = asked * program.requirements.workload.output_tokens
-        program.model.add(objectives.throughput(program) >= integers.demand_milli(tokens))
+        tokens = integers.capacity_milli(program.columns.output_tokens_per_second)
+        _cover(program, tokens, integers.demand_milli(asked * program.requirements.workload.output_tokens))
 
 
 def meet_concurrency(program: Program) -> None:
     """Sum of requests in flight >= asked."""
     asked = program.requirements.demand.concurrency
     if asked is not None:
-        program.model.add(objectives.concurrency(program) >= min(asked, integers.LARGEST_DEMAND))
+        _cover(program, program.columns.concurrency, min(asked, integers.LARGEST_DEMAND))
+
+
+def _cover(program: Program, gives: Ints, wanted: int) -> None:
+    """Sum of gives x replicas >= wanted, with no replica counted for more than all that is wanted.
+
+    Cutting a coefficient at the right-hand side leaves the integer solutions as they are and tightens the relaxation.
+    """
+    program.model.add(objectives.weighted(program.replicas, np.minimum(gives, wanted)) >= wanted)
 
 
 def serve_at_least_one_request(program: Program) -> None:

@@ -65,28 +65,28 @@ def prices_micro_usd(columns: Columns) -> Ints:
 
 def cost(program: Program) -> cp_model.LinearExpr:
     """Micro-dollars per hour of all machines: sum of price x count."""
-    return _sum(program.machines, prices_micro_usd(program.columns))
+    return weighted(program.machines, prices_micro_usd(program.columns))
 
 
 def throughput(program: Program) -> cp_model.LinearExpr:
     """Output tokens per second of all replicas, in thousandths, rounded down per replica."""
-    return _sum(program.replicas, integers.capacity_milli(program.columns.output_tokens_per_second))
+    return weighted(program.replicas, integers.capacity_milli(program.columns.output_tokens_per_second))
 
 
 def concurrency(program: Program) -> cp_model.LinearExpr:
     """Requests in flight on all replicas."""
-    return _sum(program.replicas, program.columns.concurrency)
+    return weighted(program.replicas, program.columns.concurrency)
 
 
 def power(program: Program) -> cp_model.LinearExpr:
-    """Milliwatts of all GPUs that serve: sum of watts x replicas, rounded up per replica."""
-    return _sum(program.replicas, np.ceil(program.columns.power_watts * integers.MILLI).astype(np.int64))
+    """Watts of all GPUs that serve: sum of watts x replicas, rounded up per replica."""
+    return weighted(program.replicas, np.ceil(program.columns.power_watts).astype(np.int64))
 
 
 def gpus(program: Program) -> cp_model.LinearExpr:
     """GPUs of all machines."""
     counts = np.asarray([offer.gpu_count for offer in program.columns.offers], dtype=np.int64)
-    return _sum(program.machines, counts)
+    return weighted(program.machines, counts)
 
 
 def names(program: Program) -> cp_model.LinearExpr:
@@ -100,10 +100,11 @@ def names(program: Program) -> cp_model.LinearExpr:
     weight = int((replica_ranks * program.replica_bounds).sum() + machine_ranks.max(initial=0) + 1)
     if weight * int(program.machine_bounds.sum()) > 1 << 60:
         weight = len(columns) * len(columns.offers) + 1
-    return _sum(program.machines, machine_ranks + weight) + _sum(program.replicas, replica_ranks)
+    return weighted(program.machines, machine_ranks + weight) + weighted(program.replicas, replica_ranks)
 
 
-def _sum(variables: list[cp_model.IntVar], weights: Ints) -> cp_model.LinearExpr:
+def weighted(variables: list[cp_model.IntVar], weights: Ints) -> cp_model.LinearExpr:
+    """Sum of weight x variable."""
     if not variables:
         raise SolverFailed("A program without variables has nothing to sum; this is a bug of ours.")
     return cp_model.LinearExpr.weighted_sum(variables, weights.tolist())

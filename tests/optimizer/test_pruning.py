@@ -11,7 +11,7 @@ from gpu_db.offer import Offer
 from optimizer.candidates import Candidates
 from optimizer.cp_sat.objectives import GOALS
 from optimizer.cp_sat.program import solve_program
-from optimizer.pruning import Columns, _on_offers, _on_places, cheapest_offers, front_of_two, prune
+from optimizer.pruning import Columns, Reads, _on_offers, _on_places, cheapest_offers, front_of_two, prune
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements
 from optimizer.shapes import enumerate_shapes
 
@@ -62,19 +62,25 @@ def test_the_best_plan_is_worth_the_same_without_pruning(seed: int) -> None:
     allowed = candidates.tpot_seconds < 0.8
     objective = [Objective.COST, Objective.THROUGHPUT, Objective.ENERGY][seed % 3]
     counted = bool(rng.random() < 0.5)
+    limited = objective is Objective.THROUGHPUT or bool(rng.random() < 0.6)
     asked = Requirements(
         model="m",
         demand=Demand(
             output_tokens_per_second=float(rng.integers(50, 1500)),
             concurrency=int(rng.integers(1, 60)) if counted else None,
         ),
-        limits=Limits(gpus=int(rng.integers(2, 12))),
+        limits=Limits(gpus=int(rng.integers(2, 12))) if limited else Limits(),
         choices=Choices(mix=bool(rng.random() < 0.7)),
         objective=objective,
     )
-    pruned = prune(
-        candidates, cheapest_offers(offers), allowed, concurrency=counted, power=objective is Objective.ENERGY
+    asked_tokens = asked.demand.output_tokens_per_second or 0.0
+    reads = Reads(
+        concurrency=counted,
+        power=objective is Objective.ENERGY,
+        tokens_enough=asked_tokens + 1,
+        machines=limited or any(one.available_count is not None for one in offers),
     )
+    pruned = prune(candidates, cheapest_offers(offers), allowed, reads)
     every = unpruned(candidates, offers, allowed)
     assert len(pruned) <= len(every)
     goals = GOALS[objective][:1]

@@ -152,7 +152,7 @@ def test_no_purchase_is_better_than_the_solvers(seed: int) -> None:
     worth = {
         Goal.COST: machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers]),
         Goal.THROUGHPUT: -(replicas @ np.floor(columns.output_tokens_per_second * 1000).astype(np.int64)),
-        Goal.POWER: replicas @ (columns.power_watts * 1000).astype(np.int64),
+        Goal.POWER: replicas @ columns.power_watts.astype(np.int64),
     }[purchase.goal]
     assert abs(purchase.value) == abs(int(worth[ok].min()))
     assert keep_the_rules(columns, asked, purchase.machines[None, :], purchase.replicas[None, :])[0]
