@@ -45,7 +45,7 @@ def plan(requirements: Requirements, *, offers_file: str | Path | None = None, t
     from catalog.find import find_model
     from gpu_db.load import load_gpus
     from gpuplan import __version__
-    from optimizer.performance.estimate import load_factors
+    from optimizer.performance.factors import load_factors
     from optimizer.solve import solve
 
     spec = find_model(requirements.model)

@@ -10,7 +10,8 @@ import numpy as np
 
 from gpu_db.offer import Offer
 from optimizer.candidates import BATCHES, Candidates, Variant
-from optimizer.cp_sat.program import SOLVER_VERSION, Purchase
+from optimizer.cp_sat.library import SOLVER_VERSION
+from optimizer.cp_sat.program import Purchase
 from optimizer.packing import Share, share_machines
 from optimizer.plan import (
     Estimate,

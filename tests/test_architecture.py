@@ -20,6 +20,7 @@ MAY_IMPORT = {
 }
 HOMES = {
     "ortools": ("optimizer/cp_sat/",),
+    "pandas": ("optimizer/cp_sat/library.py",),
     "huggingface_hub": ("catalog/huggingface.py",),
     "scipy": ("gpuplan/fitting/",),
 }

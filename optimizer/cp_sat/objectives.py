@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ortools.sat.python import cp_model
 
 from optimizer.cp_sat import integers
+from optimizer.cp_sat.library import cp_model
 from optimizer.errors import SolverFailed
 from optimizer.pruning import Columns
 from optimizer.replica_columns import Ints

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 
 import numpy as np
-from ortools.sat.python import cp_model
 
 from optimizer.cp_sat import constraints, integers, objectives
+from optimizer.cp_sat.library import cp_model
 from optimizer.cp_sat.objectives import Goal
 from optimizer.errors import SolverFailed
 from optimizer.pruning import Columns
@@ -16,7 +15,6 @@ from optimizer.replica_columns import Ints
 from optimizer.requirements import Requirements
 
 SEED = 7
-SOLVER_VERSION = version("ortools")
 
 
 @dataclass
