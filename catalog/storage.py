@@ -23,8 +23,12 @@ _ROOTS = frozenset({"model", "language_model", "text_model", "backbone", "transf
 _FUSED = dict.fromkeys(("q_proj", "k_proj", "v_proj"), "qkv_proj")
 _FUSED |= dict.fromkeys(("gate_proj", "up_proj"), "gate_up_proj")
 
-_LONGEST_PATTERN = 300
-_MOST_PATTERNS = 200_000
+_LONGEST_NAME = 300
+_MOST_NAMES = 100_000
+_MOST_WILDCARDS = 5_000
+_MOST_EXPRESSIONS = 200
+"""Published checkpoints list up to a few thousand names, a few hundred wildcards and a dozen expressions."""
+
 _UNBOUNDED = re.compile(r"(?<!\\)[*+{]")
 _NESTED = re.compile(r"[*+}?]\)[*+{]")
 
@@ -36,16 +40,13 @@ class Modules:
     """A set of module names as quantizers list them, asked by `holds`."""
 
     def __init__(self, entries: Iterable[str] = ()) -> None:
-        plain: set[str] = set()
-        wildcards: set[str] = set()
-        self._expressions: list[re.Pattern[str]] = []
-        for i, entry in enumerate(entries):
-            _check_length(i, entry)
-            if entry.startswith("re:"):
-                self._expressions.append(_expression(entry[3:]))
-            else:
-                (wildcards if any(c in entry for c in "*?[") else plain).add(_without_roots(entry))
-        self._plain = plain
+        names = tuple(entries)
+        expressions = [name[3:] for name in names if name.startswith("re:")]
+        others = {_without_roots(name) for name in names if not name.startswith("re:")}
+        wildcards = {name for name in others if any(c in name for c in "*?[")}
+        _refuse_absurd(names, wildcards, expressions)
+        self._plain = others - wildcards
+        self._expressions = [_expression(text) for text in expressions]
         # One expression for all: checkpoints list hundreds, one or several per layer.
         self._wildcards = re.compile("|".join(map(fnmatch.translate, sorted(wildcards)))) if wildcards else None
 
@@ -67,11 +68,17 @@ class Modules:
         return bool(self._expressions) and any(e.match(p) for p in rooted for e in self._expressions)
 
 
-def _check_length(position: int, entry: str) -> None:
-    if position >= _MOST_PATTERNS or len(entry) > _LONGEST_PATTERN:
+def _refuse_absurd(names: Sequence[str], wildcards: set[str], expressions: Sequence[str]) -> None:
+    """Raise for lists that would take minutes to apply."""
+    longest = max(names, key=len, default="")
+    if len(longest) > _LONGEST_NAME:
         raise BadModelConfig(
-            f"The quantization lists over {_MOST_PATTERNS} modules, or one of more than {_LONGEST_PATTERN} "
-            f"characters: {entry[:60]!r}."
+            f"The quantization lists a module of more than {_LONGEST_NAME} characters: {longest[:60]!r}."
+        )
+    if len(names) > _MOST_NAMES or len(wildcards) > _MOST_WILDCARDS or len(expressions) > _MOST_EXPRESSIONS:
+        raise BadModelConfig(
+            f"The quantization lists {len(names)} modules, {len(wildcards)} of them wildcards and {len(expressions)} "
+            f"expressions; at most {_MOST_NAMES}, {_MOST_WILDCARDS} and {_MOST_EXPRESSIONS} are read."
         )
 
 

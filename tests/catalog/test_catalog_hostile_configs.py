@@ -17,11 +17,11 @@ from catalog.read import known_architectures, read_config
 from catalog.sizes import active_parameters, flop_per_token, total_parameters, weight_bytes
 
 ORACLES = Path(__file__).parent.parent / "oracles"
-CONFIGS = [entry["config"] for entry in json.loads((ORACLES / "attention_configs.json").read_text()).values()]
-CONFIGS += [
-    entry.get("config", entry)
-    for entry in json.loads((ORACLES / "latent_and_recurrent_configs.json").read_text()).values()
-]
+ENTRIES = json.loads((ORACLES / "attention_configs.json").read_text()).values()
+LATENT = json.loads((ORACLES / "latent_and_recurrent_configs.json").read_text()).values()
+CONFIGS = [entry["config"] for entry in ENTRIES] + [entry.get("config", entry) for entry in LATENT]
+QUANTIZATIONS = [entry["hf_quant_config"] for entry in ENTRIES if "hf_quant_config" in entry]
+LLAMA = next(config for config in CONFIGS if config["architectures"] == ["LlamaForCausalLM"])
 
 JUNK = st.one_of(
     st.none(),
@@ -45,8 +45,8 @@ def paths(value, prefix=()):
 
 
 @st.composite
-def mutated_configs(draw):
-    config = copy.deepcopy(draw(st.sampled_from(CONFIGS)))
+def mutated(draw, originals):
+    config = copy.deepcopy(draw(st.sampled_from(originals)))
     for _ in range(draw(st.integers(1, 3))):
         *outer, last = draw(st.sampled_from(list(paths(config))))
         holder = config
@@ -61,14 +61,18 @@ def mutated_configs(draw):
     return config
 
 
-@settings(max_examples=400, deadline=None)
-@given(config=mutated_configs())
-def test_a_mutated_config_gives_a_spec_or_a_catalog_error(config):
+def read_or_refuse(config, hf_quant_config=None):
+    """The spec and no sentence, or no spec and the sentence why."""
     try:
-        spec = read_config(config)
+        return read_config(config, hf_quant_config), ""
     except CatalogError as error:
-        assert 10 < len(str(error)) < 1000
-        assert "\n" not in str(error)
+        return None, str(error)
+
+
+def check_answer(spec, sentence):
+    if spec is None:
+        assert 10 < len(sentence) < 1000
+        assert "\n" not in sentence
         return
     assert isinstance(spec, ModelSpec)
     assert 0 < active_parameters(spec) <= total_parameters(spec)
@@ -76,6 +80,18 @@ def test_a_mutated_config_gives_a_spec_or_a_catalog_error(config):
     assert flop_per_token(spec) > 0
     for word in available_formats(spec):
         assert weight_bytes(requantized(spec, word)) > 0
+
+
+@settings(max_examples=400, deadline=None)
+@given(config=mutated(CONFIGS))
+def test_a_mutated_config_gives_a_spec_or_a_catalog_error(config):
+    check_answer(*read_or_refuse(config))
+
+
+@settings(max_examples=100, deadline=None)
+@given(quantization=mutated(QUANTIZATIONS))
+def test_a_mutated_quantization_file_gives_a_spec_or_a_catalog_error(quantization):
+    check_answer(*read_or_refuse(LLAMA, quantization))
 
 
 @settings(max_examples=100, deadline=None)
@@ -113,14 +129,12 @@ def test_a_bare_architecture_name_is_refused(architecture, config):
     ],
 )
 def test_an_absurd_value_is_refused_by_name(key, value):
-    llama = next(c for c in CONFIGS if c["architectures"] == ["LlamaForCausalLM"])
     with pytest.raises(BadModelConfig, match=key):
-        read_config(llama | {key: value})
+        read_config(LLAMA | {key: value})
 
 
 def test_a_whole_number_that_json_wrote_as_a_float_is_taken():
-    llama = next(c for c in CONFIGS if c["architectures"] == ["LlamaForCausalLM"])
-    assert read_config(llama | {"hidden_size": float(llama["hidden_size"])}) == read_config(llama)
+    assert read_config(LLAMA | {"hidden_size": float(LLAMA["hidden_size"])}) == read_config(LLAMA)
 
 
 def test_an_unknown_architecture_is_named_with_near_ones():
@@ -129,6 +143,5 @@ def test_an_unknown_architecture_is_named_with_near_ones():
 
 
 def test_model_type_stands_in_for_a_missing_architecture():
-    llama = next(c for c in CONFIGS if c["architectures"] == ["LlamaForCausalLM"])
-    without = {key: value for key, value in llama.items() if key != "architectures"}
-    assert read_config(without) == read_config(llama)
+    without = {key: value for key, value in LLAMA.items() if key != "architectures"}
+    assert read_config(without) == read_config(LLAMA)
