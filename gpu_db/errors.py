@@ -104,7 +104,8 @@ def nearest_names(name: str, known: Collection[str], count: int = 3) -> tuple[st
     by_key = {word.casefold(): word for word in known}
     wanted = name[: 2 * _SHOWN_CHARACTERS].casefold()
     starting = sorted((key for key in by_key if wanted and key.startswith(wanted)), key=len)
-    close = starting + get_close_matches(wanted, by_key, n=count, cutoff=0.5)
+    holding = sorted((key for key in by_key if len(wanted) > 2 and wanted in key), key=len)
+    close = [*starting, *get_close_matches(wanted, by_key, n=count, cutoff=0.5), *holding]
     return tuple(by_key[key] for key in dict.fromkeys(close))[:count]
 
 
