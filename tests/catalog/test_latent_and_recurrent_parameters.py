@@ -245,6 +245,19 @@ def test_step_gives_sliding_layers_their_own_heads():
     assert {(m.query_heads, m.window) for m in attentions} == {(64, None), (96, 512)}
 
 
+def test_step_3_7_is_its_196_8_billion_language_model_and_a_tower_of_2_billion():
+    tower = {"width": 1536, "layers": 47, "image_size": 728, "patch_size": 14, "mlp_ratio": 8960 / 1536}
+    other = {"num_attention_heads": 96, "num_attention_groups": 8, "head_dim": 128}
+    spec = spec_of("stepfun-ai/Step-3.7-Flash", attention_other_setting=other, vision_config=tower)
+    vision = parameters_by_part(spec)["vision"]
+    # Step-3.5-Flash's model card: 196.81 B in all, of which the layers, the embedding and the head.
+    assert total_parameters(spec) - vision == pytest.approx(196.81e9, rel=1e-3)
+    layer = 4 * (1536 + 1) * 1536 + 2 * 1536 * 8960 + 8960 + 1536 + 6 * 1536
+    stem = 3 * 14 * 14 * 1536 + 52 * 52 * 1536 + 2 * 1536
+    ends = (9 * 1536 + 1) * 3072 + (9 * 3072 + 1) * 6144 + 6144 * 4096
+    assert vision == stem + 47 * layer + ends
+
+
 # Laws.
 
 shapes = st.integers(1, 64)
@@ -300,7 +313,7 @@ def test_a_delta_net_convolves_exactly_what_it_projects_to_queries_keys_and_valu
         ("MiniMaxAI/MiniMax-M3", {"moe_layer_freq": [1, 0]}, "moe_layer_freq"),
         ("XiaomiMiMo/MiMo-V2-Flash", {"hybrid_layer_pattern": None}, "hybrid_layer_pattern"),
         ("stepfun-ai/Step-3.7-Flash", {"moe_layers_enum": "3;4"}, "moe_layers_enum"),
-        ("stepfun-ai/Step-3.7-Flash", {"vision_config": {}}, "vision_config"),
+        ("stepfun-ai/Step-3.7-Flash", {"vision_config": {"layers": 4}}, "width"),
         ("moonshotai/Kimi-K3", {"vision_config": {"vt_hidden_size": -1}}, "vt_hidden_size"),
     ],
 )
