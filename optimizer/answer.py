@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from catalog.model import ModelSpec
 from gpu_db.offer import Offer
 from optimizer.candidates import BATCHES, Candidates, Variant
 from optimizer.cp_sat.library import SOLVER_VERSION
@@ -27,6 +29,7 @@ from optimizer.plan import (
     Status,
     Totals,
 )
+from optimizer.replica_columns import ReplicaColumns
 from optimizer.requirements import Requirements
 from optimizer.search import Search, planned_max_model_len
 
@@ -69,7 +72,7 @@ def write_plan(
         alternatives=alternatives,
         prices_as_of=min(line.offer.as_of for line in lines),
         data_fingerprint=stamp.data_fingerprint,
-        warnings=_warnings(lines, purchase),
+        warnings=_warnings(lines, purchase, requirements),
     )
 
 
@@ -140,57 +143,70 @@ def _line(search: Search, requirements: Requirements, purchase: Purchase, share:
 def replica_of(search: Search, requirements: Requirements, candidates: Candidates, row: int) -> Replica:
     """How one candidate is laid out and started."""
     evaluation = candidates.evaluations[candidates.evaluation[row]]
-    rows, index = evaluation.rows, int(candidates.row[row])
-    variant = evaluation.variant
-    layout = {
-        "tensor_parallel": int(rows.tensor_parallel[index]),
-        "pipeline_parallel": int(rows.pipeline_parallel[index]),
-        "data_parallel": int(rows.data_parallel[index]),
-    }
+    rows, at = evaluation.rows, int(candidates.row[row])
     spec = search.knowledge.spec
-    gpu = rows.gpus[rows.gpu[index]]
-    max_num_seqs = int(BATCHES[candidates.batch[row]])
-    max_model_len = planned_max_model_len(spec, requirements.workload, requirements.choices)
-    nodes, expert_parallel = int(rows.nodes[index]), int(rows.expert_parallel[index])
+    return describe_replica(
+        spec,
+        evaluation.variant,
+        rows.take(np.asarray([at])),
+        int(BATCHES[candidates.batch[row]]),
+        planned_max_model_len(spec, requirements.workload, requirements.choices),
+    )
+
+
+def describe_replica(
+    spec: ModelSpec, variant: Variant, row: ReplicaColumns, max_num_seqs: int, max_model_len: int
+) -> Replica:
+    """A replica in words and as a command.
+
+    Args:
+        spec: the checkpoint as published.
+        variant: how its weights are stored, the engine, the KV cache.
+        row: a table of one row: where it stands and how it is laid out.
+        max_num_seqs: requests at once per attention-DP rank.
+        max_model_len: longest request in tokens.
+    """
+    gpu, engine = row.gpus[0], variant.engine
+    layout = {
+        "tensor_parallel": int(row.tensor_parallel[0]),
+        "pipeline_parallel": int(row.pipeline_parallel[0]),
+        "data_parallel": int(row.data_parallel[0]),
+    }
+    start = {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs, "nodes": int(row.nodes[0]), **layout}
+    command = engine.command(
+        spec,
+        model=spec.repo_id,
+        expert_parallel=bool(row.expert_parallel[0] > 1),
+        weight_format=variant.spec.weight_format,
+        kv_format=variant.kv_format,
+        memory_utilization=engine.memory_utilization,
+        **start,
+    )
     return Replica(
         model=spec.repo_id,
         checkpoint=spec.repo_id,
-        weights_from=weights_from(search, variant),
+        weights_from=weights_from(spec, variant.spec),
         gpu=gpu.name,
         gpus=math.prod(layout.values()),
-        nodes=nodes,
-        expert_parallel=expert_parallel,
+        expert_parallel=int(row.expert_parallel[0]),
         weight_format=variant.spec.weight_format,
         kv_cache_format=variant.kv_format,
-        engine=variant.engine.name,
-        engine_version=variant.engine.version,
-        max_num_seqs=max_num_seqs,
-        max_model_len=max_model_len,
-        max_num_batched_tokens=variant.engine.default_max_batched_tokens(gpu),
-        gpu_memory_utilization=variant.engine.memory_utilization,
-        command=variant.engine.command(
-            spec,
-            model=spec.repo_id,
-            expert_parallel=expert_parallel > 1,
-            weight_format=variant.spec.weight_format,
-            kv_format=variant.kv_format,
-            max_model_len=max_model_len,
-            max_num_seqs=max_num_seqs,
-            memory_utilization=variant.engine.memory_utilization,
-            nodes=nodes,
-            **layout,
-        ),
-        **layout,
+        engine=engine.name,
+        engine_version=engine.version,
+        max_num_batched_tokens=engine.default_max_batched_tokens(gpu),
+        gpu_memory_utilization=engine.memory_utilization,
+        command=command,
+        **start,
     )
 
 
 def weights_from(
-    search: Search, variant: Variant
+    published: ModelSpec, served: ModelSpec
 ) -> Literal["checkpoint", "online quantization", "a quantized checkpoint to be named"]:
     """Where the engine gets weights of this format from."""
-    if variant.spec.weight_format == search.knowledge.spec.weight_format:
+    if served.weight_format == published.weight_format:
         return "checkpoint"
-    return "online quantization" if variant.spec.weight_format == "fp8" else "a quantized checkpoint to be named"
+    return "online quantization" if served.weight_format == "fp8" else "a quantized checkpoint to be named"
 
 
 def memory_of(candidates: Candidates, row: int) -> Memory:
@@ -294,8 +310,24 @@ def _proof(search: Search, requirements: Requirements, purchase: Purchase | None
     )
 
 
-def _warnings(lines: tuple[Line, ...], purchase: Purchase) -> tuple[str, ...]:
-    warnings = []
+PATIENCE_TTFT_SECONDS = 5
+PATIENCE_TOKENS_PER_SECOND = 10
+"""People read about this many tokens per second; slower answers, asked for or not, deserve a word."""
+
+
+def _slow_answers(lines: tuple[Line, ...], requirements: Requirements) -> Iterator[str]:
+    """A word when nobody asked for latency and the cheapest plan keeps people waiting."""
+    level = requirements.service_level
+    ttft = max(line.estimate.ttft_seconds.value for line in lines)
+    tpot = max(line.estimate.tpot_seconds.value for line in lines)
+    if level.ttft_seconds is None and ttft > PATIENCE_TTFT_SECONDS:
+        yield f"No --max-ttft was asked for: at full load the first token takes {ttft:.0f} s."
+    if level.tpot_seconds is None and tpot * PATIENCE_TOKENS_PER_SECOND > 1:
+        yield f"No --max-tpot was asked for: at full load a user gets {1 / tpot:.1f} tokens per second."
+
+
+def _warnings(lines: tuple[Line, ...], purchase: Purchase, requirements: Requirements) -> tuple[str, ...]:
+    warnings = list(_slow_answers(lines, requirements))
     if not purchase.tie_broken:
         warnings.append("Time ran out before ties were broken: an equally good plan may be returned another time.")
     for line in lines:

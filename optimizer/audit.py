@@ -15,7 +15,8 @@ import numpy as np
 from catalog.quantization import requantized
 from gpu_db.offer import Offer
 from gpu_db.query import select_offers
-from optimizer.answer import totals_of
+from optimizer.answer import describe_replica, totals_of
+from optimizer.candidates import Variant
 from optimizer.memory.vram import MemorySettings, measure_memory
 from optimizer.performance.estimate import EstimateColumns, estimate
 from optimizer.plan import Estimate, Interval, Line, Memory, Plan, Totals
@@ -109,8 +110,9 @@ def _audit_replica(plan: Plan, line: Line, offer: Offer, knowledge: Knowledge) -
         yield f"{replica.max_num_seqs} requests do not fit on {offer.offer_id}"
     if {name: int(getattr(line.memory, name)) for name in measured} != measured:
         yield f"the memory on {offer.offer_id} is not as stated"
-    if (replica.max_model_len, replica.engine_version) != (settings.max_model_len, engine.version):
-        yield f"the replica on {offer.offer_id} is started with another context or engine version than stated"
+    variant = Variant(stored, engine, replica.kv_cache_format)
+    if replica != describe_replica(knowledge.spec, variant, row, replica.max_num_seqs, settings.max_model_len):
+        yield f"the replica on {offer.offer_id} is not started as it is laid out"
     speed = estimate(
         stored,
         engine.name,
@@ -233,11 +235,23 @@ def _audit_sums(plan: Plan) -> Iterator[str]:
     cost = sum(line.count * line.offer.price_usd_per_hour for line in plan.lines)
     if plan.cost_usd_per_hour is None or not math.isclose(plan.cost_usd_per_hour, cost, abs_tol=CENT_OF_MICRO * 10):
         yield f"the lines cost {cost:.6f} USD/h, not {plan.cost_usd_per_hour}"
-    bound = plan.bound_usd_per_hour
-    if bound is None or bound > cost + CENT_OF_MICRO * 10:
-        yield f"the bound {bound} is above the cost"
+    yield from _audit_proof(plan, cost)
     if plan.totals is None or not _agree(plan.totals, totals_of(plan.lines)):
         yield "the totals are not the sums of the lines"
+
+
+def _audit_proof(plan: Plan, cost: float) -> Iterator[str]:
+    """The bound is below the cost, and no optimal cost is above it."""
+    bound, proof = plan.bound_usd_per_hour, plan.proof
+    if (proof.status, proof.bound_usd_per_hour) != (plan.status, bound):
+        yield "the proof is of another plan"
+    if bound is None or bound > cost + CENT_OF_MICRO * 10:
+        yield f"the bound {bound} is above the cost"
+    elif plan.status == "optimal" and bound < cost - CENT_OF_MICRO * 10:
+        yield f"the bound {bound} is below the cost {cost:.6f}, so it is not proven optimal"
+    oldest = min(line.offer.as_of for line in plan.lines)
+    if plan.prices_as_of != oldest:
+        yield f"the oldest price is of {oldest}, not {plan.prices_as_of}"
 
 
 def _audit_rules(plan: Plan) -> Iterator[str]:

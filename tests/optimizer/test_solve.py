@@ -1,0 +1,260 @@
+"""Real questions on the bundled facts: what is promised is kept, what is refused can be had as the answer says."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optimizer.audit import audit
+from optimizer.plan import Plan, Relaxation
+from optimizer.relaxations import RULES
+from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements, ServiceLevel, Workload
+from optimizer.search import Knowledge, Search, keeps_service_level, request_seconds
+from optimizer.solve import solve
+
+LLAMA, MOE = "meta-llama/Llama-3.3-70B-Instruct", "Qwen/Qwen3-30B-A3B"
+KnowledgeOf = Callable[[str], Knowledge]
+
+
+def ask(knowledge: Knowledge, **asked: Any) -> Plan:
+    question = Requirements(model=knowledge.spec.repo_id, **asked)
+    return answer(knowledge, question)
+
+
+def answer(knowledge: Knowledge, question: Requirements) -> Plan:
+    return solve(
+        question,
+        knowledge.spec,
+        knowledge.offers,
+        knowledge.gpus,
+        tuple(knowledge.engines.values()),
+        knowledge.factors,
+        gpuplan_version="test",
+        data_fingerprint="test",
+    )
+
+
+def at_least(tokens: float) -> Demand:
+    return Demand(output_tokens_per_second=tokens)
+
+
+def test_the_cheapest_plan_is_optimal_and_its_bound_is_its_cost(knowledge_of: KnowledgeOf) -> None:
+    plan = ask(knowledge_of(LLAMA), demand=at_least(500), limits=Limits(budget_usd_per_hour=10))
+    assert plan.status == "optimal"
+    assert plan.cost_usd_per_hour == pytest.approx(plan.bound_usd_per_hour)
+    assert plan.totals is not None
+    assert plan.totals.output_tokens_per_second.value >= 500
+    assert plan.cost_usd_per_hour <= 10
+
+
+def test_no_single_shape_of_any_offer_is_cheaper(knowledge_of: KnowledgeOf) -> None:
+    knowledge = knowledge_of(LLAMA)
+    for tokens in (200, 3000, 20000):
+        plan = ask(knowledge, demand=at_least(tokens))
+        costs = [one.cost_usd_per_hour for one in (*plan.rejections, *plan.alternatives) if one.cost_usd_per_hour]
+        assert plan.cost_usd_per_hour <= min(costs) + 1e-9
+
+
+def test_more_is_never_cheaper(knowledge_of: KnowledgeOf) -> None:
+    knowledge = knowledge_of(MOE)
+    costs = [ask(knowledge, demand=at_least(tokens)).cost_usd_per_hour for tokens in (50, 500, 5000, 50000)]
+    assert costs == sorted(costs)
+
+
+def test_a_tighter_service_level_is_never_cheaper(knowledge_of: KnowledgeOf) -> None:
+    knowledge = knowledge_of(LLAMA)
+    costs = [
+        ask(knowledge, demand=at_least(1000), service_level=ServiceLevel(tpot_seconds=tpot)).cost_usd_per_hour
+        for tpot in (0.2, 0.06, 0.03)
+    ]
+    assert costs == sorted(costs)
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_every_objective_keeps_the_promises(knowledge_of: KnowledgeOf, objective: Objective) -> None:
+    plan = ask(knowledge_of(MOE), demand=at_least(300), limits=Limits(budget_usd_per_hour=6), objective=objective)
+    assert plan.status == "optimal"
+    assert plan.cost_usd_per_hour <= 6
+
+
+def test_the_fastest_plan_is_the_fastest_that_the_budget_buys(knowledge_of: KnowledgeOf) -> None:
+    knowledge = knowledge_of(LLAMA)
+    question = Requirements(model=LLAMA, limits=Limits(budget_usd_per_hour=12), objective=Objective.LATENCY)
+    plan = answer(knowledge, question)
+    search = Search(knowledge)
+    candidates = search.candidates(question)
+    latency = request_seconds(candidates, question.workload)
+    affordable = {}
+    for offer in search.offers(question.choices):
+        if offer.price_usd_per_hour <= 12:
+            affordable.setdefault((offer.gpu, offer.gpu_count), offer)
+    shapes = candidates.shapes
+    reachable = np.zeros(len(candidates), dtype=bool)
+    for place, shape in zip(shapes.pair_place, shapes.pair_shape, strict=True):
+        one = shapes.places[place]
+        if (one.gpu, one.gpu_count) in affordable and shapes.columns.nodes[shape] == 1:
+            reachable |= candidates.shape == shape
+    fastest = latency[reachable & keeps_service_level(candidates, question)].min()
+    estimate = plan.lines[0].estimate
+    assert estimate.ttft_seconds.value + 511 * estimate.tpot_seconds.value <= fastest + 1e-9
+
+
+def apply(question: Requirements, relaxation: Relaxation) -> Requirements:
+    """The question with the changes as a person would type them."""
+    rules = {rule.option: rule for rule in RULES}
+    for change in relaxation.changes:
+        rule = rules[change.option]
+        question = rule.changed(question, typed(change.value, rule.value(question), rule.lifted))
+    return question
+
+
+def typed(text: str, before: Any, lifted: Any) -> Any:
+    if not text:
+        return lifted
+    if text.endswith("ms"):
+        return float(text[:-2]) / 1000
+    if text.replace(".", "", 1).isdigit():
+        return type(before)(text) if before is not None else int(text)
+    return tuple(text.split(","))
+
+
+IMPOSSIBLE: dict[str, dict[str, Any]] = {
+    "budget": {"demand": at_least(5000), "limits": Limits(budget_usd_per_hour=1)},
+    "tpot": {"demand": at_least(500), "service_level": ServiceLevel(tpot_seconds=0.002)},
+    "ttft and budget": {
+        "demand": at_least(500),
+        "service_level": ServiceLevel(ttft_seconds=0.08),
+        "limits": Limits(budget_usd_per_hour=2),
+    },
+    "gpus": {"demand": at_least(9000), "limits": Limits(gpus=1)},
+    "gpu": {"demand": at_least(500), "choices": Choices(gpus=("T4",), tensor_parallel=1)},
+    "concurrency": {"demand": Demand(concurrency=5000), "limits": Limits(budget_usd_per_hour=5)},
+    "rate": {"demand": Demand(requests_per_second=40), "limits": Limits(budget_usd_per_hour=5)},
+    "one GPU and its memory": {"demand": at_least(10), "choices": Choices(gpus=("RTX A6000 48GB",), tensor_parallel=1,
+                                                                         pipeline_parallel=1)},
+    "everything": {
+        "demand": Demand(output_tokens_per_second=1e6, concurrency=3),
+        "service_level": ServiceLevel(tpot_seconds=0.001, ttft_seconds=0.001),
+        "limits": Limits(budget_usd_per_hour=0.5, gpus=1),
+        "choices": Choices(mix=False),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_every_relaxation_gives_a_plan_at_its_price_when_applied(knowledge_of: KnowledgeOf, name: str) -> None:
+    knowledge = knowledge_of(LLAMA)
+    question = Requirements(model=LLAMA, **IMPOSSIBLE[name])
+    plan = answer(knowledge, question)
+    assert plan.status == "infeasible"
+    assert plan.conflicts
+    assert plan.relaxations
+    for relaxation in plan.relaxations:
+        relaxed = answer(knowledge, apply(question, relaxation))
+        assert relaxed.status == "optimal", relaxation.sentence
+        assert relaxed.cost_usd_per_hour == pytest.approx(relaxation.cost_usd_per_hour), relaxation.sentence
+
+
+@pytest.mark.parametrize("name", ["budget", "gpus", "tpot"])
+def test_one_unit_less_than_a_relaxed_number_is_not_enough(knowledge_of: KnowledgeOf, name: str) -> None:
+    knowledge = knowledge_of(LLAMA)
+    question = Requirements(model=LLAMA, **IMPOSSIBLE[name])
+    numbers = {"--budget": 0.99, "--max-gpus": 0.99, "--max-tpot": 0.99}
+    for relaxation in answer(knowledge, question).relaxations:
+        option = relaxation.changes[0].option
+        if option in numbers and relaxation.changes[0].value:
+            near = apply(question, relaxation)
+            rule = next(rule for rule in RULES if rule.option == option)
+            value = rule.value(near)
+            less = value - 1 if isinstance(value, int) else value * numbers[option]
+            assert answer(knowledge, rule.changed(near, less)).status == "infeasible"
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    if isinstance(value, dict):
+        return [leaf for key, item in value.items() for leaf in leaves(item, (*path, key))]
+    if isinstance(value, list | tuple):
+        return [leaf for number, item in enumerate(value) for leaf in leaves(item, (*path, number))]
+    return [(path, value)]
+
+
+def changed(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    if isinstance(document, dict):
+        return {**document, path[0]: changed(document[path[0]], path[1:], value)}
+    items = list(document)
+    items[path[0]] = changed(items[path[0]], path[1:], value)
+    return items
+
+
+def tampered(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * 1.001 + 0.001
+    return None
+
+
+PROMISES = ("cost_usd_per_hour", "bound_usd_per_hour", "lines", "totals", "prices_as_of")
+
+
+def test_the_audit_finds_every_number_that_was_tampered_with(knowledge_of: KnowledgeOf) -> None:
+    knowledge = knowledge_of(LLAMA)
+    plan = ask(
+        knowledge,
+        demand=Demand(output_tokens_per_second=5000, concurrency=300),
+        service_level=ServiceLevel(tpot_seconds=0.03),
+    )
+    assert audit(plan, knowledge) == ()
+    document = plan.model_dump(mode="json")
+    tried = 0
+    for path, value in leaves(document):
+        other = tampered(value)
+        if path[0] not in PROMISES or other is None:
+            continue
+        tried += 1
+        forged = Plan.model_validate_json(__import__("json").dumps(changed(document, path, other)))
+        assert audit(forged, knowledge), f"{path}: {value} -> {other} passed"
+    assert tried > 40
+
+
+@pytest.mark.parametrize(
+    ("path", "word"),
+    [
+        (("lines", 0, "offer", "offer_id"), "aws/none"),
+        (("lines", 0, "offer", "as_of"), "2026-11-11"),
+        (("lines", 0, "replica", "gpu"), "T4"),
+        (("lines", 0, "replica", "weight_format"), "int4"),
+        (("lines", 0, "replica", "kv_cache_format"), "fp8"),
+        (("lines", 0, "replica", "command"), ["vllm", "serve", "x"]),
+        (("lines", 0, "replica", "model"), "meta-llama/Llama-3.1-8B"),
+        (("question", "limits", "budget_usd_per_hour"), 0.5),
+        (("question", "service_level", "tpot_seconds"), 0.001),
+        (("question", "demand", "output_tokens_per_second"), 1e6),
+        (("proof", "status"), "feasible"),
+        (("prices_as_of",), "2026-11-20"),
+    ],
+)
+def test_the_audit_finds_words_that_were_tampered_with(
+    knowledge_of: KnowledgeOf, path: tuple[Any, ...], word: Any
+) -> None:
+    knowledge = knowledge_of(LLAMA)
+    plan = ask(knowledge, demand=at_least(500), limits=Limits(budget_usd_per_hour=10))
+    forged = Plan.model_validate_json(__import__("json").dumps(changed(plan.model_dump(mode="json"), path, word)))
+    assert audit(forged, knowledge)
+
+
+def test_lengths_beyond_the_context_are_refused_by_name(knowledge_of: KnowledgeOf) -> None:
+    from optimizer.errors import BadRequirements
+
+    knowledge = knowledge_of(LLAMA)
+    with pytest.raises(BadRequirements, match="131072 tokens"):
+        ask(knowledge, demand=at_least(1), workload=Workload(input_tokens=131072, output_tokens=1))
+    with pytest.raises(BadRequirements, match="--max-model-len 100"):
+        ask(knowledge, demand=at_least(1), choices=Choices(max_model_len=100))
+    with pytest.raises(BadRequirements, match="nope weights"):
+        ask(knowledge, demand=at_least(1), choices=Choices(weight_formats=("nope",)))
