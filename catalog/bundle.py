@@ -96,12 +96,9 @@ def _load(path: Path) -> Json:
 
 
 def _correct(sources: dict[str, Source], repo_id: str, correction: Mapping[str, object]) -> None:
-    """Put back what a copy of a config lost; `left_out` removes a copy that lost too much."""
+    """Put back what a copy of a config lost; `source_is` only says better where it was read."""
     found = sources.get(repo_id)
     if found is None:
-        return
-    if correction.get("left_out"):
-        del sources[repo_id]
         return
     config = correction.get("config", {})
     assert isinstance(config, dict)  # the file is our own
@@ -110,7 +107,8 @@ def _correct(sources: dict[str, Source], repo_id: str, correction: Mapping[str, 
         found = replace(found, config=sources[base].config)
     if isinstance(quantization, str):
         found = replace(found, hf_quant_config=sources[quantization].hf_quant_config)
-    source = f"{found.source}; corrected: {correction['reason']} ({correction['source']})"
+    corrected = f"{found.source}; corrected: {correction['reason']} ({correction['source']})"
+    source = str(correction.get("source_is") or corrected)
     sources[repo_id] = replace(found, config=_merged(found.config, config), source=source)
 
 

@@ -68,7 +68,7 @@ def find_model(name: str) -> ModelSpec:
 
     Args:
         name: a bundled repository id, with or without its organization; a short name; or the path of a folder with a
-            config.json, or of the file itself. Case does not matter for names.
+            config.json, or of the file itself. Case, and blanks for hyphens, do not matter in names.
 
     Raises:
         UnknownModel: nothing has that name; `nearest` holds the closest ones.
@@ -77,7 +77,7 @@ def find_model(name: str) -> ModelSpec:
     >>> find_model("llama-3.3-70b").repo_id
     'meta-llama/Llama-3.3-70B-Instruct'
     """
-    repo_id = _known_names().get(name.strip().lower())
+    repo_id = _known_names().get(_key(name))
     if repo_id is not None:
         return _load(repo_id)
     path = _existing_path(name)
@@ -143,7 +143,7 @@ def _existing_path(name: str) -> Path | None:
 
 def _unknown(name: str) -> UnknownModel:
     known = _known_names()
-    close = difflib.get_close_matches(name.strip().lower()[:100], known, n=9, cutoff=0.5)
+    close = difflib.get_close_matches(_key(name)[:100], known, n=9, cutoff=0.5)
     nearest = tuple(dict.fromkeys(known[match] for match in close))[:3]
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else "give a folder with its config.json."
     return UnknownModel(f"No model named {name[:100]!r} is bundled; {hint} `plan models` lists all.", nearest)
@@ -171,15 +171,20 @@ def _sibling(row: Mapping[str, str]) -> Sibling:
 
 @cache
 def _known_names() -> dict[str, str]:
-    """Every spelling in lower case, with the repository it means: an exact name wins over one without organization."""
+    """Every name's key, with the repository it means: an exact name wins over one without its organization."""
     siblings = _siblings()
     repositories = [*_index(), *(name for name, s in siblings.items() if s.is_repository)]
     by_tail: dict[str, list[str]] = {}
     for repo_id in repositories:
-        by_tail.setdefault(repo_id.split("/", 1)[1].lower(), []).append(repo_id)
+        by_tail.setdefault(_key(repo_id.split("/", 1)[1]), []).append(repo_id)
     names = {tail: owners[0] for tail, owners in by_tail.items() if len(owners) == 1}
-    names |= {name.lower(): _resolve(name) for name, s in siblings.items() if not s.is_repository}
-    return names | {repo_id.lower(): repo_id for repo_id in repositories}
+    names |= {_key(name): _resolve(name) for name, s in siblings.items() if not s.is_repository}
+    return names | {_key(repo_id): repo_id for repo_id in repositories}
+
+
+def _key(name: str) -> str:
+    """How names are compared: without case, and with blanks and underscores as hyphens."""
+    return "-".join(name.strip().lower().replace("_", " ").split())
 
 
 def _resolve(name: str) -> str:

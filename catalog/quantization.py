@@ -214,14 +214,18 @@ def requantized(spec: ModelSpec, weight_format: str) -> ModelSpec:
             f"{weight_format!r}; possible are {', '.join(available_formats(spec))}."
         )
     how = REQUANTIZATIONS[weight_format]
+    from_quantized = spec.weight_format not in UNQUANTIZED
     return replace(
-        _with_storage(spec, lambda matrix: how.scheme if _is_quantizable(matrix) else matrix.stored_as),
+        _with_storage(spec, lambda matrix: how.scheme if _changes(matrix, from_quantized) else matrix.stored_as),
         weight_format=weight_format,
         quantization_method=how.method,
     )
 
 
-def _is_quantizable(matrix: Matrix) -> bool:
+def _changes(matrix: Matrix, from_quantized: bool) -> bool:
+    """Whether a quantizer touches it. What the publisher's own quantizer left alone stays alone."""
+    if from_quantized and matrix.stored_as in UNQUANTIZED:
+        return False
     return matrix.gemm and matrix.quantizable and matrix.part in QUANTIZED_PARTS
 
 

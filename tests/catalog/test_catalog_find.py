@@ -7,7 +7,7 @@ import json
 import pytest
 
 from catalog.errors import BadModelConfig, CatalogError, UnknownModel
-from catalog.find import DATA, _index, _resolve, _siblings, bundled_models, find_model
+from catalog.find import DATA, _index, _key, _resolve, _siblings, bundled_models, find_model
 from catalog.sizes import active_parameters, total_parameters
 
 
@@ -23,6 +23,7 @@ def test_a_repository_id_finds_its_own_model():
         ("meta-llama/llama-3.3-70b-instruct", "meta-llama/Llama-3.3-70B-Instruct"),
         ("Llama-3.3-70B-Instruct", "meta-llama/Llama-3.3-70B-Instruct"),
         (" deepseek-r1 ", "deepseek-ai/DeepSeek-R1"),
+        ("Llama 3.3 70B", "meta-llama/Llama-3.3-70B-Instruct"),
         ("gpt-oss-120b", "openai/gpt-oss-120b"),
         ("qwen3-32b", "Qwen/Qwen3-32B"),
     ],
@@ -73,7 +74,7 @@ def test_every_alias_ends_at_a_bundled_model_and_gives_a_reason():
 
 def test_no_two_names_differ_only_in_case():
     names = [*_index(), *_siblings()]
-    assert len({name.lower() for name in names}) == len(names)
+    assert len({_key(name) for name in names}) == len(names)
 
 
 def test_every_bundled_model_says_where_and_when_its_config_was_read():

@@ -90,6 +90,13 @@ def test_a_checkpoint_is_never_requantized_upwards():
         requantized(fp8, "bf16")
 
 
+def test_what_a_quantizer_left_alone_stays_so_when_requantized():
+    quantization = {"quant_method": "fp8", "modules_to_not_convert": ["self_attn"]}
+    spec = requantized(read_config({**SMALL_LLAMA, "quantization_config": quantization}), "int4")
+    stored = {m.name.split(".")[0]: m.stored_as for m in spec.layers[0].matrices if m.gemm}
+    assert stored == {"self_attn": "bf16", "mlp": "int4_group128"}
+
+
 def test_own_format_changes_nothing():
     spec = read_config(SMALL_LLAMA)
     assert requantized(spec, "bf16") is spec
