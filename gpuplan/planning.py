@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from optimizer.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA_FOLDERS = ("gpu_db/data", "catalog/data", "optimizer/engines/data", "optimizer/performance/data", "optimizer/data")
+DATA_FOLDERS = (
+    "gpu_db/data",
+    "catalog/data",
+    "optimizer/engines/data",
+    "optimizer/memory/data",
+    "optimizer/performance/data",
+)
 
 
 def plan(requirements: Requirements, *, offers_file: str | Path | None = None, today: date | None = None) -> Plan:
@@ -77,15 +83,14 @@ def _check_demand(requirements: Requirements) -> None:
 
 
 def _offers(offers_file: str | Path | None) -> tuple[Offer, ...]:
-    """The bundled offers; the asker's own come first and replace those of the same id."""
+    """The bundled offers; the asker's own come first and replace those of the same machine, region and billing."""
     from gpu_db.load import load_offers, load_user_offers
+    from gpu_db.query import override_offers
 
     bundled = load_offers()
     if offers_file is None:
         return bundled
-    own = load_user_offers(Path(offers_file))
-    replaced = {offer.offer_id for offer in own}
-    return (*own, *(offer for offer in bundled if offer.offer_id not in replaced))
+    return override_offers(bundled, load_user_offers(offers_file))
 
 
 def engine_named(name: str) -> Engine:
