@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -167,12 +166,9 @@ def describe_replica(
         max_model_len: longest request in tokens.
     """
     gpu, engine = row.gpus[0], variant.engine
-    layout = {
-        "tensor_parallel": int(row.tensor_parallel[0]),
-        "pipeline_parallel": int(row.pipeline_parallel[0]),
-        "data_parallel": int(row.data_parallel[0]),
-    }
-    start = {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs, "nodes": int(row.nodes[0]), **layout}
+    tensor, pipeline, data = (
+        int(column[0]) for column in (row.tensor_parallel, row.pipeline_parallel, row.data_parallel)
+    )
     command = engine.command(
         spec,
         model=spec.repo_id,
@@ -180,14 +176,23 @@ def describe_replica(
         weight_format=variant.spec.weight_format,
         kv_format=variant.kv_format,
         memory_utilization=engine.memory_utilization,
-        **start,
+        tensor_parallel=tensor,
+        pipeline_parallel=pipeline,
+        data_parallel=data,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        nodes=int(row.nodes[0]),
     )
     return Replica(
         model=spec.repo_id,
         checkpoint=spec.repo_id,
         weights_from=weights_from(spec, variant.spec),
         gpu=gpu.name,
-        gpus=math.prod(layout.values()),
+        gpus=tensor * pipeline * data,
+        nodes=int(row.nodes[0]),
+        tensor_parallel=tensor,
+        pipeline_parallel=pipeline,
+        data_parallel=data,
         expert_parallel=int(row.expert_parallel[0]),
         weight_format=variant.spec.weight_format,
         kv_cache_format=variant.kv_format,
@@ -195,8 +200,9 @@ def describe_replica(
         engine_version=engine.version,
         max_num_batched_tokens=engine.default_max_batched_tokens(gpu),
         gpu_memory_utilization=engine.memory_utilization,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
         command=command,
-        **start,
     )
 
 

@@ -128,7 +128,7 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
         "limits": Limits(budget_usd_per_hour=2),
     },
     "gpus": {"demand": at_least(9000), "limits": Limits(gpus=1)},
-    "gpu": {"demand": at_least(500), "choices": Choices(gpus=("T4",), tensor_parallel=1)},
+    "gpu": {"demand": at_least(500), "choices": Choices(gpus=("T4",), tensor_parallel=1, pipeline_parallel=2)},
     "concurrency": {"demand": Demand(concurrency=5000), "limits": Limits(budget_usd_per_hour=5)},
     "rate": {"demand": Demand(requests_per_second=40), "limits": Limits(budget_usd_per_hour=5)},
     "one GPU and its memory": {"demand": at_least(10), "choices": Choices(gpus=("RTX A6000 48GB",), tensor_parallel=1,
