@@ -1,8 +1,11 @@
 from datetime import date
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gpu_db.errors import (
+    GpuDbError,
     UnknownBilling,
     UnknownGpu,
     UnknownInstanceType,
@@ -283,3 +286,58 @@ def test_list_prices_of_the_big_four_are_trusted_for_180_days():
 
 def test_a_price_from_the_future_is_named():
     assert "after today" in staleness_warnings([one(instance_type="gpu_8x_h100_sxm5")], date(2026, 1, 1))[0]
+
+
+# Laws of choosing.
+
+some_words = st.fixed_dictionaries(
+    {},
+    optional={
+        "gpus": st.lists(
+            st.sampled_from(["H100", "A100", "L40S", "MI300X", "B200", "RTX 4090"]), min_size=1, max_size=3
+        ),
+        "gpus_excluded": st.lists(st.sampled_from(["H100 PCIe", "A100 40GB", "L4"]), max_size=2),
+        "providers": st.lists(st.sampled_from(["aws", "runpod", "lambda", "vast", "oci"]), min_size=1, max_size=3),
+        "regions": st.lists(st.sampled_from(["us", "eu", "asia", "us-east-1", "europe-west4"]), min_size=1, max_size=2),
+        "billings": st.lists(st.sampled_from(BILLINGS), min_size=1, max_size=3),
+        "allow": st.lists(st.sampled_from(RESTRICTIONS), max_size=4),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(some_words, st.sampled_from(["gpus", "regions", "gpus_excluded"]))
+def test_a_narrower_question_never_finds_more(words, dropped):
+    narrow = select_offers(load_offers(), **words)
+    wide = select_offers(load_offers(), **{name: value for name, value in words.items() if name != dropped})
+    assert {o.offer_id for o in narrow} <= {o.offer_id for o in wide}
+
+
+@settings(max_examples=60, deadline=None)
+@given(some_words)
+def test_what_is_chosen_is_chosen_again_and_keeps_its_order(words):
+    chosen = select_offers(load_offers(), **words)
+    positions = {offer.offer_id: index for index, offer in enumerate(load_offers())}
+    assert [positions[offer.offer_id] for offer in chosen] == sorted(positions[offer.offer_id] for offer in chosen)
+    again = select_offers(chosen, billings=BILLINGS, allow=RESTRICTIONS)
+    assert again == chosen
+
+
+@settings(max_examples=60, deadline=None)
+@given(some_words, st.sampled_from(RESTRICTIONS))
+def test_allowing_a_restriction_only_adds_offers_that_have_it(words, restriction):
+    before = {o.offer_id for o in select_offers(load_offers(), **words)}
+    after = select_offers(load_offers(), **(words | {"allow": [*words.get("allow", ()), restriction]}))
+    assert before <= {o.offer_id for o in after}
+    assert all(restriction in offer.restrictions for offer in after if offer.offer_id not in before)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=30), st.sampled_from(["gpus", "gpus_excluded", "providers", "regions", "billings", "allow"]))
+def test_whatever_word_is_typed_only_our_error_escapes(word, kind):
+    try:
+        chosen = select_offers(load_offers(), **{kind: [word]})
+    except GpuDbError as error:
+        assert str(error).endswith("."), str(error)  # noqa: PT017
+    else:
+        assert isinstance(chosen, tuple)
