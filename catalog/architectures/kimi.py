@@ -1,4 +1,4 @@
-"""Kimi K2.5 (K2 with a vision tower) and Kimi K3 (delta attention, latent attention, experts in a narrower space)."""
+"""Kimi K2.5 (K2 with a vision tower), Kimi Linear and Kimi K3 (delta attention between latent attention)."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from catalog.blocks import (
 )
 from catalog.mixers import latent_attention
 from catalog.model import LatentAttention, Matrix, RecurrentState, Sharding, StateArray, VisionTower
-from catalog.reading import Fields, max_context
+from catalog.reading import Fields, max_context, text_section
 
-ARCHITECTURES = ("KimiK25ForConditionalGeneration", "KimiK3ForConditionalGeneration")
-MODEL_TYPES = ("kimi_k25", "kimi_k3")
-
-_LAYER_PATH = "language_model.model.layers"
+ARCHITECTURES = ("KimiK25ForConditionalGeneration", "KimiLinearForCausalLM", "KimiK3ForConditionalGeneration")
+MODEL_TYPES = ("kimi_k25", "kimi_linear", "kimi_k3")
 
 
 def read(config: Fields) -> Shape:
-    """The language model of the text_config, behind a vision tower."""
-    text, vision = config.section("text_config"), config.section("vision_config")
-    is_k3 = "linear_attn_config" in text
-    shape = _k3_text(text) if is_k3 else deepseek.text_shape(text, "Kimi K2", _LAYER_PATH)
-    return replace(shape, vision=_vision(vision, shape.hidden_size))
+    """The language model by its kind of attention; behind a vision tower where there is one."""
+    text, vision = text_section(config), config.optional_section("vision_config")
+    path = "model.layers" if vision is None else "language_model.model.layers"
+    if "linear_attn_config" in text:
+        family = "Kimi Linear" if vision is None else "Kimi K3"
+        shape = replace(_delta_text(text, family), layer_path=path)
+    else:
+        shape = deepseek.text_shape(text, "Kimi K2", path)
+    return shape if vision is None else replace(shape, vision=_vision(vision, shape.hidden_size))
 
 
 def _vision(vision: Fields, text_hidden: int) -> VisionTower:
@@ -91,7 +93,7 @@ def _projector(vision: Fields, width: int, merged: int, text_hidden: int) -> tup
     )
 
 
-def _k3_text(text: Fields) -> Shape:
+def _delta_text(text: Fields, family: str) -> Shape:
     hidden, vocabulary, count = text.size("hidden_size"), text.size("vocab_size"), text.layers()
     tied = text.flag("tie_word_embeddings", default=False)
     linear_config = text.section("linear_attn_config")
@@ -108,14 +110,13 @@ def _k3_text(text: Fields) -> Shape:
         layers.append(Layer((mixer,), (*matrices, *feed_forward, *pre_norms(hidden), *extra)))
     last = (norm("model.output_attn_res_norm", hidden), linear("model.output_attn_res_proj", "other", 1, hidden))
     return Shape(
-        family="Kimi K3",
+        family=family,
         hidden_size=hidden,
         vocabulary=vocabulary,
         max_context_tokens=max_context(text),
         tied_embeddings=tied,
         layers=layers,
         outside=(*outside(vocabulary, hidden, tied=tied), *(last if extra else ())),
-        layer_path=_LAYER_PATH,
     )
 
 

@@ -233,6 +233,38 @@ def test_sizes_of_models_without_a_counted_class(name, billions, active_billions
     assert active_parameters(spec) / 1e9 == pytest.approx(active_billions, rel=0.1)
 
 
+KIMI_LINEAR = {
+    "architectures": ["KimiLinearForCausalLM"],
+    **{"vocab_size": 163840, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 27},
+    **{"num_attention_heads": 32, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64},
+    **{"v_head_dim": 128, "num_experts": 256, "num_experts_per_token": 8, "moe_intermediate_size": 1024},
+    **{"num_shared_experts": 1, "first_k_dense_replace": 1, "max_position_embeddings": 1048576},
+    "linear_attn_config": {
+        "kda_layers": [i for i in range(1, 27) if i % 4],
+        **{"head_dim": 128, "num_heads": 32, "short_conv_kernel_size": 4},
+    },
+}
+GRANITE_SMALL = {
+    "architectures": ["GraniteMoeHybridForCausalLM"],
+    **{"vocab_size": 100352, "hidden_size": 4096, "intermediate_size": 768, "shared_intermediate_size": 1536},
+    **{"num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8, "tie_word_embeddings": True},
+    **{"num_local_experts": 72, "num_experts_per_tok": 10, "max_position_embeddings": 131072},
+    **{"mamba_n_heads": 128, "mamba_d_state": 128, "mamba_n_groups": 1, "mamba_d_conv": 4, "mamba_expand": 2},
+    "layer_types": ["attention" if i % 10 == 5 else "mamba" for i in range(40)],
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "billions", "active_billions"),
+    [(KIMI_LINEAR, 48, 3), (GRANITE_SMALL, 32, 9)],  # their model cards: "48B-A3B"; "32B, 9B active"
+    ids=["Kimi-Linear-48B-A3B", "granite-4.0-h-small"],
+)
+def test_hybrids_without_a_bundled_config_have_the_size_on_their_card(config, billions, active_billions):
+    spec = read_config(config)
+    assert total_parameters(spec) / 1e9 == pytest.approx(billions, rel=0.03)
+    assert active_parameters(spec) / 1e9 == pytest.approx(active_billions, rel=0.2)
+
+
 def test_online_fp8_leaves_16_bit_what_engines_never_quantize():
     stored = {m.name: m.stored_as for g in requantized(spec_of("zai-org/GLM-5"), "fp8").layers for m in g.matrices}
     assert stored["self_attn.q_b_proj"].startswith("fp8")
