@@ -1,0 +1,58 @@
+"""Write what in the docs is generated: the command-line reference, and the answer that README shows.
+
+Run `python docs/refresh.py` after changing an option, a price or a factor; `tests/test_docs.py` says when it is due.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import date
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+README = DOCS.parent / "README.md"
+sys.path.insert(0, str(DOCS.parent))
+
+from gpuplan.cli import app, console, plan_page  # noqa: E402 - a bare checkout has no installed package
+
+ANSWER = re.compile(r"(<!-- answer -->\n```text\n).*?(```\n<!-- /answer -->)", re.DOTALL)
+QUESTION = ("--model", "meta-llama/Llama-3.3-70B-Instruct", "--min-tps", "500", "--budget", "10")
+
+
+def cli_reference() -> str:
+    """docs/cli.md: the help text of every command."""
+    names = [app.MAIN_JOB, *app.command_names()]
+    parts = ["# Command line\n\nGenerated from `--help` by `python docs/refresh.py`; do not edit.\n"]
+    for name in names:
+        title = "plan" if name == app.MAIN_JOB else f"plan {name}"
+        parts.append(f"## {title}\n\n```text\n{app.help_of(name).rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def answer() -> str:
+    """What `plan` prints for README's question, but for what changes by the day or the run: ages and solver seconds."""
+    from gpuplan.cli import options, question
+    from gpuplan.planning import plan
+
+    asked = options.read(app.load(app.MAIN_JOB).COMMAND, QUESTION)
+    found = plan(question.requirements_of(asked), today=date.min)
+    ink = console.Ink(width=110)
+    text = console.render(plan_page.full(found, ink), ink)
+    return re.sub(r" in \d+\.\d+ s;", ";", text)
+
+
+def readme() -> str:
+    """README with the answer of today's data."""
+    fresh = answer()
+    return ANSWER.sub(lambda found: found[1] + fresh + found[2], README.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Write both."""
+    (DOCS / "cli.md").write_text(cli_reference(), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
