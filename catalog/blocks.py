@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from catalog.model import Attention, Matrix, Mixer, Part, Sharding, VisionTower
+from catalog.reading import Fields, max_context
 
 UNDECIDED = "bf16"
 """`stored_as` of a matrix whose storage follows the checkpoint; every other word stays as the family file wrote it."""
@@ -223,6 +224,32 @@ def vision_linear(name: str, outputs: int, inputs: int, *, copies: int = 1, bias
 def vision_norm(name: str, size: int, *, copies: int = 1, bias: bool = False) -> Matrix:
     """A norm of a vision tower."""
     return norm(name, size, part="vision", copies=copies, bias=bias)
+
+
+def language_model(
+    text: Fields, family: str, layers: Sequence[Layer], *, tied: bool | None = None, layer_path: str = "model.layers"
+) -> Shape:
+    """Llama's frame around any layers: embedding, final norm, LM head unless tied, as `text` states their sizes.
+
+    Args:
+        text: the config of the language model.
+        family: what people call it.
+        layers: the layers in order.
+        tied: whether the LM head reuses the embedding; None = as `text` says, which is false when it says nothing.
+        layer_path: where the layers live in the checkpoint.
+    """
+    hidden, vocabulary = text.size("hidden_size"), text.size("vocab_size")
+    tied = text.flag("tie_word_embeddings", default=False) if tied is None else tied
+    return Shape(
+        family=family,
+        hidden_size=hidden,
+        vocabulary=vocabulary,
+        max_context_tokens=max_context(text),
+        tied_embeddings=tied,
+        layers=layers,
+        outside=outside(vocabulary, hidden, tied=tied),
+        layer_path=layer_path,
+    )
 
 
 def column(name: str, outputs: int, inputs: int, *, copies: int = 1, bias: bool = False, granule: int = 1) -> Matrix:

@@ -40,7 +40,9 @@ def _families() -> dict[str, Family]:
         imported = importlib.import_module(f"catalog.architectures.{module.name}")
         if hasattr(imported, "ARCHITECTURES"):  # others are parts that several families share
             family = cast(Family, imported)
-            found |= dict.fromkeys((*family.ARCHITECTURES, *family.MODEL_TYPES), family)
+            for name in (*family.ARCHITECTURES, *family.MODEL_TYPES):
+                if found.setdefault(name, family) is not family:
+                    raise RuntimeError(f"Two files of catalog/architectures/ declare {name!r}.")
     return found
 
 

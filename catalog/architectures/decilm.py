@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from catalog.blocks import Layer, Shape, attention, gated_mlp, linear, norm, outside
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, linear, norm
 from catalog.model import Attention, Matrix
-from catalog.reading import LARGEST_CONTEXT, Fields, max_context
+from catalog.reading import LARGEST_CONTEXT, Fields
 
 ARCHITECTURES = ("DeciLMForCausalLM",)
 MODEL_TYPES = ("nemotron-nas", "deci")
@@ -15,18 +15,9 @@ _ROUNDED_TO = 256
 
 def read(config: Fields) -> Shape:
     """block_configs has one entry per layer."""
-    hidden, vocabulary = config.size("hidden_size"), config.size("vocab_size")
-    tied = config.flag("tie_word_embeddings", default=False)
+    hidden = config.size("hidden_size")
     blocks = config.sections("block_configs", length=config.layers())
-    return Shape(
-        family="Nemotron",
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(config),
-        tied_embeddings=tied,
-        layers=[_layer(config, hidden, block) for block in blocks],
-        outside=outside(vocabulary, hidden, tied=tied),
-    )
+    return language_model(config, "Nemotron", [_layer(config, hidden, block) for block in blocks])
 
 
 def _layer(config: Fields, hidden: int, block: Fields) -> Layer:

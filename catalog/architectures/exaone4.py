@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, gated_mlp, norm, outside
-from catalog.reading import Fields, max_context, windows
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, norm
+from catalog.reading import Fields, windows
 
 ARCHITECTURES = ("Exaone4ForCausalLM",)
 MODEL_TYPES = ("exaone4",)
@@ -12,8 +12,7 @@ MODEL_TYPES = ("exaone4",)
 
 def read(config: Fields) -> Shape:
     """The 1.2B has full attention only; the 32B states its layer_types."""
-    hidden, vocabulary = config.size("hidden_size"), config.size("vocab_size")
-    tied = config.flag("tie_word_embeddings", default=False)
+    hidden = config.size("hidden_size")
     layers = []
     for window in windows(config, config.layers()):
         mixer = read_attention(config, window)
@@ -24,12 +23,4 @@ def read(config: Fields) -> Shape:
             norm("post_feedforward_layernorm", hidden),
         )
         layers.append(Layer((mixer,), matrices))
-    return Shape(
-        family="EXAONE 4",
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(config),
-        tied_embeddings=tied,
-        layers=layers,
-        outside=outside(vocabulary, hidden, tied=tied),
-    )
+    return language_model(config, "EXAONE 4", layers)

@@ -8,15 +8,15 @@ from catalog.blocks import (
     Shape,
     attention,
     gated_mlp,
+    language_model,
     linear,
     norm,
-    outside,
     pre_norms,
     routed_experts,
     router,
 )
 from catalog.model import Attention, Matrix
-from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields, max_context
+from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields
 
 ARCHITECTURES = ("Glm4MoeForCausalLM",)
 MODEL_TYPES = ("glm4_moe",)
@@ -24,23 +24,16 @@ MODEL_TYPES = ("glm4_moe",)
 
 def read(config: Fields) -> Shape:
     """Layers past `num_hidden_layers` predict a further token."""
-    hidden, vocabulary, count = config.size("hidden_size"), config.size("vocab_size"), config.layers()
-    tied = config.flag("tie_word_embeddings", default=False)
+    hidden, count = config.size("hidden_size"), config.layers()
     mixer = _attention(config, hidden)
     dense = config.count("first_k_dense_replace", default=1, largest=LARGEST_LAYERS)
     sparse = Layer((mixer,), (*_shared(config, hidden, mixer), *_experts(config, hidden)))
     plain = Layer((mixer,), (*_shared(config, hidden, mixer), *gated_mlp(hidden, config.size("intermediate_size"))))
     predictors = config.count("num_nextn_predict_layers", default=0, largest=16)
     next_token = Layer((mixer,), (*sparse.matrices, *_prediction(hidden)), next_token_prediction=True)
-    return Shape(
-        family="GLM 4",
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(config),
-        tied_embeddings=tied,
-        layers=[plain] * min(dense, count) + [sparse] * (count - min(dense, count)) + [next_token] * predictors,
-        outside=outside(vocabulary, hidden, tied=tied),
-    )
+    dense = min(dense, count)
+    layers = [plain] * dense + [sparse] * (count - dense) + [next_token] * predictors
+    return language_model(config, "GLM 4", layers)
 
 
 def _attention(config: Fields, hidden: int) -> Attention:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, outside, pre_norms, routed_experts, router, table
+from catalog.blocks import Layer, Shape, attention, language_model, pre_norms, routed_experts, router, table
 from catalog.model import Attention, Matrix
-from catalog.reading import LARGEST_EXPERTS, Fields, max_context, windows
+from catalog.reading import LARGEST_EXPERTS, Fields, windows
 
 ARCHITECTURES = ("GptOssForCausalLM",)
 MODEL_TYPES = ("gpt_oss",)
@@ -13,19 +13,10 @@ MODEL_TYPES = ("gpt_oss",)
 
 def read(config: Fields) -> Shape:
     """Every layer is a mixture of experts; even ones have a sliding window."""
-    hidden, vocabulary = config.size("hidden_size"), config.size("vocab_size")
-    tied = config.flag("tie_word_embeddings", default=False)
+    hidden = config.size("hidden_size")
     count = config.layers()
     mixers = [read_attention(config, window) for window in windows(config, count, [i % 2 == 0 for i in range(count)])]
-    return Shape(
-        family="gpt-oss",
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(config),
-        tied_embeddings=tied,
-        layers=[Layer((mixer,), _matrices(config, hidden, mixer)) for mixer in mixers],
-        outside=outside(vocabulary, hidden, tied=tied),
-    )
+    return language_model(config, "gpt-oss", [Layer((mixer,), _matrices(config, hidden, mixer)) for mixer in mixers])
 
 
 def _matrices(config: Fields, hidden: int, mixer: Attention) -> tuple[Matrix, ...]:

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from catalog.architectures.llama import read_attention
-from catalog.blocks import (
-    Layer,
-    Shape,
-    attention,
-    gated_mlp,
-    linear,
-    outside,
-    pre_norms,
-    routed_experts,
-    router,
-)
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, linear, pre_norms, routed_experts, router
 from catalog.model import Attention, Matrix
-from catalog.reading import LARGEST_EXPERTS, Fields, max_context, windows
+from catalog.reading import LARGEST_EXPERTS, Fields, windows
 
 ARCHITECTURES = ("LagunaForCausalLM",)
 MODEL_TYPES = ("laguna",)
@@ -23,8 +13,7 @@ MODEL_TYPES = ("laguna",)
 
 def read(config: Fields) -> Shape:
     """Every layer states its number of heads, its window and whether it has experts."""
-    hidden, vocabulary, count = config.size("hidden_size"), config.size("vocab_size"), config.layers()
-    tied = config.flag("tie_word_embeddings", default=False)
+    hidden, count = config.size("hidden_size"), config.layers()
     own_heads = "num_attention_heads_per_layer" in config
     heads = config.sizes("num_attention_heads_per_layer", length=count) if own_heads else (None,) * count
     sparse = _experts(config, hidden)
@@ -34,15 +23,7 @@ def read(config: Fields) -> Shape:
         mixer = read_attention(config, window, heads=number)
         mlp = sparse if kind == "sparse" else plain
         layers.append(Layer((mixer,), (*_projections(config, hidden, mixer), *mlp, *pre_norms(hidden))))
-    return Shape(
-        family="Laguna",
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(config),
-        tied_embeddings=tied,
-        layers=layers,
-        outside=outside(vocabulary, hidden, tied=tied),
-    )
+    return language_model(config, "Laguna", layers)
 
 
 def _mlp_kinds(config: Fields, count: int) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from catalog.blocks import Layer, Shape, attention, gated_mlp, outside, pre_norms
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, pre_norms
 from catalog.model import Attention
-from catalog.reading import LARGEST_CONTEXT, Fields, max_context
+from catalog.reading import LARGEST_CONTEXT, Fields
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3ForCausalLM")
 MODEL_TYPES = ("llama", "mistral", "ministral3")
@@ -20,7 +20,6 @@ def read(config: Fields) -> Shape:
 def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> Shape:
     """The language model that `text` describes."""
     hidden = text.size("hidden_size")
-    tied = text.flag("tie_word_embeddings", default=False)
     mixer = read_attention(text, window=text.optional_size("sliding_window", largest=LARGEST_CONTEXT))
     matrices = (
         *attention(
@@ -32,17 +31,7 @@ def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> S
         *gated_mlp(hidden, text.size("intermediate_size"), bias=text.flag("mlp_bias", default=False)),
         *pre_norms(hidden),
     )
-    vocabulary = text.size("vocab_size")
-    return Shape(
-        family=family,
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(text),
-        tied_embeddings=tied,
-        layers=[Layer((mixer,), matrices)] * text.layers(),
-        outside=outside(vocabulary, hidden, tied=tied),
-        layer_path=layer_path,
-    )
+    return language_model(text, family, [Layer((mixer,), matrices)] * text.layers(), layer_path=layer_path)
 
 
 def read_attention(text: Fields, window: int | None = None, *, heads: int | None = None) -> Attention:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, outside, pre_norms, routed_experts, router
-from catalog.reading import LARGEST_CONTEXT, LARGEST_EXPERTS, Fields, max_context
+from catalog.blocks import Layer, Shape, attention, language_model, pre_norms, routed_experts, router
+from catalog.reading import LARGEST_CONTEXT, LARGEST_EXPERTS, Fields
 
 ARCHITECTURES = ("MixtralForCausalLM",)
 MODEL_TYPES = ("mixtral",)
@@ -14,7 +14,7 @@ _NAME = "block_sparse_moe"
 
 def read(config: Fields) -> Shape:
     """Every layer is a mixture of experts."""
-    hidden, vocabulary = config.size("hidden_size"), config.size("vocab_size")
+    hidden = config.size("hidden_size")
     experts = config.size("num_local_experts", largest=LARGEST_EXPERTS)
     top_k = config.size("num_experts_per_tok", largest=experts)
     mixer = read_attention(config, window=config.optional_size("sliding_window", largest=LARGEST_CONTEXT))
@@ -24,13 +24,4 @@ def read(config: Fields) -> Shape:
         *routed_experts(hidden, config.size("intermediate_size"), experts, top_k, name=f"{_NAME}.experts"),
         *pre_norms(hidden),
     )
-    tied = config.flag("tie_word_embeddings", default=False)
-    return Shape(
-        family="Mixtral",
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(config),
-        tied_embeddings=tied,
-        layers=[Layer((mixer,), matrices)] * config.layers(),
-        outside=outside(vocabulary, hidden, tied=tied),
-    )
+    return language_model(config, "Mixtral", [Layer((mixer,), matrices)] * config.layers())

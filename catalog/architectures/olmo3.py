@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, gated_mlp, norm, outside
-from catalog.reading import Fields, max_context, windows
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, norm
+from catalog.reading import Fields, windows
 
 ARCHITECTURES = ("Olmo3ForCausalLM", "Olmo2ForCausalLM")
 MODEL_TYPES = ("olmo3", "olmo2")
@@ -12,8 +12,7 @@ MODEL_TYPES = ("olmo3", "olmo2")
 
 def read(config: Fields) -> Shape:
     """OLMo 3 slides in three layers of four; OLMo 2 has no windows."""
-    hidden, vocabulary = config.size("hidden_size"), config.size("vocab_size")
-    tied = config.flag("tie_word_embeddings", default=False)
+    hidden = config.size("hidden_size")
     count = config.layers()
     slides = [(i + 1) % 4 != 0 for i in range(count)] if config.get("model_type") == "olmo3" else []
     layers = []
@@ -28,12 +27,4 @@ def read(config: Fields) -> Shape:
             norm("post_feedforward_layernorm", hidden),
         )
         layers.append(Layer((mixer,), matrices))
-    return Shape(
-        family="OLMo",
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(config),
-        tied_embeddings=tied,
-        layers=layers,
-        outside=outside(vocabulary, hidden, tied=tied),
-    )
+    return language_model(config, "OLMo", layers)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, gated_mlp, outside, pre_norms
-from catalog.reading import LARGEST_CONTEXT, Fields, max_context, windows
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, pre_norms
+from catalog.reading import LARGEST_CONTEXT, Fields, windows
 
 ARCHITECTURES = ("Qwen2ForCausalLM",)
 MODEL_TYPES = ("qwen2",)
@@ -17,8 +17,7 @@ def read(config: Fields) -> Shape:
 
 def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> Shape:
     """The language model that `text` describes."""
-    hidden, vocabulary = text.size("hidden_size"), text.size("vocab_size")
-    tied = text.flag("tie_word_embeddings", default=False)
+    hidden = text.size("hidden_size")
     layers = []
     for window in qwen_windows(text):
         mixer = read_attention(text, window)
@@ -28,16 +27,7 @@ def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> S
             *pre_norms(hidden),
         )
         layers.append(Layer((mixer,), matrices))
-    return Shape(
-        family=family,
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(text),
-        tied_embeddings=tied,
-        layers=layers,
-        outside=outside(vocabulary, hidden, tied=tied),
-        layer_path=layer_path,
-    )
+    return language_model(text, family, layers, layer_path=layer_path)
 
 
 def qwen_windows(text: Fields) -> tuple[int | None, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from catalog.architectures.llama import read_attention
 from catalog.architectures.qwen2 import qwen_windows
-from catalog.blocks import Layer, Shape, attention, gated_mlp, outside, pre_norms, routed_experts, router
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, pre_norms, routed_experts, router
 from catalog.model import Matrix
-from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields, max_context
+from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields
 
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
 MODEL_TYPES = ("qwen3", "qwen3_moe")
@@ -19,7 +19,7 @@ def read(config: Fields) -> Shape:
 
 def text_shape(text: Fields, *, tied: bool, layer_path: str = "model.layers") -> Shape:
     """The language model that `text` describes; with `num_experts`, layers off the dense list have experts."""
-    hidden, vocabulary = text.size("hidden_size"), text.size("vocab_size")
+    hidden = text.size("hidden_size")
     sparse = _sparse_layers(text)
     mlp = _experts(text, hidden) if any(sparse) else ()
     layers = []
@@ -32,16 +32,7 @@ def text_shape(text: Fields, *, tied: bool, layer_path: str = "model.layers") ->
             *pre_norms(hidden),
         )
         layers.append(Layer((mixer,), matrices))
-    return Shape(
-        family="Qwen 3",
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        max_context_tokens=max_context(text),
-        tied_embeddings=tied,
-        layers=layers,
-        outside=outside(vocabulary, hidden, tied=tied),
-        layer_path=layer_path,
-    )
+    return language_model(text, "Qwen 3", layers, tied=tied, layer_path=layer_path)
 
 
 def _sparse_layers(text: Fields) -> list[bool]:
