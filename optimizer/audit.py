@@ -16,7 +16,7 @@ from catalog.quantization import requantized
 from gpu_db.offer import Offer
 from gpu_db.query import select_offers
 from optimizer.answer import describe_replica, totals_of
-from optimizer.candidates import Variant
+from optimizer.candidates import BATCHES, Variant
 from optimizer.memory.vram import MemorySettings, measure_memory
 from optimizer.performance.estimate import EstimateColumns, estimate
 from optimizer.plan import Estimate, Interval, Line, Memory, Plan, Totals
@@ -103,10 +103,16 @@ def _audit_replica(plan: Plan, line: Line, offer: Offer, knowledge: Knowledge) -
         planned_max_model_len(knowledge.spec, question.workload, question.choices),
         question.workload.tokens_per_request,
     )
-    batch = np.asarray([replica.max_num_seqs], dtype=np.int64)
-    memory = measure_memory(stored, engine, row, replica.kv_cache_format, settings, batch)
-    measured = {name: int(getattr(memory, source).flat[0]) for name, source in _MEMORY.items()}
-    if not memory.fits[0, 0]:
+    if replica.max_num_seqs not in BATCHES:
+        yield f"max_num_seqs {replica.max_num_seqs} is not considered"
+        return
+    at = int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0])
+    memory = measure_memory(stored, engine, row, replica.kv_cache_format, settings, BATCHES)
+    measured = {
+        name: int(getattr(memory, source)[0].flat[at if getattr(memory, source).ndim > 1 else 0])
+        for name, source in _MEMORY.items()
+    }
+    if not memory.fits[0, at]:
         yield f"{replica.max_num_seqs} requests do not fit on {offer.offer_id}"
     if {name: int(getattr(line.memory, name)) for name in measured} != measured:
         yield f"the memory on {offer.offer_id} is not as stated"
@@ -118,7 +124,7 @@ def _audit_replica(plan: Plan, line: Line, offer: Offer, knowledge: Knowledge) -
         engine.name,
         row,
         replica.kv_cache_format,
-        batch,
+        BATCHES[at : at + 1],
         question.workload.input_tokens,
         question.workload.output_tokens,
         knowledge.factors,
