@@ -68,16 +68,13 @@ def find_gpus(name: str) -> tuple[Gpu, ...]:
     >>> [gpu.name for gpu in find_gpus("RTX 4080")]
     ['RTX 4080 16GB']
     """
-    gpus = load_gpus()
     key = gpu_key(name)
-    alone = [gpu for gpu in gpus if key in {gpu_key(gpu), gpu_key(_short(gpu))}]
-    if len(alone) == 1:
-        return (gpus[alone[0]],)
-    family = [gpu for gpu in gpus if key in _leading_words(gpu)]
-    named = dict.fromkeys([*family, *_meant_or_shared(key)])
+    full, short, family = _names_by_key()
+    alone = full.get(key) or short.get(key, [])
+    named = set(alone) if len(alone) == 1 else {*family.get(key, ()), *_alias_table().get(key, ())}
     if not named:
         raise _unknown_gpu(name)
-    return tuple(gpu for word, gpu in gpus.items() if word in named)
+    return tuple(gpu for word, gpu in load_gpus().items() if word in named)
 
 
 def select_offers(
@@ -270,9 +267,9 @@ def gpu_key(name: str) -> str:
 
 def _meant(name: str) -> tuple[str, ...]:
     key = gpu_key(name)
-    for gpu in load_gpus():
-        if gpu_key(gpu) == key:
-            return (gpu,)
+    full, _, _ = _names_by_key()
+    if key in full:
+        return tuple(full[key])
     shared = _alias_table().get(key, {})
     decided = tuple(gpu for gpu, systems in shared.items() if "short" in systems)
     meant = decided or tuple(shared)
@@ -281,8 +278,19 @@ def _meant(name: str) -> tuple[str, ...]:
     return meant
 
 
-def _meant_or_shared(key: str) -> tuple[str, ...]:
-    return tuple(_alias_table().get(key, {}))
+@cache
+def _names_by_key() -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[str]]]:
+    """GPUs by their full name, by their name without memory size, and by every beginning of that."""
+    full: dict[str, list[str]] = {}
+    short: dict[str, list[str]] = {}
+    family: dict[str, list[str]] = {}
+    for gpu in load_gpus():
+        words = _short(gpu).split()
+        full.setdefault(gpu_key(gpu), []).append(gpu)
+        short.setdefault(gpu_key("".join(words)), []).append(gpu)
+        for key in {gpu_key("".join(words[:end])) for end in range(1, len(words) + 1)}:
+            family.setdefault(key, []).append(gpu)
+    return full, short, family
 
 
 @cache
@@ -295,11 +303,6 @@ def _alias_table() -> dict[str, dict[str, set[str]]]:
 
 def _short(name: str) -> str:
     return re.sub(r"\s*\([^()]*\)|\s\d+GB\b", "", name)
-
-
-def _leading_words(name: str) -> set[str]:
-    words = _short(name).split()
-    return {gpu_key("".join(words[:end])) for end in range(1, len(words) + 1)}
 
 
 def _unknown_gpu(name: str) -> UnknownGpu:

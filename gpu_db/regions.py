@@ -14,6 +14,7 @@ _EVERYWHERE = {"global", "any", "all", ""}
 _BY_FIRST_WORD = {"us": "us", "eu": "eu", "europe": "eu", "ap": "asia", "asia": "asia"}
 
 
+@cache
 def region_words(region: str) -> tuple[str, ...]:
     """Return the single regions that a provider's wording lists, lower case, remarks in brackets dropped.
 

@@ -42,6 +42,7 @@ COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 LARGEST_FILE_BYTES = 5_000_000
 MOST_ROWS = 10_000
+MOST_PROBLEMS = 100
 LONGEST_CELL = 500
 LARGEST_PRICE_USD_PER_HOUR = 100_000
 LARGEST_COUNT = 1_000_000
@@ -83,6 +84,9 @@ def read_offer_file(path: str | Path, find_gpu: Callable[[str], Gpu], known: Seq
         problems += [f"Line {line}: {problem}" for problem in row_problems]
         if not row_problems:
             offers.append(_offer(values, f"{Path(path).name} line {line}", changed, machines))
+        if len(problems) >= MOST_PROBLEMS:
+            problems.append(f"Reading stopped at line {line}, after {MOST_PROBLEMS} problems.")
+            break
     problems += _duplicates(offers)
     if problems:
         raise OfferFileError(path, problems)

@@ -180,9 +180,10 @@ def test_all_problems_of_a_file_are_listed(offer_file):
 
 def test_a_thousand_problems_are_not_a_thousand_lines(offer_file):
     path = offer_file(HEADER + "\n" + "me,box,H100,zero,5\n" * 1000)
-    with pytest.raises(OfferFileError, match="and 980 more problems") as caught:
+    with pytest.raises(OfferFileError, match="and 81 more problems") as caught:
         load_user_offers(path)
-    assert len(caught.value.problems) == 1000
+    assert len(caught.value.problems) == 101
+    assert caught.value.problems[-1] == "Reading stopped at line 101, after 100 problems."
 
 
 @pytest.mark.parametrize(
