@@ -17,9 +17,11 @@ from catalog.model import LatentAttention, ModelSpec
 from catalog.quantization import find_scheme
 from gpu_db.gpu import Gpu
 from optimizer.engines.facts import Facts, fact_at
+from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import visible_bytes
 from optimizer.memory.factors import GIB
 from optimizer.memory.kv_cache import BlockRule, kv_value_bytes
+from optimizer.memory.page_groups import plan_pages
 from optimizer.memory.weights import is_row_parallel_expert
 from optimizer.replica_columns import ReplicaColumns
 
@@ -74,7 +76,7 @@ class Engine(ABC):
         """Whether CUDA graphs are charged against the budget; otherwise they must fit in what is left beside it."""
         return bool(fact_at(self.facts["graphs_inside_budget"], self.version)["value"])
 
-    def utilization(self, rows: ReplicaColumns, max_batched_tokens: Ints) -> Floats:
+    def utilization(self, spec: ModelSpec, rows: ReplicaColumns, max_batched_tokens: Ints) -> Floats:
         """Default share of memory per row, shape (rows,)."""
         if self.memory_utilization is None:
             raise ValueError(f"{self.title} has no constant default utilization; its own file must derive it.")
@@ -112,7 +114,8 @@ class Engine(ABC):
             tokens=_first_rule(blocks["tokens_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
             latent_tokens=_first_rule(blocks["latent_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
             latent_granule=int(blocks["latent_granule"]),
-            packs_sparse_latent=kv_format == "fp8" and packs.get("capability_major") == capability_major(gpu),
+            packs_sparse_latent=kv_format == "fp8" != spec.kv_cache_format
+            and packs["capability_major"] == capability_major(gpu),
             compressed_tokens=int(compressed["tokens"]),
             compressed_window_tokens=int(compressed["window_tokens"]),
             compressed_alignment=int(compressed["alignment"]),
@@ -123,10 +126,19 @@ class Engine(ABC):
             state_pages_by_kind=tuple(states["by_kind"].items()),
         )
 
+    def cache_plan(self, spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: BlockRule) -> CachePlan:
+        """How this engine cuts its KV pool on one TP rank; see `optimizer.memory.page_groups`."""
+        return plan_pages(spec, tensor_parallel, kv_format, rule)
+
+    def sampler_bytes_per_logit(self) -> float | None:
+        """What its sampler keeps per sequence and vocabulary entry; None = the measured factor of vLLM."""
+        sampler = self.facts.get("sampler_bytes_per_logit")
+        return None if sampler is None else float(sampler["value"])
+
     def expert_padding(self, spec: ModelSpec, gpu: Gpu) -> tuple[int, int]:
         """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing."""
         schemes = {m.stored_as for g in spec.layers for m in g.matrices if m.sharding == "expert"}
-        if spec.architecture in self.facts["expert_padding_architectures"]:
+        if spec.architecture in self.facts.get("expert_padding_architectures", ()):
             for entry in self.facts["expert_padding"]:
                 if entry["scheme"] in schemes and capability_major(gpu) in entry["capability_major"]:
                     return int(entry["intermediate"]), int(entry["hidden"])
@@ -165,8 +177,9 @@ class Engine(ABC):
         """
         checks: tuple[Callable[[], str], ...] = (
             lambda: self._refuses_gpu(gpu),
-            lambda: self._refuses_kernel("weights", spec.weight_format, "kernels", gpu),
-            lambda: self._refuses_kernel("KV cache", kv_format, "kv_formats", gpu),
+            lambda: self._refuses_architecture(spec),
+            lambda: self._refuses_kernel("weights", spec.weight_format, "kernels", spec, gpu),
+            lambda: self._refuses_kernel("KV cache", kv_format, "kv_formats", spec, gpu),
             lambda: self._refuses_half_precision(spec, gpu),
         )
         return next((reason for check in checks if (reason := check())), None)
@@ -185,15 +198,25 @@ class Engine(ABC):
         reason = _refusal(vendor, gpu)
         return f"{self.title} runs on {gpu.vendor} GPUs {reason}" if reason else ""
 
-    def _refuses_kernel(self, what: str, wanted: str, table: str, gpu: Gpu) -> str:
-        entries = [e for e in self.facts[table] if e["format"] == wanted and e["vendor"] == gpu.vendor]
+    def _refuses_architecture(self, spec: ModelSpec) -> str:
+        known = spec.architecture in self.facts["architectures"]["names"]
+        return "" if known else f"{self.title} does not implement {spec.architecture}"
+
+    def _refuses_kernel(self, what: str, wanted: str, table: str, spec: ModelSpec, gpu: Gpu) -> str:
+        """Entries that name a storage scheme hold for models that use it, and come before the general one."""
+        schemes = {matrix.stored_as for group in spec.layers for matrix in group.matrices}
+        entries = [
+            entry
+            for entry in self.facts[table]
+            if (entry["format"], entry["vendor"]) == (wanted, gpu.vendor) and entry.get("scheme") in {None, *schemes}
+        ]
         if not entries:
             return f"{self.title} has no {wanted} {what} kernels on {gpu.vendor} GPUs that are vouched for here"
         reason = _refusal(entries[0], gpu)
         return f"{self.title} runs {wanted} {what} {reason}" if reason else ""
 
     def _refuses_half_precision(self, spec: ModelSpec, gpu: Gpu) -> str:
-        unstable = self.facts["float16_unstable"]["architectures"]
+        unstable = self.facts.get("float16_unstable", {}).get("architectures", ())
         if gpu.vendor == "NVIDIA" and capability(gpu) < (8, 0) and spec.architecture in unstable:
             return (
                 f"{gpu.name} (compute capability {gpu.compute_capability}) has no bf16, and {spec.architecture} is "
@@ -217,6 +240,11 @@ class Engine(ABC):
     def _own_refusals(self, spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
         """Refusals of one engine only."""
         yield from ()
+
+    def _online_quantization(self, spec: ModelSpec, weight_format: str) -> list[str]:
+        """The option that quantizes while loading; none for a checkpoint that has the format already."""
+        word = self.facts["online_quantization"]["words"].get(weight_format)
+        return ["--quantization", word] if word and weight_format != spec.weight_format else []
 
     @abstractmethod
     def command(
@@ -288,12 +316,12 @@ def _refusal(entry: Facts, gpu: Gpu) -> str:
 def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, default: int) -> int:
     """Tokens of the first block rule whose conditions (lists of what is met) a model and a GPU meet."""
     met = {
-        "sparse": any(isinstance(m, LatentAttention) and m.indexer is not None for m in _mixers(spec)),
+        "sparse": any(isinstance(m, LatentAttention) and m.indexer is not None for m in mixers(spec)),
         "capability_major": capability_major(gpu),
         "kv_bytes": kv_bytes,
-        "head_dim": max((getattr(m, "head_dim", 0) for m in _mixers(spec)), default=0),
+        "head_dim": max((getattr(m, "head_dim", 0) for m in mixers(spec)), default=0),
         "architecture": spec.architecture,
-        "shares_kv": any(getattr(m, "shares_kv", False) for m in _mixers(spec)),
+        "shares_kv": any(getattr(m, "shares_kv", False) for m in mixers(spec)),
     }
     for rule in rules:
         if all(value in rule[name] for name, value in met.items() if name in rule):
@@ -301,7 +329,8 @@ def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, de
     return default
 
 
-def _mixers(spec: ModelSpec) -> Iterator[object]:
+def mixers(spec: ModelSpec) -> Iterator[object]:
+    """What every group of layers keeps, in one row."""
     return (mixer for group in spec.layers for mixer in group.mixers)
 
 
@@ -343,7 +372,7 @@ def _division_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[Refuse
 
 
 def _kv_head_counts(spec: ModelSpec) -> list[int]:
-    counts = {getattr(mixer, "kv_heads", 0) for mixer in _mixers(spec)}
+    counts = {getattr(mixer, "kv_heads", 0) for mixer in mixers(spec)}
     return sorted(counts - {0})
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from optimizer.engines.engine import Engine
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.facts import load_facts, parse_version
+from optimizer.engines.sglang import Sglang
+from optimizer.engines.tensorrt_llm import TensorRtLlm
 from optimizer.engines.vllm import Vllm
 
-_CLASSES: dict[str, type[Engine]] = {"vllm": Vllm}
+_CLASSES: dict[str, type[Engine]] = {"vllm": Vllm, "sglang": Sglang, "tensorrt-llm": TensorRtLlm}
 ENGINES: tuple[str, ...] = tuple(_CLASSES)
 """Names of the engines that are described here."""
 

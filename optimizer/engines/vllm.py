@@ -43,8 +43,7 @@ class Vllm(Engine):
             options += ["--data-parallel-size", str(data_parallel)]
         if expert_parallel:
             options += ["--enable-expert-parallel"]
-        if weight_format != spec.weight_format and weight_format in self.facts["online_quantization"]["words"]:
-            options += ["--quantization", self.facts["online_quantization"]["words"][weight_format]]
+        options += self._online_quantization(spec, weight_format)
         options += ["--kv-cache-dtype", _kv_word(spec, kv_format)]
         options += ["--max-model-len", str(max_model_len), "--max-num-seqs", str(max_num_seqs)]
         if memory_utilization is not None:

@@ -71,6 +71,17 @@ class PagePlan:
     state_sizes: tuple[int, ...]
 
     @property
+    def tokens_per_block(self) -> int | None:
+        """Tokens of a block when one group of growing caches is all there is; else None."""
+        sizes = {group.block_tokens if group.kind == "full" else None for group in self.groups}
+        return sizes.pop() if len(sizes) == 1 and len(self.groups) == 1 else None
+
+    @property
+    def longest_reach(self) -> int:
+        """Tokens that the widest window or chunk keeps; 0 without one."""
+        return max((group.reach or 0 for group in self.groups), default=0)
+
+    @property
     def full_bytes_per_token(self) -> float:
         """Bytes that every further token of a long request costs, all layers."""
         return sum(self.full_rates)
@@ -91,13 +102,13 @@ class PagePlan:
         Args:
             stages: layers of each stage.
         """
-        sizes = [_by_stage(group.layers, group.page_bytes, stages) for group in self.groups]
+        sizes = [sum_by_stage(group.layers, group.page_bytes, stages) for group in self.groups]
         return np.max(sizes, axis=0).astype(np.int64) if sizes else np.zeros(len(stages), dtype=np.int64)
 
     def rates(self, stages: Sequence[int]) -> Floats:
         """Bytes per token that grow, bytes per token of windows, bytes per request: shape (3, stages)."""
         kinds = (self.full_rates, self.window_rates, self.state_sizes)
-        return np.stack([_by_stage(self.layers, values, stages) for values in kinds])
+        return np.stack([sum_by_stage(self.layers, values, stages) for values in kinds])
 
     def blocks(self, tokens: Ints, in_flight_tokens: Ints) -> Ints:
         """Blocks that one request of so many tokens takes from the pool; broadcasts.
@@ -123,7 +134,7 @@ class PagePlan:
         return [(counts[key], group) for key, group in kinds.items()]
 
 
-def _by_stage(layers: Sequence[int], values: Sequence[float], stages: Sequence[int]) -> Floats:
+def sum_by_stage(layers: Sequence[int], values: Sequence[float], stages: Sequence[int]) -> Floats:
     """Sum of values by the pipeline stage of their layer, shape (stages,)."""
     stage = np.searchsorted(np.cumsum(stages), np.asarray(layers, dtype=np.int64), side="right")
     return np.asarray(

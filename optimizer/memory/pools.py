@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
-from optimizer.memory.page_groups import PagePlan, plan_pages
+from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.stages import Stages
 from optimizer.memory.weights import pipeline_stages
 from optimizer.replica_columns import ReplicaColumns
@@ -33,7 +33,7 @@ class PagePlans:
         in_flight_tokens: shape (rows,).
     """
 
-    plans: tuple[PagePlan, ...]
+    plans: tuple[CachePlan, ...]
     plan: Ints
     block_bytes: Ints
     rates: Floats
@@ -46,12 +46,30 @@ class PagePlans:
         return np.where(size > 0, whole, NO_LIMIT)
 
     def needed(self, tokens: int) -> Ints:
-        """Blocks of one request of so many tokens, shape (rows,)."""
-        need = np.zeros(len(self.plan), dtype=np.int64)
+        """Most blocks that one request of so many tokens holds, while its prompt is processed, shape (rows,)."""
+        return self._blocks(tokens, self.in_flight_tokens)
+
+    def capacity(self, free_blocks: Ints, tokens: int) -> Ints:
+        """Requests of so many tokens that free blocks hold at once, shape (rows, batches).
+
+        A window frees its blocks as the answer grows, so a decoding request holds little more than the window; only
+        the tokens in flight, of all requests together, hold more:
+
+            max(floor((free - blocks of the tokens in flight) / blocks while decoding), floor(free / most blocks))
+        """
+        one = np.ones_like(self.in_flight_tokens)
+        decoding, most = self._blocks(tokens, one), self.needed(tokens)
+        unbounded = max(plan.longest_reach for plan in self.plans) + int(self.in_flight_tokens.max(initial=1))
+        in_flight = self._blocks(unbounded, self.in_flight_tokens) - self._blocks(unbounded, one)
+        steady = (free_blocks - in_flight[:, None]) // decoding[:, None]
+        return np.maximum(np.maximum(steady, free_blocks // most[:, None]), 0)
+
+    def _blocks(self, tokens: int, in_flight_tokens: Ints) -> Ints:
+        need = np.ones(len(self.plan), dtype=np.int64)
         for number, plan in enumerate(self.plans):
             chosen = self.plan == number
-            need[chosen] = plan.blocks(np.asarray(tokens), self.in_flight_tokens[chosen])
-        return np.maximum(need, 1)
+            need[chosen] = np.maximum(plan.blocks(np.asarray(tokens), in_flight_tokens[chosen]), 1)
+        return need
 
     def longest_contexts(self, blocks: Ints, most_tokens: int) -> Ints:
         """Longest single request that so many free blocks hold, at most `most_tokens`; shape of `blocks`."""
@@ -64,11 +82,10 @@ class PagePlans:
         return longest
 
 
-def longest_context(plan: PagePlan, blocks: Ints, in_flight_tokens: Ints, most_tokens: int) -> Ints:
-    """Longest request that so many blocks hold: exact when every group grows with every token, else by bisection."""
-    growing = [group for group in plan.groups if group.kind == "full"]
-    if growing and len(growing) == len(plan.groups) and len({group.block_tokens for group in growing}) == 1:
-        return np.minimum(blocks // len(growing) * growing[0].block_tokens, most_tokens)
+def longest_context(plan: CachePlan, blocks: Ints, in_flight_tokens: Ints, most_tokens: int) -> Ints:
+    """Longest request that so many blocks hold: exact when every token takes as much, else by bisection."""
+    if plan.tokens_per_block is not None:
+        return np.minimum(blocks * plan.tokens_per_block, most_tokens)
     low, high = np.zeros(blocks.shape, dtype=np.int64), np.full(blocks.shape, most_tokens, dtype=np.int64)
     for _ in range(most_tokens.bit_length()):
         middle = (low + high + 1) // 2
@@ -94,7 +111,7 @@ def lay_out_pages(
     distinct = list(dict.fromkeys(rules))
     rule = np.array([distinct.index(each) for each in rules])[rows.gpu]
     keys, plan = np.unique(np.stack([rows.tensor_parallel, rule]), axis=1, return_inverse=True)
-    plans = tuple(plan_pages(spec, int(tp), kv_format, distinct[number]) for tp, number in keys.T)
+    plans = tuple(engine.cache_plan(spec, int(tp), kv_format, distinct[number]) for tp, number in keys.T)
     plan = plan.reshape(-1)
     block_bytes, rates = _on_stages(spec, plans, plan, rows.pipeline_parallel, stages)
     in_flight = engine.in_flight_tokens(rows.pipeline_parallel, max_batched_tokens)
@@ -102,7 +119,7 @@ def lay_out_pages(
 
 
 def _on_stages(
-    spec: ModelSpec, plans: tuple[PagePlan, ...], plan: Ints, depth: Ints, stages: Stages
+    spec: ModelSpec, plans: tuple[CachePlan, ...], plan: Ints, depth: Ints, stages: Stages
 ) -> tuple[Ints, Floats]:
     """Block bytes and rates of every stage of every row, worked out once per plan and pipeline depth."""
     sizes = np.zeros(len(stages.row), dtype=np.int64)

@@ -121,7 +121,7 @@ def measure_memory(
     """
     max_num_seqs = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
     stages = lay_out_stages(spec, engine, rows)
-    cards = _read_cards(engine, rows, settings)
+    cards = _read_cards(spec, engine, rows, settings)
     parts = _measure_parts(spec, engine, rows, stages, cards, settings, max_num_seqs)
     pages = lay_out_pages(spec, engine, rows, kv_format, stages, cards.batched_tokens)
     stage_blocks = pages.blocks(parts.pool)
@@ -129,7 +129,7 @@ def measure_memory(
     blocks = stages.minimum(stage_blocks)
     free = blocks - engine.reserved_blocks
     longest = pages.needed(settings.max_model_len)[:, None]
-    capacity = np.maximum(free, 0) // pages.needed(settings.tokens_per_request)[:, None]
+    capacity = pages.capacity(free, settings.tokens_per_request)
     return MemoryColumns(
         total_bytes=cards.total,
         budget_bytes=cards.budget,
@@ -160,12 +160,12 @@ class _Cards:
     largest_graph: Ints
 
 
-def _read_cards(engine: Engine, rows: ReplicaColumns, settings: MemorySettings) -> _Cards:
+def _read_cards(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, settings: MemorySettings) -> _Cards:
     total = np.array([visible_bytes(gpu) for gpu in rows.gpus], dtype=np.int64)[rows.gpu]
     context = context_bytes(rows)
     batched = _batched_tokens(engine, rows, settings)
     asked = settings.memory_utilization
-    share = engine.utilization(rows, batched) if asked is None else np.full(rows.rows, asked)
+    share = engine.utilization(spec, rows, batched) if asked is None else np.full(rows.rows, asked)
     of = total if engine.accounting == "share_of_total" else total - context
     return _Cards(
         total=total,
@@ -206,7 +206,8 @@ def _measure_parts(
 ) -> _Parts:
     non_torch = non_torch_bytes(rows)
     forward = stages.forward_bytes_per_token * cards.batched_tokens[stages.row]
-    sampler = np.where(stages.is_last[:, None], sampler_bytes(spec.vocabulary, max_num_seqs)[None, :], 0)
+    logits = sampler_bytes(spec.vocabulary, max_num_seqs, engine.sampler_bytes_per_logit())
+    sampler = np.where(stages.is_last[:, None], logits[None, :], 0)
     activation = np.maximum(forward[:, None], sampler)
     graphs = _graphs(stages, cards, max_num_seqs) if not settings.enforce_eager else np.zeros_like(activation)
     kept = stages.weight_bytes + non_torch[stages.row]
