@@ -97,35 +97,39 @@ class Candidates:
         return len(self.shape)
 
 
-def enumerate_candidates(
-    variants: tuple[Variant, ...],
-    shapes: ShapeTable,
-    settings: MemorySettings,
-    workload: Workload,
-    factors: Factors,
-) -> Candidates:
-    """Evaluate every variant on every shape.
+@dataclass(frozen=True)
+class Outcome:
+    """One variant tried on every shape: what can run, why the rest cannot, and how many rows were evaluated."""
+
+    evaluation: Evaluation | None
+    refusals: tuple[Refusal, ...]
+    evaluated: int
+
+
+def try_variant(
+    variant: Variant, shapes: ShapeTable, settings: MemorySettings, workload: Workload, factors: Factors
+) -> Outcome:
+    """Evaluate one variant on every shape.
 
     Args:
-        variants: model variants x engines x KV formats; the first are preferred among equals.
-        shapes: what the offers' places can run.
+        variant: stored weights, engine and KV format.
+        shapes: what the machines can run.
         settings: lengths and memory utilization.
         workload: mean input and output tokens.
         factors: the fitted factors of the performance model.
-
-    Returns:
-        The table; empty when nothing can run, with `refusals` saying why.
     """
-    evaluations, refusals, evaluated = [], [], 0
-    for variant in variants:
-        able, why = _able_rows(variant, shapes.columns)
-        refusals += why
-        if able.any():
-            evaluation, why = _evaluate(variant, np.flatnonzero(able), shapes, settings, workload, factors)
-            refusals += why
-            evaluated += int(able.sum()) * len(BATCHES)
-            evaluations.append(evaluation)
-    return _flatten(shapes, tuple(evaluations), tuple(refusals), evaluated)
+    able, refusals = _able_rows(variant, shapes.columns)
+    if not able.any():
+        return Outcome(None, tuple(refusals), 0)
+    evaluation, more = _evaluate(variant, np.flatnonzero(able), shapes, settings, workload, factors)
+    return Outcome(evaluation, (*refusals, *more), int(able.sum()) * len(BATCHES))
+
+
+def collect(shapes: ShapeTable, outcomes: tuple[Outcome, ...]) -> Candidates:
+    """The table of all variants; the first are preferred among equals. Empty when nothing can run."""
+    evaluations = tuple(one.evaluation for one in outcomes if one.evaluation is not None)
+    refusals = tuple(refusal for one in outcomes for refusal in one.refusals)
+    return _flatten(shapes, evaluations, refusals, sum(one.evaluated for one in outcomes))
 
 
 def _able_rows(variant: Variant, rows: ReplicaColumns) -> tuple[Bools, list[Refusal]]:

@@ -13,7 +13,7 @@ from catalog.quantization import available_formats, requantized
 from gpu_db.gpu import Gpu
 from gpu_db.offer import Offer
 from gpu_db.query import select_offers
-from optimizer.candidates import Candidates, Variant, enumerate_candidates
+from optimizer.candidates import Candidates, Outcome, Variant, collect, try_variant
 from optimizer.cp_sat.objectives import GOALS, Goal
 from optimizer.cp_sat.program import Purchase, solve_program
 from optimizer.engines.engine import Engine
@@ -23,7 +23,7 @@ from optimizer.performance.factors import Factors
 from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
 from optimizer.requirements import Choices, Limits, Objective, Requirements, Workload
-from optimizer.shapes import enumerate_shapes
+from optimizer.shapes import ShapeTable, enumerate_shapes
 
 _ANY_MACHINE = {
     "mix": True,
@@ -57,12 +57,25 @@ class Knowledge:
     factors: Factors
 
 
+@dataclass(frozen=True)
+class Tried:
+    """What one evaluation depends on, besides the lengths."""
+
+    weight_format: str
+    engine: str
+    kv_format: str
+    tensor_parallel: int | None
+    pipeline_parallel: int | None
+
+
 class Search:
     """Answers what is best for a question; candidates of equal choices are evaluated once."""
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
-        self._candidates = lru_cache(maxsize=64)(self._enumerate)
+        self._candidates = lru_cache(maxsize=64)(self._collect)
+        self._shapes = lru_cache(maxsize=8)(self._enumerate_shapes)
+        self._outcome = lru_cache(maxsize=64)(self._try)
 
     def candidates(self, requirements: Requirements) -> Candidates:
         """Every replica that could serve, on any machine there is, whatever demand, service level and limits are."""
@@ -129,23 +142,36 @@ class Search:
             low, high = (low, middle) if within(middle, goals[:1]) is not None else (middle + 1, high)
         return within(high, goals)
 
-    def _enumerate(self, choices: Choices, workload: Workload) -> Candidates:
+    def _collect(self, choices: Choices, workload: Workload) -> Candidates:
         spec = self.knowledge.spec
-        shapes = enumerate_shapes(
-            self.knowledge.offers,
-            self.knowledge.gpus,
-            experts=has_experts(spec),
-            tensor_parallel=choices.tensor_parallel,
-            pipeline_parallel=choices.pipeline_parallel,
-        )
         settings = MemorySettings(planned_max_model_len(spec, workload, choices), workload.tokens_per_request)
-        variants = tuple(
-            Variant(stored, self.knowledge.engines[engine], kv_format)
+        outcomes = tuple(
+            self._outcome(
+                Tried(stored.weight_format, engine, kv_format, choices.tensor_parallel, choices.pipeline_parallel),
+                settings,
+                workload,
+            )
             for stored in stored_variants(spec, choices)
             for engine in choices.engines
             for kv_format in kv_cache_formats(stored, choices)
         )
-        return enumerate_candidates(variants, shapes, settings, workload, self.knowledge.factors)
+        return collect(self._shapes(choices.tensor_parallel, choices.pipeline_parallel), outcomes)
+
+    def _enumerate_shapes(self, tensor_parallel: int | None, pipeline_parallel: int | None) -> ShapeTable:
+        return enumerate_shapes(
+            self.knowledge.offers,
+            self.knowledge.gpus,
+            experts=has_experts(self.knowledge.spec),
+            tensor_parallel=tensor_parallel,
+            pipeline_parallel=pipeline_parallel,
+        )
+
+    def _try(self, tried: Tried, settings: MemorySettings, workload: Workload) -> Outcome:
+        known = self.knowledge
+        stored = requantized(known.spec, tried.weight_format)
+        variant = Variant(stored, known.engines[tried.engine], tried.kv_format)
+        shapes = self._shapes(tried.tensor_parallel, tried.pipeline_parallel)
+        return try_variant(variant, shapes, settings, workload, known.factors)
 
 
 def keeps_service_level(candidates: Candidates, requirements: Requirements) -> Bools:
