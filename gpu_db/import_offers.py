@@ -12,37 +12,13 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from gpu_db.machines import PricedRow
 from gpu_db.regions import region_words
+from gpu_db.tables import read_table
 
 Row = dict[str, str]
 
-OFFER_COLUMNS = (
-    "provider",
-    "instance_type",
-    "gpu",
-    "gpu_as_listed",
-    "priced_gpus",
-    "machine_gpus",
-    "minimum_gpus",
-    "region",
-    "billing",
-    "price_usd_per_hour",
-    "restrictions",
-    "newest",
-    "not_planned_because",
-    "topology",
-    "internode_fabric",
-    "internode_gbit_per_second",
-    "internode_node_gpus",
-    "vcpus",
-    "memory_gb",
-    "as_of",
-    "as_of_note",
-    "source",
-    "confidence",
-    "notes",
-)
-
+OFFER_COLUMNS = PricedRow._fields
 RULE_ASPECTS = ("machine_gpus", "minimum_gpus", "restriction", "topology", "replaced_by", "not_planned_because")
 
 _BILLING_COLUMNS = {
@@ -256,7 +232,5 @@ def topology_rows(collected: Sequence[Row]) -> Iterator[Row]:
 
 def read_rules(folder: Path) -> list[Row]:
     """Read the judgements, whose columns the caller can rely on."""
-    from gpu_db.tables import read_table
-
     columns = ("provider", "instance_type", "gpu", "billing", *RULE_ASPECTS, "why", "source", "as_of")
     return list(read_table("offer_rules.csv", columns, folder))

@@ -96,7 +96,7 @@ def _gpus() -> dict[str, Gpu]:
         try:
             gpus[row["name"]] = _gpu(row, aliases.get(row["name"], ()))
         except BadGpuDb as error:
-            raise broken("gpus.csv", row, error) from error
+            raise broken("gpus.csv", row.values(), error) from error
     return gpus
 
 

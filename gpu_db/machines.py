@@ -2,42 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import cast, get_args
+from typing import NamedTuple, cast, get_args
 
 from gpu_db.errors import BadGpuDb
 from gpu_db.gpu import Gpu
 from gpu_db.offer import Billing, Offer, Restriction
 from gpu_db.regions import region_classes
-from gpu_db.tables import GIGA, Row, broken, number, read_table, required_day, required_number, required_text, whole
+from gpu_db.tables import (
+    GIGA,
+    Row,
+    broken,
+    number,
+    read_cells,
+    read_table,
+    required_day,
+    required_number,
+    required_text,
+    whole,
+)
 
 GBIT_BYTES = GIGA / 8
 
-_OFFER_COLUMNS = (
-    "provider",
-    "instance_type",
-    "gpu",
-    "priced_gpus",
-    "machine_gpus",
-    "minimum_gpus",
-    "region",
-    "billing",
-    "price_usd_per_hour",
-    "restrictions",
-    "newest",
-    "not_planned_because",
-    "topology",
-    "internode_gbit_per_second",
-    "internode_node_gpus",
-    "vcpus",
-    "memory_gb",
-    "as_of",
-    "source",
-    "confidence",
-    "notes",
-)
+
+class PricedRow(NamedTuple):
+    """One line of data/offers.csv, its columns in their order; units as the names say.
+
+    `priced_gpus` is how many GPUs the price is for, `machine_gpus` the sizes that can be rented at that rate ("1/8";
+    empty = as priced). `internode_gbit_per_second` is of a whole node of `internode_node_gpus`.
+    """
+
+    provider: str
+    instance_type: str
+    gpu: str
+    gpu_as_listed: str
+    priced_gpus: str
+    machine_gpus: str
+    minimum_gpus: str
+    region: str
+    billing: str
+    price_usd_per_hour: str
+    restrictions: str
+    newest: str
+    not_planned_because: str
+    topology: str
+    internode_fabric: str
+    internode_gbit_per_second: str
+    internode_node_gpus: str
+    vcpus: str
+    memory_gb: str
+    as_of: str
+    as_of_note: str
+    source: str
+    confidence: str
+    notes: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,53 +138,65 @@ def read_offers(gpus: Mapping[str, Gpu], newest_only: bool) -> Iterator[Offer]:
     Raises:
         BadGpuDb: a row lacks its source, date or price, or names a GPU, topology or word that does not exist.
     """
-    rows = [row for row in read_table("offers.csv", _OFFER_COLUMNS) if not row["not_planned_because"]]
-    kinds: dict[tuple[str, str], set[str]] = {}
-    for row in rows:
-        kinds.setdefault((row["provider"], row["instance_type"]), set()).add(row["gpu"] + row["priced_gpus"])
+    rows = [row for row in _priced_rows() if not row.not_planned_because]
+    several = _types_of_several_machines(rows)
     built: dict[tuple[str, str], Topology] = {}
     for row in rows:
-        if newest_only and row["newest"] != "yes":
+        if newest_only and row.newest != "yes":
             continue
-        gpu = gpus.get(row["gpu"])
-        if gpu is None:
-            raise BadGpuDb(f"offers.csv: no GPU named {row['gpu']!r} ({row['provider']} {row['instance_type']}).")
-        topology = built.get((row["topology"], gpu.name))
-        if topology is None:
-            topology = built[row["topology"], gpu.name] = _topology_of_row(row["topology"], gpu)
         try:
-            yield from _machines(row, topology, len(kinds[row["provider"], row["instance_type"]]) == 1)
+            topology = built.get((row.topology, row.gpu))
+            if topology is None:
+                topology = built[row.topology, row.gpu] = _topology_of_row(row.topology, gpus.get(row.gpu))
+            yield from _machines(row, topology, (row.provider, row.instance_type) in several)
         except BadGpuDb as error:
             raise broken("offers.csv", row, error) from error
 
 
-def _machines(row: Row, topology: Topology, one_kind: bool) -> Iterator[Offer]:
+def _priced_rows() -> Iterator[PricedRow]:
+    lines = read_cells("offers.csv")
+    if tuple(next(lines, [])) != PricedRow._fields:
+        raise BadGpuDb("offers.csv has other columns than PricedRow; write it again with gpu_db.import_tables.")
+    return map(PricedRow._make, lines)
+
+
+def _types_of_several_machines(rows: Iterable[PricedRow]) -> set[tuple[str, str]]:
+    """Instance types that do not say which GPU, or how many: "pod secure", "1-Click Cluster 16 GPUs"."""
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    return {
+        (row.provider, row.instance_type)
+        for row in rows
+        if row.machine_gpus
+        or first.setdefault((row.provider, row.instance_type), (row.gpu, row.priced_gpus)) != (row.gpu, row.priced_gpus)
+    }
+
+
+def _machines(row: PricedRow, topology: Topology, several: bool) -> Iterator[Offer]:
     """Yield one offer per machine size of a row; the price of a size is linear in its GPUs."""
-    priced = int(required_number(row["priced_gpus"]))
-    price = required_number(row["price_usd_per_hour"])
-    source, as_of = required_text(row["source"], "source"), required_day(row["as_of"])
-    vcpus, memory_bytes = number(row["vcpus"]), number(row["memory_gb"], GIGA)
-    minimum_gpus = whole(row["minimum_gpus"])
-    classes = _classes(row["region"])
-    restrictions = _restrictions(row["restrictions"], required_text(row["confidence"], "confidence"))
-    sizes = _sizes(row["machine_gpus"], priced)
-    for size in sizes:
+    priced = int(required_number(row.priced_gpus))
+    price = required_number(row.price_usd_per_hour)
+    source, as_of = required_text(row.source, "source"), required_day(row.as_of)
+    vcpus, memory_bytes = number(row.vcpus), number(row.memory_gb, GIGA)
+    minimum_gpus = whole(row.minimum_gpus)
+    classes = region_classes(row.region)
+    restrictions = _restrictions(row.restrictions, required_text(row.confidence, "confidence"))
+    for size in _sizes(row.machine_gpus, priced):
         share = size / priced
         domain, link = scaleup(topology, size)
-        kind = "" if one_kind and len(sizes) == 1 else f"{size}x {row['gpu']}/"
+        kind = f"{size}x {row.gpu}/" if several else ""
         yield Offer(
-            offer_id=f"{row['provider']}/{row['instance_type']}/{kind}{row['region']}/{row['billing']}",
-            provider=row["provider"],
-            instance_type=row["instance_type"],
-            gpu=row["gpu"],
+            offer_id=f"{row.provider}/{row.instance_type}/{kind}{row.region}/{row.billing}",
+            provider=row.provider,
+            instance_type=row.instance_type,
+            gpu=row.gpu,
             gpu_count=size,
-            region=row["region"],
+            region=row.region,
             region_class=classes[0] if len(classes) == 1 else "any",
-            billing=cast(Billing, row["billing"]),
+            billing=cast(Billing, row.billing),
             price_usd_per_hour=price if share == 1 else round(price * share, 6),
             as_of=as_of,
             source=source,
-            confidence=row["confidence"],
+            confidence=row.confidence,
             restrictions=restrictions,
             scaleup_domain_gpus=domain,
             link_bytes_per_second=link,
@@ -172,7 +204,7 @@ def _machines(row: Row, topology: Topology, one_kind: bool) -> Iterator[Offer]:
             available_count=None,
             vcpus=None if vcpus is None else vcpus * share,
             memory_bytes=None if memory_bytes is None else round(memory_bytes * share),
-            notes=row["notes"] if share == 1 else f"{_priced_per(priced)}{row['notes']}",
+            notes=row.notes if share == 1 else f"{_priced_per(priced)}{row.notes}",
             region_classes=classes,
             minimum_count=-(-minimum_gpus // size) if minimum_gpus else 1,
         )
@@ -187,13 +219,15 @@ def _priced_per(gpus: int) -> str:
     return "priced per GPU; " if gpus == 1 else f"priced per {gpus} GPUs; "
 
 
-def _topology_of_row(key: str, gpu: Gpu) -> Topology:
+def _topology_of_row(key: str, gpu: Gpu | None) -> Topology:
     """The provider's own topology where it is known, its links from the GPU's usual machine where it is silent."""
+    if gpu is None:
+        raise BadGpuDb("its GPU is not in gpus.csv.")
     usual = topology_of_gpu(gpu)
     if not key:
         return usual
     if key not in topologies():
-        raise BadGpuDb(f"offers.csv: no topology named {key!r} in topology.csv.")
+        raise BadGpuDb(f"its topology {key!r} is not in topology.csv.")
     own = topologies()[key]
     if own.link_bytes_per_second is not None or own.gpus_per_node == 1:
         return own
@@ -202,18 +236,13 @@ def _topology_of_row(key: str, gpu: Gpu) -> Topology:
     )
 
 
-def _internode(row: Row, topology: Topology, size: int) -> float | None:
+def _internode(row: PricedRow, topology: Topology, size: int) -> float | None:
     """Network between whole machines, per GPU: the provider's topology first, else what its price list states."""
-    if row["topology"]:
+    if row.topology:
         return topology.internode_bytes_per_second if size >= topology.gpus_per_node else None
-    node_gpus = number(row["internode_node_gpus"])
-    total = number(row["internode_gbit_per_second"], GBIT_BYTES)
+    node_gpus = number(row.internode_node_gpus)
+    total = number(row.internode_gbit_per_second, GBIT_BYTES)
     return total / node_gpus if total and node_gpus and size >= node_gpus else None
-
-
-@cache
-def _classes(region: str) -> tuple[str, ...]:
-    return region_classes(region)
 
 
 @cache
@@ -221,6 +250,6 @@ def _restrictions(words: str, confidence: str) -> tuple[Restriction, ...]:
     named = [word for word in words.split("/") if word]
     unknown = set(named) - set(get_args(Restriction))
     if unknown:
-        raise BadGpuDb(f"offers.csv: unknown restrictions {sorted(unknown)}.")
+        raise BadGpuDb(f"its restrictions {sorted(unknown)} are unknown.")
     weak = ["low-confidence"] if confidence == "low" else []
     return cast(tuple[Restriction, ...], tuple(named + weak))

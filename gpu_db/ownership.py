@@ -161,7 +161,7 @@ def _checked(name: str, columns: tuple[str, ...], build: Callable[[Row], Fact]) 
         try:
             yield build(row)
         except BadGpuDb as error:
-            raise broken(name, row, error) from error
+            raise broken(name, row.values(), error) from error
 
 
 def _energy_fact(row: Row) -> EnergyFact:

@@ -37,6 +37,7 @@ def is_everywhere(region: str) -> bool:
     return not words or words[0] in _EVERYWHERE
 
 
+@cache
 def region_classes(region: str) -> tuple[str, ...]:
     """Return the classes of all regions that the wording lists, ("any",) for everywhere.
 

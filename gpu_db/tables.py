@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -26,24 +26,37 @@ def read_table(name: str, columns: Sequence[str], folder: Path = DATA) -> Iterat
     Raises:
         BadGpuDb: the file is missing, lacks a column, or a row has more or fewer cells than its header.
     """
+    lines = read_cells(name, folder)
+    header = next(lines, [])
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise BadGpuDb(f"{name} lacks the columns {missing}; write it again with gpu_db.import_tables.")
+    for cells in lines:
+        yield dict(zip(header, cells, strict=False))  # their lengths are equal
+
+
+def read_cells(name: str, folder: Path = DATA) -> Iterator[list[str]]:
+    """Yield the header of a bundled table, then its rows, all of one length.
+
+    Raises:
+        BadGpuDb: the file is missing, or a row has more or fewer cells than its header.
+    """
     try:
         with (folder / name).open(encoding="utf-8", newline="") as stream:
             reader = csv.reader(stream, strict=True)
-            header = next(reader, [])
-            missing = [column for column in columns if column not in header]
-            if missing:
-                raise BadGpuDb(f"{name} lacks the columns {missing}; write it again with gpu_db.import_tables.")
+            width = 0
             for cells in reader:
-                if len(cells) != len(header):
-                    raise BadGpuDb(f"{name} line {reader.line_num}: {len(cells)} cells, the header has {len(header)}.")
-                yield dict(zip(header, cells, strict=False))  # their lengths are equal
+                width = width or len(cells)
+                if len(cells) != width:
+                    raise BadGpuDb(f"{name} line {reader.line_num}: {len(cells)} cells, the header has {width}.")
+                yield cells
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadGpuDb(f"{name} cannot be read: {error}.") from error
 
 
-def broken(name: str, row: Row, error: BadGpuDb) -> BadGpuDb:
-    """Return the error with the place where it stands."""
-    return BadGpuDb(f"{name}, row {', '.join(list(row.values())[:3])!r}: {error}")
+def broken(name: str, cells: Iterable[str], error: BadGpuDb) -> BadGpuDb:
+    """Return the error with the place where it stands: the first three cells of its row."""
+    return BadGpuDb(f"{name}, row {', '.join(list(cells)[:3])!r}: {error}")
 
 
 # The conversions are cached: the same few cells ("8", "", "2026-09-19") stand in hundreds of rows.
