@@ -110,10 +110,12 @@ def kv_value_bytes(kv_format: str) -> int:
         ) from None
 
 
-def layer_caches(
-    spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: BlockRule
-) -> list[tuple[int, LayerCache]]:
-    """Every layer's caches on one TP rank, as (layer index, cache) in the order of the layers.
+GroupCaches = tuple[tuple[tuple[int, ...], tuple[LayerCache, ...]], ...]
+"""Layer indices of each group of equal layers, and what one of them keeps."""
+
+
+def group_caches(spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: BlockRule) -> GroupCaches:
+    """What the layers of every group keep on one TP rank.
 
     Args:
         spec: the model; multi-token-prediction layers keep nothing unless they are used.
@@ -121,19 +123,31 @@ def layer_caches(
         kv_format: "bf16", "fp8", ...
         rule: what the engine's kernels want.
     """
-    caches: list[tuple[int, LayerCache]] = []
-    for group in spec.layers:
-        if not group.next_token_prediction:
-            kept = [c for mixer in group.mixers for c in mixer_caches(mixer, tensor_parallel, kv_format, rule)]
-            caches += [(index, cache) for index in group.indices for cache in kept]
-    return sorted(_in_compressed_model(caches, rule), key=lambda pair: pair[0])
+    groups = tuple(
+        (
+            group.indices,
+            tuple(c for mixer in group.mixers for c in mixer_caches(mixer, tensor_parallel, kv_format, rule)),
+        )
+        for group in spec.layers
+        if not group.next_token_prediction
+    )
+    return _in_compressed_model(groups, rule)
 
 
-def _in_compressed_model(caches: list[tuple[int, LayerCache]], rule: BlockRule) -> list[tuple[int, LayerCache]]:
+def layer_caches(groups: GroupCaches) -> list[tuple[int, LayerCache]]:
+    """Every layer's caches as (layer index, cache), in the order of the layers."""
+    caches = [(index, cache) for indices, kept in groups for index in indices for cache in kept]
+    return sorted(caches, key=lambda pair: pair[0])
+
+
+def _in_compressed_model(groups: GroupCaches, rule: BlockRule) -> GroupCaches:
     """In a model with compressed caches the plain windows take that model's packed entries too."""
-    if all(cache.tokens_per_entry == 1 for _, cache in caches):
-        return caches
-    return [(index, _packed_window(cache, rule) if _is_plain_window(cache) else cache) for index, cache in caches]
+    if all(cache.tokens_per_entry == 1 for _, kept in groups for cache in kept):
+        return groups
+    return tuple(
+        (indices, tuple(_packed_window(cache, rule) if _is_plain_window(cache) else cache for cache in kept))
+        for indices, kept in groups
+    )
 
 
 def _is_plain_window(cache: LayerCache) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
-from optimizer.memory.kv_cache import BlockRule, Kind, LayerCache, layer_caches
+from optimizer.memory.kv_cache import BlockRule, GroupCaches, Kind, LayerCache, group_caches, layer_caches
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -173,11 +173,12 @@ def plan_pages(spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: Bloc
         kv_format: of the cache.
         rule: what the engine's kernels want.
     """
-    return _plan(tuple(layer_caches(spec, tensor_parallel, kv_format, rule)), rule)
+    return _plan(group_caches(spec, tensor_parallel, kv_format, rule), rule)
 
 
 @lru_cache(maxsize=1024)
-def _plan(caches: tuple[tuple[int, LayerCache], ...], rule: BlockRule) -> PagePlan:
+def _plan(caches_of_groups: GroupCaches, rule: BlockRule) -> PagePlan:
+    caches = layer_caches(caches_of_groups)
     block = _aligned_block([cache for _, cache in caches], rule)
     pages = [_page(layer, cache, block) for layer, cache in caches]
     groups = _groups(pages)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.memory.cache_plan import CachePlan
+from optimizer.memory.distinct import distinct_columns
 from optimizer.memory.stages import Stages
 from optimizer.memory.weights import pipeline_stages
 from optimizer.replica_columns import ReplicaColumns
@@ -62,7 +63,8 @@ class PagePlans:
         unbounded = max(plan.longest_reach for plan in self.plans) + int(self.in_flight_tokens.max(initial=1))
         in_flight = self._blocks(unbounded, self.in_flight_tokens) - self._blocks(unbounded, one)
         steady = (free_blocks - in_flight[:, None]) // decoding[:, None]
-        return np.maximum(np.maximum(steady, free_blocks // most[:, None]), 0)
+        held: Ints = np.maximum(np.maximum(steady, free_blocks // most[:, None]), 0)
+        return held
 
     def _blocks(self, tokens: int, in_flight_tokens: Ints) -> Ints:
         need = np.ones(len(self.plan), dtype=np.int64)
@@ -110,9 +112,8 @@ def lay_out_pages(
     rules = [engine.block_rule(spec, gpu, kv_format) for gpu in rows.gpus]
     distinct = list(dict.fromkeys(rules))
     rule = np.array([distinct.index(each) for each in rules])[rows.gpu]
-    keys, plan = np.unique(np.stack([rows.tensor_parallel, rule]), axis=1, return_inverse=True)
+    keys, plan = distinct_columns(np.stack([rows.tensor_parallel, rule]))
     plans = tuple(engine.cache_plan(spec, int(tp), kv_format, distinct[number]) for tp, number in keys.T)
-    plan = plan.reshape(-1)
     block_bytes, rates = _on_stages(spec, plans, plan, rows.pipeline_parallel, stages)
     in_flight = engine.in_flight_tokens(rows.pipeline_parallel, max_batched_tokens)
     return PagePlans(plans, plan, block_bytes, rates, in_flight)
@@ -124,7 +125,7 @@ def _on_stages(
     """Block bytes and rates of every stage of every row, worked out once per plan and pipeline depth."""
     sizes = np.zeros(len(stages.row), dtype=np.int64)
     rates = np.zeros((3, len(stages.row)))
-    for number, deep in np.unique(np.stack([plan, depth]), axis=1).T:
+    for number, deep in distinct_columns(np.stack([plan, depth]))[0].T:
         flat = stages.first[(plan == number) & (depth == deep)][:, None] + np.arange(deep)
         split = pipeline_stages(spec.layer_count, int(deep))
         sizes[flat] = plans[number].block_bytes(split)

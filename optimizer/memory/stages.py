@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.memory.activations import forward_bytes_per_token
+from optimizer.memory.distinct import distinct_columns
 from optimizer.memory.weights import Division, pipeline_stages, weights_by_stage
 from optimizer.replica_columns import ReplicaColumns
 
@@ -66,8 +67,7 @@ def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> Sta
         engine: whose kernels may pad experts.
         rows: shapes of one replica; a row with more stages than layers gets empty ones.
     """
-    keys, key_of_row = np.unique(_division_columns(spec, engine, rows), axis=1, return_inverse=True)
-    key_of_row = key_of_row.reshape(-1)
+    keys, key_of_row = distinct_columns(_division_columns(spec, engine, rows))
     weights, forward, first_of_key = _keys(spec, keys)
     depth = rows.pipeline_parallel
     first = np.cumsum(depth) - depth
