@@ -6,7 +6,6 @@ Finding one model reads the index of names and one file of a few kilobytes; no o
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -48,13 +47,19 @@ class ModelRecord:
 class Sibling:
     """One line of aliases.csv: a repository or short name with the shape of another.
 
-    `max_context_tokens` and `weight_format` are None where they do not differ.
+    Attributes:
+        max_context_tokens: None where it does not differ.
+        scheme: in which of `catalog.quantization.SCHEMES` its linear layers are stored; None = as the other's.
+        method: the engine's word for that scheme.
+        weight_format: what people call it.
     """
 
     name: str
     same_as: str
     max_context_tokens: int | None
     weight_format: str | None
+    scheme: str | None
+    method: str | None
     reason: str
 
     @property
@@ -142,6 +147,8 @@ def _existing_path(name: str) -> Path | None:
 
 
 def _unknown(name: str) -> UnknownModel:
+    import difflib  # only a wrong name needs it
+
     known = _known_names()
     close = difflib.get_close_matches(_key(name)[:100], known, n=9, cutoff=0.5)
     nearest = tuple(dict.fromkeys(known[match] for match in close))[:3]
@@ -165,7 +172,13 @@ def _siblings() -> dict[str, Sibling]:
 def _sibling(row: Mapping[str, str]) -> Sibling:
     context = row["max_context_tokens"]
     return Sibling(
-        row["name"], row["same_as"], int(context) if context else None, row["weight_format"] or None, row["reason"]
+        name=row["name"],
+        same_as=row["same_as"],
+        max_context_tokens=int(context) if context else None,
+        weight_format=row["weight_format"] or None,
+        scheme=row["scheme"] or None,
+        method=row["method"] or None,
+        reason=row["reason"],
     )
 
 
@@ -203,10 +216,10 @@ def _load(repo_id: str) -> ModelSpec:
         file = DATA / "models" / f"{repo_id.replace('/', '--')}.json"
         return from_record(json.loads(file.read_bytes()))
     spec = _load(_resolve(sibling.same_as))
-    if sibling.weight_format is not None:
-        from catalog.quantization import requantized
+    if sibling.scheme is not None and sibling.method is not None:
+        from catalog.quantization import stored_in
 
-        spec = requantized(spec, sibling.weight_format)
+        spec = stored_in(spec, sibling.scheme, sibling.method)
     context = sibling.max_context_tokens or spec.max_context_tokens
     source = f"{spec.source}; {sibling.reason}"
     return replace(spec, repo_id=repo_id, max_context_tokens=context, source=source)

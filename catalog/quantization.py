@@ -214,11 +214,22 @@ def requantized(spec: ModelSpec, weight_format: str) -> ModelSpec:
             f"{weight_format!r}; possible are {', '.join(available_formats(spec))}."
         )
     how = REQUANTIZATIONS[weight_format]
+    return stored_in(spec, how.scheme, how.method)
+
+
+def stored_in(spec: ModelSpec, scheme: str, method: str) -> ModelSpec:
+    """The same model with the linear layers that quantizers touch in this scheme, whatever they are in now.
+
+    Args:
+        spec: the checkpoint to start from.
+        scheme: a name in SCHEMES.
+        method: the engine's word, as in `ModelSpec.quantization_method`.
+    """
     from_quantized = spec.weight_format not in UNQUANTIZED
     return replace(
-        _with_storage(spec, lambda matrix: how.scheme if _changes(matrix, from_quantized) else matrix.stored_as),
-        weight_format=weight_format,
-        quantization_method=how.method,
+        _with_storage(spec, lambda matrix: scheme if _changes(matrix, from_quantized) else matrix.stored_as),
+        weight_format=find_scheme(scheme).format,
+        quantization_method=method,
     )
 
 

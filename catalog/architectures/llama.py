@@ -1,4 +1,4 @@
-"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Ministral 3, Devstral, Yi, Solar."""
+"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Ministral 3, Devstral, Granite 3, Yi."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, p
 from catalog.model import Attention
 from catalog.reading import LARGEST_CONTEXT, Fields
 
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3ForCausalLM")
-MODEL_TYPES = ("llama", "mistral", "ministral3")
+ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3ForCausalLM", "GraniteForCausalLM")
+MODEL_TYPES = ("llama", "mistral", "ministral3", "granite")
 
-_FAMILIES = {"llama": "Llama", "mistral": "Mistral", "ministral3": "Mistral"}
+_FAMILIES = {"llama": "Llama", "mistral": "Mistral", "ministral3": "Mistral", "granite": "Granite"}
 
 
 def read(config: Fields) -> Shape:

@@ -83,6 +83,18 @@ PUBLISHED = {
     "mistralai/Mistral-Small-3.2-24B-Instruct-2506": 24_011_361_280,
     "mistralai/Mistral-Large-Instruct-2411": 122_610_069_504,
     "mistralai/Mixtral-8x22B-Instruct-v0.1": 140_630_071_296,
+    "mistralai/Codestral-22B-v0.1": 22_247_282_688,
+    "microsoft/Phi-3-medium-128k-instruct": 13_960_238_080,
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": 1_711_376_384,
+    "TinyLlama/TinyLlama-1.1B-Chat-v1.0": 1_100_048_384,
+    "01-ai/Yi-1.5-34B-Chat": 34_388_917_248,
+    "allenai/OLMo-2-0325-32B-Instruct": 32_234_279_936,
+    "allenai/OLMo-2-1124-13B-Instruct": 13_716_198_400,
+    "google/gemma-3-270m-it": 268_098_176,
+    "ibm-granite/granite-3.1-8b-instruct": 8_170_848_256,
+    "deepseek-ai/DeepSeek-V2.5": 235_741_434_880,
+    # The MTP layer in this checkpoint has copies of the embedding and the head, of 151,552 x 5,120 each.
+    "zai-org/GLM-4.5": 358_337_776_896 - 2 * 151_552 * 5_120,
     "nvidia/Llama-3_3-Nemotron-Super-49B-v1": 49_867_145_216,
     "XiaomiMiMo/MiMo-7B-Base": 7_833_409_536,
 }

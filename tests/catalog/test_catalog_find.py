@@ -8,6 +8,7 @@ import pytest
 
 from catalog.errors import BadModelConfig, CatalogError, UnknownModel
 from catalog.find import DATA, _index, _key, _resolve, _siblings, bundled_models, find_model
+from catalog.quantization import SCHEMES
 from catalog.sizes import active_parameters, total_parameters
 
 
@@ -127,3 +128,17 @@ def test_a_huge_file_is_refused_unread(tmp_path):
 def test_a_folder_without_config_is_refused(tmp_path):
     with pytest.raises(BadModelConfig, match=r"config\.json"):
         find_model(str(tmp_path))
+
+
+def test_a_siblings_scheme_is_of_the_format_that_it_claims():
+    for sibling in _siblings().values():
+        if sibling.scheme is not None:
+            assert SCHEMES[sibling.scheme].format == sibling.weight_format
+            stored = {m.stored_as for g in find_model(sibling.name).layers for m in g.matrices if m.part == "mlp"}
+            assert stored <= {sibling.scheme}
+
+
+def test_a_published_fp8_sibling_keeps_the_blocks_of_its_publisher():
+    spec = find_model("Qwen/Qwen3-8B-FP8")
+    assert (spec.weight_format, spec.quantization_method) == ("fp8", "fp8")
+    assert {m.stored_as for g in spec.layers for m in g.matrices if m.gemm} == {"fp8_block128"}
