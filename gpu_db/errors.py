@@ -18,7 +18,6 @@ Every str() is for people: what was wrong, the value, what is allowed, the next 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from difflib import get_close_matches
 
 _SHOWN_PROBLEMS = 20
 _SHOWN_CHARACTERS = 60
@@ -101,6 +100,8 @@ def nearest_names(name: str, known: Collection[str], count: int = 3) -> tuple[st
     >>> nearest_names("lamda", ["aws", "lambda", "runpod"])
     ('lambda',)
     """
+    from difflib import get_close_matches  # 5 ms that only a misspelling pays
+
     by_key = {word.casefold(): word for word in known}
     wanted = name[: 2 * _SHOWN_CHARACTERS].casefold()
     starting = sorted((key for key in by_key if wanted and key.startswith(wanted)), key=len)
