@@ -109,7 +109,7 @@ def _offer_row(
         "memory_gb": price["memory_gb"],
         "as_of": as_of,
         "as_of_note": price["as_of_note"] if as_of == price["as_of"] else "spot price derived from an older reading",
-        "source": re.sub(r",? pages corpus$", "", price["source"]),
+        "source": re.sub(r", pages \w+$", "", price["source"]),
         "confidence": price["confidence"] if as_of == price["as_of"] else "low",
         "notes": price["notes"],
         "replaced_by": ruled["replaced_by"],
@@ -200,7 +200,7 @@ def topology_row(row: Row) -> Row:
         "nic_gbit_per_second": row["nic_gbps"],
         "gpudirect_rdma": row["gpudirect_rdma"],
         "as_of": row["as_of"],
-        "source": re.sub(r" \(stored doc \d+\)", "", row["source"]),
+        "source": re.sub(r" \(\w+ doc \d+\)", "", row["source"]),
         "confidence": row["confidence"],
         "notes": row["notes"],
     }

@@ -87,7 +87,7 @@ _ALIAS_COLUMNS = {
 
 # How a collector found a fact is not its source: such remarks are cut.
 _READING_REMARKS = (
-    re.compile(r"\s*\([^()]*\b(?:session|corpus|stored doc)\b[^()]*\)"),
+    re.compile(r"\s*\([^()]*\b(?:read|doc \d+)\b[^()]*\)"),
     re.compile(r"\bfind_\w+:[^,;]*(?:, gfx\w+)?"),
     re.compile(r",?\s*\bfind_\w+[^,;]*"),
     re.compile(r",\s*pages\b(?: \([^()]*\))?"),
@@ -111,7 +111,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
 def source_text(text: str) -> str:
     """Return a source without remarks on how its collector came by it.
 
-    >>> source_text("NVIDIA MSRP (announcement; not re-read this session)")
+    >>> source_text("NVIDIA MSRP (announcement; not re-read)")
     'NVIDIA MSRP'
     """
     for remark in _READING_REMARKS:

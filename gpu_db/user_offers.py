@@ -256,13 +256,13 @@ def _offer(
     """Return the offer of a row; what the row leaves open comes from the bundled machine of that name, else its GPU."""
     gpu: Gpu = values["gpu"]
     provider, instance_type, gpu_count = values["provider"], values["instance_type"], values["gpu_count"]
-    region, billing = values.get("region", ""), values.get("billing", "on-demand")
+    region, billing = values.get("region", "any"), values.get("billing", "on-demand")
     bundled = machines.get(_machine(provider, instance_type, gpu.name, gpu_count))
     domain, link = scaleup(topology_of_gpu(gpu), gpu_count)
     memory_gib = values.get("memory_gib")
     classes = region_classes(region)
     offer = Offer(
-        offer_id=f"{provider}/{instance_type}/{gpu_count}x {gpu.name}/{region or 'any'}/{billing}",
+        offer_id=f"{provider}/{instance_type}/{gpu_count}x {gpu.name}/{region}/{billing}",
         provider=provider,
         instance_type=instance_type,
         gpu=gpu.name,

@@ -181,7 +181,7 @@ def collected_tables(folder):
         "list_or_street_price_usd": "27500",
         "price_note": "",
         "price_date": "2026-05",
-        "price_source": "list (not re-read this session)",
+        "price_source": "list (not re-read)",
         "source": "datasheet",
         "verified_by": "",
         "confidence": "high",
