@@ -207,7 +207,13 @@ class Layers:
 
 @dataclass(frozen=True, slots=True)
 class VisionTower:
-    """The encoder of images (or audio) in front of a language model."""
+    """The encoder of images (or audio) in front of a language model.
+
+    Attributes:
+        matrices: all of it; a matrix that every encoder layer has counts them in `copies`.
+        layers: encoder layers.
+        hidden_size: width of the encoder.
+    """
 
     matrices: tuple[Matrix, ...]
     layers: int

@@ -19,7 +19,11 @@ from catalog.blocks import Layer, Shape
 from catalog.errors import BadModelConfig, UnknownArchitecture
 from catalog.model import Attention, LatentAttention, Layers, Matrix, ModelSpec, VisionTower
 from catalog.reading import Fields
+from catalog.sizes import total_parameters
 from catalog.storage import Storage, dominant_format, read_storage
+
+MOST_PARAMETERS = 10**14
+"""Forty times the largest published model of 2026 (2.8e12)."""
 
 
 class Family(Protocol):
@@ -80,6 +84,7 @@ def read_config(
     except (ArithmeticError, RecursionError) as error:
         raise BadModelConfig(f"The sizes in this {architecture} config contradict each other: {error}.") from error
     spec = _assemble(shape, storage, architecture)
+    _refuse_absurd(spec)
     return replace(spec, repo_id=repo_id, source=source, as_of=as_of)
 
 
@@ -96,6 +101,16 @@ def _find_family(config: Fields) -> tuple[str, Family]:
     near = difflib.get_close_matches(wanted[:80], known_architectures(), n=3)
     hint = f"near ones are {', '.join(near)}" if near else f"{len(known_architectures())} others are"
     raise UnknownArchitecture(f"The architecture {wanted[:80]!r} is not known here; {hint}.")
+
+
+def _refuse_absurd(spec: ModelSpec) -> None:
+    """Each size may be sane and their product not; byte counts downstream are 64-bit integers."""
+    total = total_parameters(spec)
+    if total > MOST_PARAMETERS:
+        raise BadModelConfig(
+            f"This {spec.architecture} config describes a model of {total:.2g} parameters; at most "
+            f"{MOST_PARAMETERS:.0e} are believed, so check its sizes."
+        )
 
 
 def _assemble(shape: Shape, storage: Storage, architecture: str) -> ModelSpec:

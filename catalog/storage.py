@@ -237,6 +237,19 @@ def _read_gptq(quantization: Fields, unquantized: str) -> Storage:
     return Storage("gptq", unquantized, scheme, ignored, quantizes_head=quantization.flag("lm_head", default=False))
 
 
+def _read_auto_round(quantization: Fields, unquantized: str) -> Storage:
+    """Intel's AutoRound: GPTQ-like integers, symmetric by default."""
+    bits, group = quantization.size("bits"), _group(quantization, "group_size")
+    symmetric = quantization.flag("sym", default=True)
+    return Storage("auto-round", unquantized, _integer_scheme(quantization, bits, group, symmetric=symmetric))
+
+
+def _read_fbgemm(quantization: Fields, unquantized: str) -> Storage:
+    """Meta's fp8 checkpoints (Llama 3.1 405B FP8): one scale per output channel."""
+    ignored = Modules(_names(quantization, "modules_to_not_convert"))
+    return Storage("fbgemm_fp8", unquantized, "fp8_channel", ignored)
+
+
 def _read_bitsandbytes(quantization: Fields, unquantized: str) -> Storage:
     four = quantization.flag("load_in_4bit", "_load_in_4bit", default=False)
     ignored = Modules(_names(quantization, "llm_int8_skip_modules"))
@@ -377,6 +390,8 @@ _READERS: dict[str, Callable[[Fields, str], Storage]] = {
     "gptq": _read_gptq,
     "bitsandbytes": _read_bitsandbytes,
     "compressed-tensors": _read_compressed_tensors,
+    "fbgemm_fp8": _read_fbgemm,
+    "auto-round": _read_auto_round,
 }
 
 

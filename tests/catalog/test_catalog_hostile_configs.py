@@ -133,6 +133,11 @@ def test_an_absurd_value_is_refused_by_name(key, value):
         read_config(LLAMA | {key: value})
 
 
+def test_sizes_that_are_sane_one_by_one_and_absurd_together_are_refused():
+    with pytest.raises(BadModelConfig, match="parameters"):
+        read_config(LLAMA | {"hidden_size": 2**24, "vocab_size": 2**24, "head_dim": 128})
+
+
 def test_a_whole_number_that_json_wrote_as_a_float_is_taken():
     assert read_config(LLAMA | {"hidden_size": float(LLAMA["hidden_size"])}) == read_config(LLAMA)
 
