@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from catalog.model import Attention, LatentAttention, Layers, Matrix, Mixer, ModelSpec, RecurrentState
+from catalog.model import Attention, Indexer, LatentAttention, Layers, Matrix, Mixer, ModelSpec, RecurrentState
 from catalog.quantization import find_scheme, stored_bytes
 from optimizer.replica_columns import Floats, ReplicaColumns
 
@@ -225,12 +225,8 @@ def _attended_sum(tokens: float, window: int | None, chunked: bool = False) -> f
 def _decode_bytes(mixer: Mixer, tp: Floats, context: float, kv_bytes: float) -> Floats:
     if isinstance(mixer, Attention):
         kv_heads = np.maximum(mixer.kv_heads / tp, 1.0)
-        return (
-            _attended(context, mixer.window, mixer.chunked)
-            * kv_heads
-            * (mixer.head_dim + mixer.value_head_dim)
-            * kv_bytes
-        )
+        values = _softmax_tokens(mixer, context) * (mixer.head_dim + mixer.value_head_dim)
+        return values * kv_heads * kv_bytes + _key_bytes(mixer.indexer, context)
     if isinstance(mixer, LatentAttention):
         return np.ones_like(tp) * _latent_bytes(mixer, context, kv_bytes)
     # A state is read and written back.
@@ -247,6 +243,18 @@ def _state_bytes(shape: tuple[int, ...], stored_as: str) -> float:
     return float(np.prod(shape)) * find_scheme(stored_as).bits_per_weight / 8
 
 
+def _softmax_tokens(mixer: Attention, context: float) -> float:
+    tokens = _attended(context, mixer.window, mixer.chunked)
+    return tokens if mixer.indexer is None else min(tokens, float(mixer.indexer.top_k))
+
+
+def _key_bytes(indexer: Indexer | None, context: float) -> float:
+    """An indexer reads one key per entry of the whole context, unless it reuses an earlier layer's choice."""
+    if indexer is None or indexer.shared:
+        return 0.0
+    return context / indexer.compression * indexer.head_dim * (2 if indexer.keys_stored_as == "bf16" else 1)
+
+
 def _latent_tokens(mixer: LatentAttention, context: float) -> float:
     entries = _attended(context, mixer.window) / mixer.compression
     return entries if mixer.indexer is None else min(entries, float(mixer.indexer.top_k))
@@ -254,35 +262,34 @@ def _latent_tokens(mixer: LatentAttention, context: float) -> float:
 
 def _latent_bytes(mixer: LatentAttention, context: float, kv_bytes: float) -> float:
     read = _latent_tokens(mixer, context) * (mixer.kv_rank + mixer.rope_dim) * kv_bytes
-    # The indexer reads one 8-bit key per token of the whole context.
-    return read if mixer.indexer is None else read + context / mixer.compression * mixer.indexer.head_dim
+    return read + _key_bytes(mixer.indexer, context)
 
 
 def _decode_flop(mixer: Mixer, tp: Floats, context: float) -> Floats:
     """Score and weighted sum, 2 flop each per query head, key and channel; latent attention in its absorbed form."""
     if isinstance(mixer, Attention):
         return (
-            2.0
-            * mixer.query_heads
-            / tp
-            * (mixer.head_dim + mixer.value_head_dim)
-            * _attended(context, mixer.window, mixer.chunked)
-        )
+            2.0 * mixer.query_heads / tp * (mixer.head_dim + mixer.value_head_dim) * _softmax_tokens(mixer, context)
+        ) + _indexer_flop(mixer.indexer, context)
     if isinstance(mixer, LatentAttention):
         scores = 2.0 * mixer.query_heads / tp * (2 * mixer.kv_rank + mixer.rope_dim) * _latent_tokens(mixer, context)
-        return scores + _indexer_flop(mixer, context)
+        return scores + _indexer_flop(mixer.indexer, context)
     return 4.0 * mixer.heads * mixer.head_dim * mixer.state_dim / tp
 
 
-def _indexer_flop(mixer: LatentAttention, keys: float) -> float:
-    indexer = mixer.indexer
-    return 0.0 if indexer is None else 2.0 * indexer.heads * indexer.head_dim * keys / mixer.compression
+def _indexer_flop(indexer: Indexer | None, keys: float) -> float:
+    """Scores of one query, or of all pairs of a prompt, against the keys; none where an earlier layer's are reused."""
+    if indexer is None or indexer.shared:
+        return 0.0
+    return 2.0 * indexer.heads * indexer.head_dim * keys / indexer.compression
 
 
 def _prefill_flop(mixer: Mixer, tp: Floats, tokens: float) -> Floats:
     if isinstance(mixer, Attention):
         width = mixer.head_dim + mixer.value_head_dim
-        return 2.0 * mixer.query_heads / tp * width * _attended_sum(tokens, mixer.window, mixer.chunked)
+        window = mixer.window if mixer.indexer is None else mixer.indexer.top_k
+        pairs = _attended_sum(tokens, window, mixer.chunked)
+        return 2.0 * mixer.query_heads / tp * width * pairs + _indexer_flop(mixer.indexer, _attended_sum(tokens, None))
     if isinstance(mixer, LatentAttention):
         return _latent_prefill_flop(mixer, tp, tokens)
     return 4.0 * mixer.heads * mixer.head_dim * mixer.state_dim / tp * tokens
@@ -295,5 +302,5 @@ def _latent_prefill_flop(mixer: LatentAttention, tp: Floats, tokens: float) -> F
         pairs = _attended_sum(tokens, mixer.window) / mixer.compression
         return 2.0 * mixer.query_heads / tp * width * pairs
     pairs = _attended_sum(tokens / mixer.compression, mixer.indexer.top_k) * mixer.compression
-    indexing = _indexer_flop(mixer, _attended_sum(tokens, None))
+    indexing = _indexer_flop(mixer.indexer, _attended_sum(tokens, None))
     return 2.0 * mixer.query_heads / tp * (2 * mixer.kv_rank + mixer.rope_dim) * pairs + indexing
