@@ -135,13 +135,20 @@ class Engine(ABC):
         sampler = self.facts.get("sampler_bytes_per_logit")
         return None if sampler is None else float(sampler["value"])
 
-    def expert_padding(self, spec: ModelSpec, gpu: Gpu) -> tuple[int, int]:
-        """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing."""
+    def expert_padding(self, spec: ModelSpec, gpu: Gpu, *, served: bool = True) -> tuple[int, int]:
+        """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing.
+
+        Args:
+            spec: the model.
+            gpu: the card.
+            served: after the kernel has repacked the weights; False = as they are loaded.
+        """
         schemes = {m.stored_as for g in spec.layers for m in g.matrices if m.sharding == "expert"}
         if spec.architecture in self.facts.get("expert_padding_architectures", ()):
             for entry in self.facts["expert_padding"]:
                 if entry["scheme"] in schemes and capability_major(gpu) in entry["capability_major"]:
-                    return int(entry["intermediate"]), int(entry["hidden"])
+                    sizes = entry.get("served", entry) if served else entry
+                    return int(sizes["intermediate"]), int(sizes["hidden"])
         return 1, 1
 
     def in_flight_tokens(self, pipeline_parallel: Ints, max_batched_tokens: Ints) -> Ints:

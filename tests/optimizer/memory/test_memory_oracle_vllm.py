@@ -80,7 +80,7 @@ def weight_errors(cards):
         if row["model"] not in NO_TRUTH:
             spec, gpu, _ = planned(row, cards)
             one = np.ones(1, dtype=np.int64)
-            inner, hidden = VLLM.expert_padding(spec, gpu)
+            inner, hidden = VLLM.expert_padding(spec, gpu, served=False)
             division = Division(one * int(row["tensor_parallel"]), one, one, one * inner, one * hidden)
             ours = int(weights_by_stage(spec, division, 1)[0, 0])
             errors[named(row)] = ours / int(row["weight_bytes_rank0"]) - 1
