@@ -17,7 +17,7 @@ from optimizer.memory.vram import MemorySettings, measure_memory
 from optimizer.performance.estimate import estimate
 from optimizer.performance.factors import load_factors
 from optimizer.plan import Estimate, Interval, Memory
-from optimizer.replica_columns import ReplicaColumns
+from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 from optimizer.requirements import Count, Frozen, Positive, Tokens, Workload
 
 if TYPE_CHECKING:
@@ -149,26 +149,20 @@ class _Replica:
         nodes = asked.nodes or math.ceil(size / (gpu.max_gpus_per_node or size))
         if size % nodes:
             raise BadRequirements(f"{size} GPUs cannot be spread evenly over {nodes} machines.")
-        whole = {
-            "tensor_parallel": asked.tensor_parallel,
-            "pipeline_parallel": asked.pipeline_parallel,
-            "data_parallel": asked.data_parallel,
-            "expert_parallel": ranks if asked.expert_parallel else 1,
-            "nodes": nodes,
-            "gpus_per_node": size // nodes,
-            "gpu": 0,
-        }
-        rates = {
-            "link_bytes_per_second": gpu.link_bytes_per_second or gpu.pcie_bytes_per_second or math.nan,
-            # memory does not depend on the network; speed must be told it
-            "internode_bytes_per_second": asked.internode_bytes_per_second
-            or (math.nan if self.for_speed else math.inf),
-        }
+        # memory does not depend on the network between machines; speed must be told it
+        unknown = math.nan if self.for_speed else math.inf
         return ReplicaColumns(
             gpus=(gpu,),
+            gpu=_whole(0),
+            tensor_parallel=_whole(asked.tensor_parallel),
+            pipeline_parallel=_whole(asked.pipeline_parallel),
+            data_parallel=_whole(asked.data_parallel),
+            expert_parallel=_whole(ranks if asked.expert_parallel else 1),
+            nodes=_whole(nodes),
+            gpus_per_node=_whole(size // nodes),
+            link_bytes_per_second=_rate(gpu.link_bytes_per_second or gpu.pcie_bytes_per_second or math.nan),
             has_fast_links=np.asarray([gpu.scaleup_domain_gpus >= max(ranks, 2)]),
-            **{name: np.asarray([number], dtype=np.int64) for name, number in whole.items()},
-            **{name: np.asarray([number], dtype=np.float64) for name, number in rates.items()},
+            internode_bytes_per_second=_rate(asked.internode_bytes_per_second or unknown),
         )
 
     def layout(self) -> Layout:
@@ -224,6 +218,14 @@ class _Replica:
             work.output_tokens,
             load_factors(),
         )
+
+
+def _whole(number: int) -> Ints:
+    return np.asarray([number], dtype=np.int64)
+
+
+def _rate(number: float) -> Floats:
+    return np.asarray([number], dtype=np.float64)
 
 
 def memory_of(asked: Configuration) -> MemoryAnswer:

@@ -56,13 +56,13 @@ def plan(requirements: Requirements, *, offers_file: str | Path | None = None, t
 
     spec = find_model(requirements.model)
     offers = _offers(offers_file)
-    engines = _engines(requirements.choices.engines)
+    named = _engines(requirements.choices.engines)
     answer = solve(
-        _with_bare_engine_names(requirements, engines),
+        _with_bare_engine_names(requirements, named),
         spec,
         offers,
         load_gpus(),
-        engines,
+        _with_the_others(named),
         load_factors(),
         gpuplan_version=__version__,
         data_fingerprint=data_fingerprint(),
@@ -107,6 +107,14 @@ def _engines(names: Sequence[str]) -> tuple[Engine, ...]:
     if len(engines) < len(set(names)):
         raise BadRequirements(f"{', '.join(names)} names one engine in two versions; compare them one at a time.")
     return tuple(engines.values())
+
+
+def _with_the_others(named: Sequence[Engine]) -> tuple[Engine, ...]:
+    """The engines that were named, then every other: a relaxation may propose one."""
+    from optimizer.engines.find import ENGINES
+
+    taken = {engine.name for engine in named}
+    return (*named, *(engine_named(name) for name in ENGINES if name not in taken))
 
 
 def _with_bare_engine_names(requirements: Requirements, engines: Sequence[Engine]) -> Requirements:

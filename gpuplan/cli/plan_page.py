@@ -23,7 +23,7 @@ from gpuplan.cli.console import (
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
-    from optimizer.requirements import Requirements
+    from optimizer.requirements import Choices, Requirements, ServiceLevel
 
 BLANK: Line = ()
 SHOWN_REJECTIONS = 8
@@ -39,19 +39,47 @@ def title(text: str) -> Line:
 
 def asked_for(question: Requirements) -> str:
     """The question in one sentence, so that a misread unit is seen at once."""
-    demand, level, limits = question.demand, question.service_level, question.limits
-    wishes = [
-        demand.output_tokens_per_second and f"at least {quantity(demand.output_tokens_per_second)} output tok/s",
-        demand.requests_per_second and f"at least {quantity(demand.requests_per_second)} requests/s",
-        demand.concurrency and f"{demand.concurrency:,} requests in flight",
-        level.ttft_seconds and f"TTFT up to {duration(level.ttft_seconds)}",
-        level.tpot_seconds and f"TPOT up to {duration(level.tpot_seconds)}",
-        limits.budget_usd_per_hour is not None and f"at most {usd(limits.budget_usd_per_hour or 0)} USD/h",
-        limits.gpus is not None and f"at most {limits.gpus} GPUs",
-        f"{question.workload.input_tokens:,} tokens in and {question.workload.output_tokens:,} out per request",
-        question.objective.value != "cost" and f"best {question.objective.value}",
-    ]
+    work = question.workload
+    request = f"{work.input_tokens:,} tokens in and {work.output_tokens:,} out per request"
+    goal = f"best {question.objective.value}" if question.objective.value != "cost" else ""
+    wishes = [*_promises(question), request, *_restrictions(question.choices), goal]
     return ", ".join(wish for wish in wishes if wish)
+
+
+def _promises(question: Requirements) -> list[str]:
+    demand, level, limits = question.demand, question.service_level, question.limits
+    said = [
+        (demand.output_tokens_per_second, "at least {} output tok/s", quantity),
+        (demand.requests_per_second, "at least {} requests/s", quantity),
+        (demand.concurrency, "{} requests in flight", quantity),
+        (level.ttft_seconds, "TTFT up to {}", duration),
+        (level.tpot_seconds, "TPOT up to {}", duration),
+        (limits.budget_usd_per_hour, "at most {} USD/h", usd),
+        (limits.gpus, "at most {} GPUs", quantity),
+    ]
+    return [words.format(say(value)) for value, words, say in said if value is not None]
+
+
+def _restrictions(choices: Choices) -> list[str]:
+    """What is considered, where that is not what is considered by default."""
+    default = type(choices)()
+    said = {
+        "gpus": "only {}",
+        "gpus_excluded": "not {}",
+        "providers": "from {}",
+        "regions": "in {}",
+        "billings": "billed {}",
+        "allowed_restrictions": "{} offers too",
+        "weight_formats": "{} weights",
+        "kv_cache_formats": "{} KV cache",
+        "engines": "on {}",
+        "max_model_len": "max_model_len {}",
+        "tensor_parallel": "TP {}",
+        "pipeline_parallel": "PP {}",
+    }
+    values = {name: getattr(choices, name) for name in said if getattr(choices, name) != getattr(default, name)}
+    words = {name: " or ".join(value) if isinstance(value, tuple) else str(value) for name, value in values.items()}
+    return [said[name].format(words[name]) for name in words] + ([] if choices.mix else ["no mix"])
 
 
 # ── what to buy ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -132,7 +160,16 @@ def speed(answer: nouns.Plan) -> list[Line]:
     return [
         (*title("Speed"), Styled(f"  {answer.totals.concurrency:,} requests in flight; {first.calibration}", "dim")),
         *aligned(rows, right=(1,)),
+        *_latency_hint(level),
     ]
+
+
+def _latency_hint(level: ServiceLevel) -> list[Line]:
+    """Without a limit on latency the cheapest plan is the largest batch: say so before somebody is surprised."""
+    if level.ttft_seconds is not None or level.tpot_seconds is not None:
+        return []
+    hint = "no limit on latency was asked for, so the batch is as large as pays; --max-ttft 2s --max-tpot 50ms sets one"
+    return [(Styled(f"  {hint}", "dim"),)]
 
 
 def _at_most(limit_seconds: float | None) -> str:
@@ -265,24 +302,16 @@ def _unsolved(answer: nouns.Plan, ink: Ink, verbose: bool) -> list[Line]:
         page += [line for text in answer.conflicts for line in wrapped(text, ink.width, 2, mark="- ")]
     if answer.relaxations:
         page += [BLANK, title("What would give a plan (each alone)")]
-        page += relaxations(answer.relaxations)
+        page += relaxations(answer.relaxations, ink)
     if answer.rejections:
         shown = None if verbose else SHOWN_REJECTIONS
         page += [BLANK, title("Nearest on each GPU"), *rejections(answer.rejections, shown)]
     return page
 
 
-def relaxations(rows: Sequence[nouns.Relaxation]) -> list[Line]:
-    """Each change that gives a plan: in words, as one types it, and the price of the plan that it gives."""
-    table: list[list[Part]] = [
-        [
-            row.sentence,
-            Styled(" ".join(f"{change.option} {shlex.quote(change.value)}" for change in row.changes), "bold"),
-            Styled(f"{usd(row.cost_usd_per_hour)} USD/h", "dim"),
-        ]
-        for row in rows
-    ]
-    return aligned(table, right=(2,))
+def relaxations(rows: Sequence[nouns.Relaxation], ink: Ink) -> list[Line]:
+    """Each change that gives a plan, as one types it, and the price of the plan that it gives."""
+    return [line for row in rows for line in wrapped(row.sentence, ink.width, 2, mark="- ")]
 
 
 def full(answer: nouns.Plan, ink: Ink, verbose: bool = False) -> list[Line]:

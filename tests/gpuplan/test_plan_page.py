@@ -9,7 +9,7 @@ import pytest
 from gpuplan.cli import plan_page
 from gpuplan.cli.console import Ink, render
 from optimizer.plan import Interval, Plan
-from optimizer.requirements import Demand, Requirements, ServiceLevel
+from optimizer.requirements import Choices, Demand, Requirements, ServiceLevel
 
 
 def page(answer: Plan, *, verbose: bool = False, width: int = 120) -> str:
@@ -78,7 +78,7 @@ def test_what_conflicts_and_what_to_type_instead_is_shown_when_nothing_fits(unso
     text = page(unsolved)
     assert "Nothing fits" in text
     assert "exclude each other" in text
-    assert "--budget 3.98" in text
+    assert "budget 3.98 instead of 1.00" in text
     assert "Run" not in text.splitlines()
 
 
@@ -100,6 +100,18 @@ def test_the_question_is_said_back_with_its_units() -> None:
     assert plan_page.asked_for(question) == (
         "at least 2 requests/s, 8 requests in flight, TPOT up to 25 s, 1,024 tokens in and 512 out per request"
     )
+
+
+def test_what_was_restricted_is_said_back() -> None:
+    choices = Choices(gpus=("H100", "H200"), providers=("aws",), billings=("spot",), tensor_parallel=2, mix=False)
+    question = Requirements(model="m", demand=Demand(concurrency=1), choices=choices)
+    assert plan_page.asked_for(question).endswith("only H100 or H200, from aws, billed spot, TP 2, no mix")
+
+
+def test_a_plan_without_a_latency_limit_says_that_there_was_none(solved: Plan) -> None:
+    assert "no limit on latency" not in page(solved)
+    free = solved.model_copy(update={"question": Requirements(model="m", demand=Demand(concurrency=1))})
+    assert "no limit on latency was asked for" in page(free)
 
 
 def test_a_hostile_provider_cannot_write_to_the_terminal(solved: Plan) -> None:

@@ -1,0 +1,202 @@
+"""Any command line ends in an answer, one sentence or "nothing fits": never in a traceback.
+
+`GPUPLAN_FUZZ` says how many command lines to try (CI tries a few hundred; 10,000 take some minutes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from catalog.find import bundled_models
+from gpu_db.load import load_gpus, load_offers
+from gpuplan.cli import app, options
+
+EXAMPLES = int(os.environ.get("GPUPLAN_FUZZ", "150"))
+ALLOWED = {app.ANSWERED, app.BAD_INPUT, app.NOTHING_FITS}
+FUZZ = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),  # shrinking a question that takes seconds to answer takes minutes
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+
+MODELS = sorted(record.repo_id for record in bundled_models())
+GPUS = sorted(load_gpus())
+PROVIDERS = sorted({offer.provider for offer in load_offers()})
+REGIONS = sorted({offer.region for offer in load_offers()} | {"us", "eu", "asia"})
+COMMANDS = [app.MAIN_JOB, *app.command_names()]
+OPTIONS = {name: app.load(name).COMMAND.options for name in COMMANDS}
+
+numbers = st.one_of(
+    st.integers(-2, 100_000).map(str),
+    st.floats(allow_nan=True).map(str),
+    st.sampled_from(
+        ["0", "-0", "1e400", "1e-400", "10$", "$10", "32k", "32K", "25ms", "0.5s", "7b", "٣", "1_0", "0x1", ""]
+    ),
+    st.integers(0, 10**30).map(str),
+)
+names = st.one_of(
+    st.sampled_from(MODELS),
+    st.sampled_from(["llama-3.3-70b", "qwen3-30b-a3b", "gpt-oss-120b", ".", "/", "/etc/passwd", "~", "config.json"]),
+    st.sampled_from(GPUS),
+    st.sampled_from(["H100", "a100", "mi300x", "L4", "rtx 4090"]),
+    st.sampled_from(PROVIDERS),
+    st.sampled_from(REGIONS),
+    st.sampled_from(
+        ["fp8", "bf16", "int4", "nvfp4", "mxfp4", "auto", "vllm", "sglang", "vllm==0.10.0", "vllm==x", "spot"]
+    ),
+    st.text(max_size=40),
+)
+everything = st.one_of(names, numbers)
+
+
+def words_of(name: str) -> st.SearchStrategy[list[str]]:
+    """Command lines of one command: some of its options with any values, and stray words."""
+
+    def typed(option) -> st.SearchStrategy[list[str]]:
+        if option.read is None:
+            return st.just([option.name])
+        choices = st.sampled_from(option.choices) if option.choices else everything
+        return st.one_of(choices, everything).map(lambda value: [option.name, value])
+
+    option = st.sampled_from(OPTIONS[name] or (options.HELP,)).flatmap(typed)
+    stray = st.one_of(st.text(max_size=20).map(lambda word: [word]), st.sampled_from([["--json"], ["--nonsense", "1"]]))
+    many = st.lists(st.one_of(option, option, option, stray), max_size=7)
+    return many.map(lambda parts: [name.split(" ") * (name != app.MAIN_JOB), *parts]).map(
+        lambda parts: [word for part in parts for word in part]
+    )
+
+
+def outcome(argv: list[str]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of the program in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = app.main(argv)
+    return status, out.getvalue(), err.getvalue()
+
+
+def check(argv: list[str]) -> int:
+    """What holds for every command line."""
+    status, out, err = outcome(argv)
+    assert status in ALLOWED
+    if status == app.BAD_INPUT:
+        assert out == ""
+        assert err.startswith("plan: ")
+        assert err.count("\n") == 1
+    else:
+        assert err == ""
+        assert out
+    assert all(each.isprintable() or each == "\n" for each in err)
+    if "--json" in argv and status != app.BAD_INPUT and not {"--help", "-h", "--version"} & set(argv):
+        json.loads(out)
+    return status
+
+
+@pytest.mark.slow
+@FUZZ
+@given(st.sampled_from(COMMANDS).flatmap(words_of))
+def test_no_command_line_ends_in_a_traceback(argv: list[str]) -> None:
+    check(argv)
+
+
+def number_or(default: str) -> st.SearchStrategy[str]:
+    return st.one_of(st.just(default), st.integers(1, 5000).map(str), numbers)
+
+
+questions = st.fixed_dictionaries(
+    {"--model": st.sampled_from(MODELS)},
+    optional={
+        "--min-tps": number_or("500"),
+        "--requests-per-second": number_or("2"),
+        "--concurrency": number_or("16"),
+        "--isl": number_or("1024"),
+        "--osl": number_or("256"),
+        "--max-ttft": number_or("2s"),
+        "--max-tpot": number_or("50ms"),
+        "--budget": number_or("20"),
+        "--max-gpus": number_or("16"),
+        "--gpu": st.one_of(st.sampled_from(GPUS), st.just("H100,H200")),
+        "--exclude-gpu": st.sampled_from(GPUS),
+        "--provider": st.sampled_from(PROVIDERS),
+        "--region": st.sampled_from(REGIONS),
+        "--billing": st.sampled_from(["on-demand", "spot", "reserved-1y", "reserved-3y", "owned"]),
+        "--quantization": st.sampled_from(["bf16", "fp8", "int4", "fp8,bf16", "mxfp4"]),
+        "--kv-cache-dtype": st.sampled_from(["bf16", "fp8", "auto", "fp3"]),
+        "--engine": st.sampled_from(["vllm", "sglang", "tensorrt-llm", "vllm==0.12.0"]),
+        "--max-model-len": number_or("8k"),
+        "--tensor-parallel": st.sampled_from(["1", "2", "3", "4", "8", "16", "1000"]),
+        "--pipeline-parallel": st.sampled_from(["1", "2", "5", "64"]),
+        "--objective": st.sampled_from(["cost", "throughput", "latency", "energy"]),
+        "--alternatives": st.sampled_from(["0", "1", "50"]),
+        "--time-limit": st.sampled_from(["1", "5"]),
+    },
+)
+
+
+@pytest.mark.slow
+@settings(FUZZ, max_examples=max(EXAMPLES // 5, 10))
+@given(questions)
+def test_every_sensible_question_is_answered_or_refused(question: dict[str, str]) -> None:
+    check([*(word for pair in question.items() for word in pair), "--json"])
+
+
+@FUZZ
+@given(st.lists(st.text(max_size=30), max_size=6))
+def test_no_garbage_ends_in_a_traceback(argv: list[str]) -> None:
+    check(argv)
+
+
+@pytest.mark.slow
+@FUZZ
+@given(st.binary(max_size=400) | st.text(max_size=400).map(str.encode))
+def test_no_offers_file_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "offers.csv"
+    file.write_bytes(content)
+    check(["--model", "llama-3.1-8b", "--min-tps", "1", "--offers", str(file), "--gpu", "L4"])
+
+
+@pytest.mark.slow
+@FUZZ
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "architectures",
+                "model_type",
+                "hidden_size",
+                "num_hidden_layers",
+                "num_attention_heads",
+                "num_key_value_heads",
+                "intermediate_size",
+                "vocab_size",
+                "max_position_embeddings",
+                "torch_dtype",
+                "quantization_config",
+                "head_dim",
+            ]
+        ),
+        st.recursive(
+            st.none()
+            | st.booleans()
+            | st.integers(-5, 10**20)
+            | st.floats()
+            | st.sampled_from(["LlamaForCausalLM", "llama", "x"]),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+            max_leaves=5,
+        ),
+    )
+)
+def test_no_model_config_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, config: dict) -> None:
+    folder = tmp_path_factory.getbasetemp() / "fuzzed-model"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(
+        json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama"} | config)
+    )
+    check(["memory", str(folder), "--gpu", "H100", "--json"])
