@@ -145,9 +145,10 @@ def _row(line: Line, offer: Offer, knowledge: Knowledge) -> ReplicaColumns:
     replica, place = line.replica, Place.of(offer)
     size = replica.tensor_parallel * replica.pipeline_parallel * replica.data_parallel
     several, alone = replica.nodes > 1, size == 1
-    link = math.nan if alone or not place.link_bytes_per_second else place.link_bytes_per_second
+    fast = not alone and place.scaleup_domain_gpus >= max(replica.tensor_parallel * replica.data_parallel, 2)
+    beyond_bridge = place.scaleup_domain_gpus > 1 and not fast
+    link = knowledge.gpus[offer.gpu].pcie_bytes_per_second if beyond_bridge else place.link_bytes_per_second
     internode = place.internode_bytes_per_second if several and place.internode_bytes_per_second else math.nan
-    domain = max(replica.tensor_parallel * replica.data_parallel, 2)
 
     def one(value: int) -> np.ndarray:
         return np.asarray([value], dtype=np.int64)
@@ -161,8 +162,8 @@ def _row(line: Line, offer: Offer, knowledge: Knowledge) -> ReplicaColumns:
         expert_parallel=one(replica.expert_parallel),
         nodes=one(-(-size // offer.gpu_count)),
         gpus_per_node=one(offer.gpu_count if several else size),
-        link_bytes_per_second=np.asarray([link]),
-        has_fast_links=np.asarray([not alone and place.scaleup_domain_gpus >= domain]),
+        link_bytes_per_second=np.asarray([math.nan if alone or not link else link]),
+        has_fast_links=np.asarray([fast]),
         internode_bytes_per_second=np.asarray([internode]),
     )
 
@@ -214,6 +215,8 @@ def _audit_machines(plan: Plan, knowledge: Knowledge) -> Iterator[str]:
         if line.count < 0 or line.replicas < 1 or (line.count == 0) != (line.shares_machines_of_line is not None):
             yield f"line {number} has impossible counts"
     for offer in knowledge.offers:
+        if 0 < bought.get(offer.offer_id, 0) < offer.minimum_count:
+            yield f"{bought[offer.offer_id]} x {offer.offer_id}, of which no less than {offer.minimum_count} are sold"
         if offer.available_count is not None and bought.get(offer.offer_id, 0) > offer.available_count:
             yield f"{bought[offer.offer_id]} x {offer.offer_id}, of which {offer.available_count} can be had"
 

@@ -45,6 +45,8 @@ def uniform_plans(columns: Columns, requirements: Requirements) -> UniformPlans:
     else:
         replicas = _replicas_needed(columns, requirements)
         machines = -(-replicas // per_machine) * nodes
+    least = np.asarray([offer.minimum_count for offer in columns.offers], dtype=np.int64)[columns.machine]
+    machines = np.where(machines > 0, np.maximum(machines, least), 0)
     return UniformPlans(columns, replicas, machines, machines * prices)
 
 

@@ -43,9 +43,10 @@ class Columns:
 
 
 def cheapest_offers(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
-    """Offers that some cheapest plan may buy: of those at equal places, all up to the first that never runs out.
+    """Offers that some cheapest plan may buy: of those at equal places, all up to the first without any condition.
 
-    Equal places run every replica alike, so a dearer offer is only of use when the cheaper ones are sold out.
+    Equal places run every replica alike, so a dearer offer is only of use when the cheaper ones are sold out or sold
+    only in large numbers.
     """
     kept: list[Offer] = []
     endless: set[Place] = set()
@@ -53,7 +54,7 @@ def cheapest_offers(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
         place = Place.of(offer)
         if place not in endless:
             kept.append(offer)
-            if offer.available_count is None:
+            if offer.available_count is None and offer.minimum_count <= 1:
                 endless.add(place)
     return tuple(kept)
 

@@ -166,14 +166,20 @@ def enumerate_shapes(
     ]
     pair_place = np.repeat(np.arange(len(places)), [len(table) for table in tables])
     layout = np.concatenate(tables) if tables else np.empty((0, 5), dtype=np.int64)
-    keys = _shape_keys(places, names, pair_place, layout)
+    slot = np.asarray([gpus[p.gpu].pcie_bytes_per_second or 0.0 for p in places])
+    keys = _shape_keys(places, names, slot, pair_place, layout)
     distinct, pair_shape = np.unique(keys, axis=0, return_inverse=True)
     columns = _columns(distinct, tuple(gpus[name] for name in names))
     return ShapeTable(columns, places, pair_place, pair_shape.reshape(-1).astype(np.int64))
 
 
-def _shape_keys(places: tuple[Place, ...], names: tuple[str, ...], pair_place: Ints, layout: Ints) -> Floats:
-    """One row per pair: GPU, link, fast, internode, GPUs per node, then TP, PP, DP, EP, nodes. 0 = does not matter."""
+def _shape_keys(
+    places: tuple[Place, ...], names: tuple[str, ...], slot: Floats, pair_place: Ints, layout: Ints
+) -> Floats:
+    """One row per pair: GPU, link, fast, internode, GPUs per node, then TP, PP, DP, EP, nodes. 0 = does not matter.
+
+    A TP group wider than its scale-up domain (bridged pairs) talks over the PCIe slot, `slot` bytes/s per place.
+    """
     gpu = np.asarray([names.index(p.gpu) for p in places], dtype=np.float64)[pair_place]
     link = np.asarray([p.link_bytes_per_second for p in places])[pair_place]
     internode = np.asarray([p.internode_bytes_per_second for p in places])[pair_place]
@@ -184,6 +190,7 @@ def _shape_keys(places: tuple[Place, ...], names: tuple[str, ...], pair_place: I
     per_node = np.where(nodes > 1, count, size)
     fast = domain >= np.maximum(tp * dp, 2)
     alone = size == 1
+    link = np.where((domain > 1) & ~fast, slot[pair_place], link)
     return np.column_stack(
         [
             gpu,

@@ -117,6 +117,15 @@ def stay_within_availability(program: Program) -> None:
             program.model.add(bought <= min(offer.available_count, integers.MACHINES_MOST))
 
 
+def buy_no_less_than_is_sold(program: Program) -> None:
+    """Machines of an offer with a minimum purchase: none, or at least that many."""
+    for machine, offer in enumerate(program.columns.offers):
+        if offer.minimum_count > 1:
+            taken, bought = program.model.new_bool_var(""), program.machines[machine]
+            program.model.add(bought >= min(offer.minimum_count, integers.MACHINES_MOST + 1) * taken)
+            program.model.add(bought <= int(program.machine_bounds[machine]) * taken)
+
+
 def do_not_mix(program: Program) -> None:
     """With `--no-mix`: one machine type and one replica shape in the whole plan."""
     if program.requirements.choices.mix:
@@ -139,6 +148,7 @@ RULES = (
     stay_within_budget,
     stay_within_gpu_count,
     stay_within_availability,
+    buy_no_less_than_is_sold,
     do_not_mix,
 )
 
@@ -155,6 +165,7 @@ def useful_machines(requirements: Requirements, columns: Columns, goal: Goal) ->
     else:
         bounds = _machines_that_suffice(requirements, columns, slowest=goal is Goal.POWER)
     for index, offer in enumerate(columns.offers):
+        bounds[index] = max(int(bounds[index]), offer.minimum_count)
         bounds[index] = min(int(bounds[index]), _affordable(requirements, offer.price_usd_per_hour, offer.gpu_count))
         if offer.available_count is not None:
             bounds[index] = min(int(bounds[index]), max(offer.available_count, 0))

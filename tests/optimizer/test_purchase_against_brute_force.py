@@ -1,6 +1,7 @@
 """CP-SAT against brute force: every purchase of a small market is written down, and none beats the solver's."""
 
 import itertools
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -170,3 +171,22 @@ def test_the_same_question_is_answered_the_same_way_twice() -> None:
     assert second is not None
     assert first.machines.tolist() == second.machines.tolist()
     assert first.replicas.tolist() == second.replicas.tolist()
+
+
+def test_an_offer_with_a_minimum_is_bought_whole_or_not_at_all() -> None:
+    few = Columns(
+        offers=(offer("single", 1, 3.0, 9), replace(offer("bulk", 1, 1.0, 9), minimum_count=4)),
+        machine=np.asarray([0, 1]),
+        candidate=np.arange(2),
+        gpus=np.asarray([1, 1]),
+        output_tokens_per_second=np.asarray([100.0, 100.0]),
+        concurrency=np.asarray([8, 8]),
+        power_watts=np.asarray([300.0, 300.0]),
+    )
+    for tokens, bought in ((100, [1, 0]), (200, [0, 4]), (450, [0, 5])):
+        asked = Requirements(model="m", demand=Demand(output_tokens_per_second=tokens))
+        purchase = solve_program(asked, few, GOALS[Objective.COST])
+        assert purchase is not None
+        assert purchase.machines.tolist() == bought
+    short = Requirements(model="m", demand=Demand(output_tokens_per_second=450), limits=Limits(gpus=3))
+    assert solve_program(short, few, GOALS[Objective.COST]) is None

@@ -71,3 +71,13 @@ def test_one_gpu_is_one_shape_wherever_it_stands(internode: float | None) -> Non
     single = int((table.columns.gpu_count == 1).argmax())
     assert sorted(table.pair_place[table.pair_shape == single].tolist()) == [0, 1]
     assert (table.columns.nodes > 1).any() == (internode is not None)
+
+
+def test_tp_beyond_a_bridged_pair_talks_over_pcie() -> None:
+    offers = (machine("pairs", 4, scaleup_domain_gpus=2, link_bytes_per_second=3e11),)
+    columns = enumerate_shapes(
+        offers, {"G": gpu("G")}, experts=False, tensor_parallel=None, pipeline_parallel=None
+    ).columns
+    pairs = columns.tensor_parallel == 2
+    assert set(columns.link_bytes_per_second[pairs]) == {3e11}
+    assert set(columns.link_bytes_per_second[columns.tensor_parallel == 4]) == {6e10}

@@ -7,36 +7,14 @@ import numpy as np
 import pytest
 
 from optimizer.audit import audit
-from optimizer.plan import Plan, Relaxation
+from optimizer.plan import Plan
 from optimizer.relaxations import RULES
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements, ServiceLevel, Workload
 from optimizer.search import Knowledge, Search, keeps_service_level, request_seconds
-from optimizer.solve import solve
+from tests.optimizer.questions import answer, apply, ask, at_least
 
 LLAMA, MOE = "meta-llama/Llama-3.3-70B-Instruct", "Qwen/Qwen3-30B-A3B"
 KnowledgeOf = Callable[[str], Knowledge]
-
-
-def ask(knowledge: Knowledge, **asked: Any) -> Plan:
-    question = Requirements(model=knowledge.spec.repo_id, **asked)
-    return answer(knowledge, question)
-
-
-def answer(knowledge: Knowledge, question: Requirements) -> Plan:
-    return solve(
-        question,
-        knowledge.spec,
-        knowledge.offers,
-        knowledge.gpus,
-        tuple(knowledge.engines.values()),
-        knowledge.factors,
-        gpuplan_version="test",
-        data_fingerprint="test",
-    )
-
-
-def at_least(tokens: float) -> Demand:
-    return Demand(output_tokens_per_second=tokens)
 
 
 def test_the_cheapest_plan_is_optimal_and_its_bound_is_its_cost(knowledge_of: KnowledgeOf) -> None:
@@ -98,25 +76,6 @@ def test_the_fastest_plan_is_the_fastest_that_the_budget_buys(knowledge_of: Know
     fastest = latency[reachable & keeps_service_level(candidates, question)].min()
     estimate = plan.lines[0].estimate
     assert estimate.ttft_seconds.value + 511 * estimate.tpot_seconds.value <= fastest + 1e-9
-
-
-def apply(question: Requirements, relaxation: Relaxation) -> Requirements:
-    """The question with the changes as a person would type them."""
-    rules = {rule.option: rule for rule in RULES}
-    for change in relaxation.changes:
-        rule = rules[change.option]
-        question = rule.changed(question, typed(change.value, rule.value(question), rule.lifted))
-    return question
-
-
-def typed(text: str, before: Any, lifted: Any) -> Any:
-    if not text:
-        return lifted
-    if text.endswith("ms"):
-        return float(text[:-2]) / 1000
-    if text.replace(".", "", 1).isdigit():
-        return type(before)(text) if before is not None else int(text)
-    return tuple(text.split(","))
 
 
 IMPOSSIBLE: dict[str, dict[str, Any]] = {
