@@ -14,6 +14,7 @@ from pathlib import Path
 
 from catalog.errors import BadModelConfig, UnknownModel
 from catalog.model import ModelSpec
+from catalog.records import from_record
 
 DATA = Path(__file__).parent / "data"
 LARGEST_CONFIG_BYTES = 64 * 2**20
@@ -84,7 +85,7 @@ def find_model(name: str) -> ModelSpec:
     """
     repo_id = _known_names().get(_key(name))
     if repo_id is not None:
-        return _load(repo_id)
+        return replace(_load(repo_id), aliases=_short_names().get(repo_id, ()))
     path = _existing_path(name)
     if path is not None:
         return read_folder(path)
@@ -93,12 +94,8 @@ def find_model(name: str) -> ModelSpec:
 
 def bundled_models() -> list[ModelRecord]:
     """Every bundled model and sibling, sorted by name; no shape is loaded."""
-    short: dict[str, list[str]] = {}
-    for sibling in _siblings().values():
-        if not sibling.is_repository:
-            short.setdefault(_resolve(sibling.same_as), []).append(sibling.name)
     names = [*_index(), *(s.name for s in _siblings().values() if s.is_repository)]
-    records = [_record(name, tuple(short.get(name, ()))) for name in names]
+    records = [_record(name, _short_names().get(name, ())) for name in names]
     return sorted(records, key=lambda record: record.repo_id.lower())
 
 
@@ -200,6 +197,17 @@ def _key(name: str) -> str:
     return "-".join(name.strip().lower().replace("_", " ").split())
 
 
+@cache
+def _short_names() -> dict[str, tuple[str, ...]]:
+    """The short names of each repository that has any."""
+    short: dict[str, tuple[str, ...]] = {}
+    for sibling in _siblings().values():
+        if not sibling.is_repository:
+            repo_id = _resolve(sibling.same_as)
+            short[repo_id] = (*short.get(repo_id, ()), sibling.name)
+    return short
+
+
 def _resolve(name: str) -> str:
     """The repository that a short name means."""
     while name in _siblings() and not _siblings()[name].is_repository:
@@ -211,8 +219,6 @@ def _load(repo_id: str) -> ModelSpec:
     """A bundled spec; a sibling's is its model's, under its own name and with its own context and format."""
     sibling = _siblings().get(repo_id)
     if sibling is None:
-        from catalog.records import from_record
-
         file = DATA / "models" / f"{repo_id.replace('/', '--')}.json"
         return from_record(json.loads(file.read_bytes()))
     spec = _load(_resolve(sibling.same_as))

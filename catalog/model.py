@@ -239,8 +239,7 @@ class ModelSpec:
         kv_cache_format: what the checkpoint itself prescribes, else None.
         query_heads, kv_heads: the largest of its attention layers; TP must divide the first. 0 if it has none.
         source: where its config was read; `as_of`: when.
-        aliases: other names of the same shape (siblings, short names).
-        parameters_stated: parameter count from the repository, when the source states one.
+        aliases: short names that it is found by.
     """
 
     repo_id: str

@@ -39,6 +39,10 @@ def test_a_sibling_has_the_shape_of_its_model_and_its_own_context():
     assert (base.max_context_tokens, sibling.max_context_tokens) == (40960, 262144)
 
 
+def test_a_spec_knows_its_short_names():
+    assert "llama-3.3-70b" in find_model("meta-llama/Llama-3.3-70B-Instruct").aliases
+
+
 def test_an_unknown_name_is_refused_with_near_ones():
     with pytest.raises(UnknownModel, match=r"meta-llama/Llama-3\.3-70B-Instruct") as caught:
         find_model("llama-3.3-70bb")
