@@ -1,0 +1,46 @@
+"""A few start-up logs with every term known: KV that a real engine found left, against ours.
+
+Sources: the document "empirical vLLM memory results" of llm-d-planner (vLLM 0.11 on H100), vLLM pull request 15815, and
+logs in public repositories; GiB as printed.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from catalog.find import find_model
+from optimizer.engines.find import find_engine
+from optimizer.memory.communication import visible_bytes
+from optimizer.memory.vram import MemorySettings, measure_memory
+
+GIB = 2**30
+
+# model, version, card, compute capability, GiB seen, TP, fast links, utilization, length, sequences, tokens per step,
+# weights and KV in GiB as logged, tolerance in GiB
+LOGS = [
+    ("openai/gpt-oss-20b", "0.11.0", "H100", "9.0", 79.18, 1, True, 0.90, 16000, 1024, 8192, 13.47, 50.28, 0.1),
+    ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "0.11.0", "H100", "9.0", 79.18, 2, True, 0.90, 16000, 1024, 8192,
+     33.88, 32.00, 0.2),
+    ("Qwen/Qwen2.5-32B-Instruct", "0.7.3", "L40S", "8.9", 44.42, 2, False, 0.90, 10000, 256, 10000, 30.71, 7.71, 0.3),
+    ("Qwen/Qwen3-8B-FP8", "0.10.2", "RTX 3090", "8.6", 23.53, 1, False, 0.80, 1024, 256, 2048, 8.80, 8.60, 0.2),
+    ("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.11.0", "H200", "9.0", 139.81, 2, True, 0.90, 262144, 1024, 8192,
+     74.28, 44.59, 0.9),
+    ("Qwen/Qwen2.5-1.5B-Instruct", "0.7.2", "T4", "7.5", 14.56, 1, False, 0.50, 32768, 256, 32768, 2.89, 2.36, 0.1),
+    ("deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct", "0.7.0", "A100 SXM 40GB", "8.0", 39.39, 8, True, 0.90, 8192, 2,
+     2048, 3.97, 29.02, 0.6),
+    ("Qwen/Qwen3-4B", "0.8.0", "RTX 2060", "7.5", 12.0, 1, False, 0.95, 10000, 1, 10000, 7.56, 3.06, 0.1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("log", LOGS, ids=lambda log: log[0])
+def test_kv_left_is_what_the_engine_logged(log, make_gpu, make_rows):
+    repo, version, name, capability, seen, tp, fast, share, length, seqs, tokens, weights, kv, tolerance = log
+    gpu = make_gpu(name, capability, 1 << 20)
+    unseen = gpu.memory_bytes - visible_bytes(gpu)
+    gpu = replace(gpu, memory_bytes=int(seen * GIB) + unseen)
+    settings = MemorySettings(length, length, tokens, share)
+    rows = make_rows([gpu], [tp], fast=fast)
+    memory = measure_memory(find_model(repo), find_engine("vllm", version), rows, "bf16", settings, np.array([seqs]))
+    assert memory.weight_bytes[0] / GIB == pytest.approx(weights, rel=0.01, abs=0.3 if tp == 8 else 0)
+    assert memory.kv_pool_bytes[0, 0] / GIB == pytest.approx(kv, abs=tolerance)
