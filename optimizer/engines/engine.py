@@ -202,6 +202,9 @@ class Engine(ABC):
             )
         if not gpu.compute_capability:
             return f"the compute capability of {gpu.name} is not known, so no kernel can be vouched for"
+        for entry in self.facts.get("gpus_refused", ()):
+            if gpu.name.startswith(entry["name"]):
+                return f"{gpu.name} {entry['why']}"
         reason = _refusal(vendor, gpu)
         return f"{self.title} runs on {gpu.vendor} GPUs {reason}" if reason else ""
 

@@ -60,7 +60,9 @@ class PagePlans:
         """
         one = np.ones_like(self.in_flight_tokens)
         decoding, most = self._blocks(tokens, one), self.needed(tokens)
-        unbounded = max(plan.longest_reach for plan in self.plans) + int(self.in_flight_tokens.max(initial=1))
+        unbounded = max((plan.longest_reach for plan in self.plans), default=0) + int(
+            self.in_flight_tokens.max(initial=1)
+        )
         in_flight = self._blocks(unbounded, self.in_flight_tokens) - self._blocks(unbounded, one)
         steady = (free_blocks - in_flight[:, None]) // decoding[:, None]
         held: Ints = np.maximum(np.maximum(steady, free_blocks // most[:, None]), 0)

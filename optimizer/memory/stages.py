@@ -86,7 +86,8 @@ def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> Sta
 
 def _division_columns(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> Ints:
     """What decides a rank's weights, shape (6, rows): pipeline stages, then the fields of a Division."""
-    padding = np.array([engine.expert_padding(spec, gpu) for gpu in rows.gpus], dtype=np.int64)[rows.gpu].T
+    paddings = np.array([engine.expert_padding(spec, gpu) for gpu in rows.gpus], dtype=np.int64)
+    padding = paddings.reshape(-1, 2)[rows.gpu].T
     return np.stack([rows.pipeline_parallel, rows.tensor_parallel, rows.data_parallel, rows.expert_parallel, *padding])
 
 

@@ -68,6 +68,7 @@ class MemoryColumns:
     Attributes:
         total_bytes: (rows,) what the engine sees as the card's memory.
         budget_bytes: (rows,) what it may take.
+        context_bytes: (rows,) the driver's context, beside vLLM's budget.
         weight_bytes: (rows,).
         non_torch_bytes: (rows,) communication and library buffers.
         activation_bytes: (rows, batches) the larger of forward pass and sampler.
@@ -84,6 +85,7 @@ class MemoryColumns:
 
     total_bytes: Ints
     budget_bytes: Ints
+    context_bytes: Floats
     weight_bytes: Ints
     non_torch_bytes: Floats
     activation_bytes: Floats
@@ -133,6 +135,7 @@ def measure_memory(
     return MemoryColumns(
         total_bytes=cards.total,
         budget_bytes=cards.budget,
+        context_bytes=cards.context,
         weight_bytes=stages.weight_bytes[poorest],
         non_torch_bytes=parts.non_torch,
         activation_bytes=parts.activation[poorest],

@@ -114,10 +114,15 @@ def test_other_vendors_are_refused_with_a_sentence(llama_70b, make_gpu, engine, 
 
 def test_an_amd_card_runs_fp8_from_mi300_on(llama_70b, mi300x, make_gpu):
     fp8 = requantized(llama_70b, "fp8")
-    mi250 = make_gpu("MI250 128GB (2 GCD)", "gfx90a", 131040, "AMD")
+    mi210 = make_gpu("MI210 64GB", "gfx90a", 65520, "AMD")
     assert VLLM.refuses(fp8, mi300x, "fp8") is None
-    assert "gfx942" in VLLM.refuses(fp8, mi250, "bf16")
-    assert VLLM.refuses(llama_70b, mi250, "bf16") is None
+    assert "gfx942" in VLLM.refuses(fp8, mi210, "bf16")
+    assert VLLM.refuses(llama_70b, mi210, "bf16") is None
+
+
+def test_a_package_of_two_devices_is_not_one_card(llama_70b, make_gpu):
+    mi250 = make_gpu("MI250 128GB (2 GCD)", "gfx90a", 131040, "AMD")
+    assert "two devices of 64 GB" in VLLM.refuses(llama_70b, mi250, "bf16")
 
 
 def test_a_card_without_capability_or_memory_is_refused(llama_70b, make_gpu):
