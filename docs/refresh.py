@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import date
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -36,9 +35,11 @@ def answer() -> str:
     from gpuplan.planning import plan
 
     asked = options.read(app.load(app.MAIN_JOB).COMMAND, QUESTION)
-    found = plan(question.requirements_of(asked), today=date.min)
+    wanted = question.requirements_of(asked)
+    read_on = max(line.offer.as_of for line in plan(wanted).lines)
+    found = plan(wanted, today=read_on)
     ink = console.Ink(width=110)
-    text = console.render(plan_page.full(found, ink), ink)
+    text = console.render(plan_page.full(found, ink, shown=3), ink)
     return re.sub(r" in \d+\.\d+ s;", ";", text)
 
 

@@ -23,7 +23,7 @@ from gpuplan.cli.console import (
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
-    from optimizer.requirements import Choices, Requirements, ServiceLevel
+    from optimizer.requirements import Choices, Requirements
 
 BLANK: Line = ()
 SHOWN_REJECTIONS = 8
@@ -160,16 +160,7 @@ def speed(answer: nouns.Plan) -> list[Line]:
     return [
         (*title("Speed"), Styled(f"  {answer.totals.concurrency:,} requests in flight; {first.calibration}", "dim")),
         *aligned(rows, right=(1,)),
-        *_latency_hint(level),
     ]
-
-
-def _latency_hint(level: ServiceLevel) -> list[Line]:
-    """Without a limit on latency the cheapest plan is the largest batch: say so before somebody is surprised."""
-    if level.ttft_seconds is not None or level.tpot_seconds is not None:
-        return []
-    hint = "no limit on latency was asked for, so the batch is as large as pays; --max-ttft 2s --max-tpot 50ms sets one"
-    return [(Styled(f"  {hint}", "dim"),)]
 
 
 def _at_most(limit_seconds: float | None) -> str:
@@ -279,7 +270,7 @@ def _price_line(answer: nouns.Plan) -> Line:
     )
 
 
-def _solved(answer: nouns.Plan, ink: Ink, verbose: bool) -> list[Line]:
+def _solved(answer: nouns.Plan, ink: Ink) -> list[Line]:
     page: list[Line] = [_price_line(answer), BLANK]
     for line in answer.lines:
         page += _labelled("Rent", machines(line), ink) + _labelled("Serve", servers(line), ink)
@@ -287,15 +278,10 @@ def _solved(answer: nouns.Plan, ink: Ink, verbose: bool) -> list[Line]:
     for line in answer.lines:
         page += [BLANK, *memory(line, answer.question.workload.tokens_per_request, ink)]
     page += [BLANK, title("Proof"), *wrapped(proof(answer), ink.width, 2)]
-    shown = None if verbose else SHOWN_REJECTIONS
-    if answer.rejections:
-        page += [BLANK, title("Best on each other GPU"), *rejections(answer.rejections, shown)]
-    if answer.alternatives and verbose:
-        page += [BLANK, title("Next best plans"), *rejections(answer.alternatives, None)]
     return page
 
 
-def _unsolved(answer: nouns.Plan, ink: Ink, verbose: bool) -> list[Line]:
+def _unsolved(answer: nouns.Plan, ink: Ink) -> list[Line]:
     page: list[Line] = [(Styled("Nothing fits", "red"), " (proven: no plan keeps every rule that was asked)")]
     if answer.conflicts:
         page += [BLANK, title("What conflicts")]
@@ -303,9 +289,6 @@ def _unsolved(answer: nouns.Plan, ink: Ink, verbose: bool) -> list[Line]:
     if answer.relaxations:
         page += [BLANK, title("What would give a plan (each alone)")]
         page += relaxations(answer.relaxations, ink)
-    if answer.rejections:
-        shown = None if verbose else SHOWN_REJECTIONS
-        page += [BLANK, title("Nearest on each GPU"), *rejections(answer.rejections, shown)]
     return page
 
 
@@ -314,16 +297,23 @@ def relaxations(rows: Sequence[nouns.Relaxation], ink: Ink) -> list[Line]:
     return [line for row in rows for line in wrapped(row.sentence, ink.width, 2, mark="- ")]
 
 
-def full(answer: nouns.Plan, ink: Ink, verbose: bool = False) -> list[Line]:
+def full(answer: nouns.Plan, ink: Ink, *, verbose: bool = False, shown: int = SHOWN_REJECTIONS) -> list[Line]:
     """The whole page.
 
     Args:
         answer: a plan, or the reasons why there is none.
         ink: what the terminal can show.
-        verbose: whether long lists are shown whole.
+        verbose: whether long lists are shown whole, and next best plans too.
+        shown: how many other GPUs are shown otherwise.
     """
+    most = None if verbose else shown
     page: list[Line] = [title(answer.model), *wrapped(asked_for(answer.question), ink.width, 0, "dim"), BLANK]
-    page += _solved(answer, ink, verbose) if answer.totals is not None else _unsolved(answer, ink, verbose)
+    page += _solved(answer, ink) if answer.totals is not None else _unsolved(answer, ink)
+    if answer.rejections:
+        heading = "Best on each other GPU" if answer.lines else "Nearest on each GPU"
+        page += [BLANK, title(heading), *rejections(answer.rejections, most)]
+    if answer.alternatives and verbose:
+        page += [BLANK, title("Next best plans"), *rejections(answer.alternatives, None)]
     if answer.warnings:
         page += [BLANK, title("Before you sign"), *warnings(answer, ink)]
     if answer.lines:

@@ -108,12 +108,6 @@ def test_what_was_restricted_is_said_back() -> None:
     assert plan_page.asked_for(question).endswith("only H100 or H200, from aws, billed spot, TP 2, no mix")
 
 
-def test_a_plan_without_a_latency_limit_says_that_there_was_none(solved: Plan) -> None:
-    assert "no limit on latency" not in page(solved)
-    free = solved.model_copy(update={"question": Requirements(model="m", demand=Demand(concurrency=1))})
-    assert "no limit on latency was asked for" in page(free)
-
-
 def test_a_hostile_provider_cannot_write_to_the_terminal(solved: Plan) -> None:
     line = solved.lines[0]
     evil = line.offer.model_copy(update={"provider": "\x1b[2Jevil\nRun"})

@@ -1,0 +1,102 @@
+"""Every bundled model gets a proven plan with some budget, and where nothing fits each relaxation works when applied.
+
+`GPUPLAN_EVERY_MODEL=1` asks all of them (some minutes); otherwise one of each architecture and weight format.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from catalog.find import ModelRecord, bundled_models
+from gpuplan.cli import app, options, question
+from gpuplan.planning import plan
+from optimizer.plan import Plan, Relaxation
+from optimizer.requirements import Requirements
+
+COMMAND = app.load(app.MAIN_JOB).COMMAND
+
+
+def chosen() -> list[ModelRecord]:
+    """All, or the first of each architecture and weight format."""
+    records = bundled_models()
+    if os.environ.get("GPUPLAN_EVERY_MODEL"):
+        return records
+    return list({(record.architecture, record.weight_format): record for record in reversed(records)}.values())
+
+
+def asked(*argv: str) -> Requirements:
+    """What the command line makes of these words."""
+    return question.requirements_of(options.read(COMMAND, argv))
+
+
+def applied(argv: list[str], relaxation: Relaxation) -> Plan:
+    """The plan when each changed option is typed with its new value, or left out where that is empty."""
+    for change in relaxation.changes:
+        while change.option in argv:
+            at = argv.index(change.option)
+            flag = change.option == "--no-mix"
+            argv = argv[:at] + argv[at + (1 if flag else 2) :]
+        argv = [*argv, change.option, change.value] if change.value else argv
+    return plan(asked(*argv))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("record", chosen(), ids=lambda record: record.repo_id)
+def test_a_bundled_model_is_served_at_some_price(record: ModelRecord) -> None:
+    answer = plan(asked("--model", record.repo_id, "--min-tps", "500"))
+    assert answer.status == "optimal", answer.rejections[:3]
+    assert answer.proof.audited
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--model llama-3.3-70b --min-tps 500 --budget 1",
+        "--model llama-3.3-70b --min-tps 500 --budget 10 --max-tpot 3ms",
+        "--model llama-3.3-70b --min-tps 100000 --max-gpus 8",
+        "--model llama-3.3-70b --concurrency 64 --max-ttft 10ms --gpu H100",
+        "--model llama-3.3-70b --min-tps 500 --gpu L4 --tensor-parallel 1 --pipeline-parallel 2",
+        "--model deepseek-v3 --min-tps 500 --gpu T4 --max-gpus 16",
+        "--model qwen3-30b-a3b --requests-per-second 50 --budget 3 --no-mix",
+        "--model llama-3.1-8b --min-tps 500 --provider aws --region IN --billing owned",
+    ],
+)
+def test_each_relaxation_gives_a_plan_at_the_price_that_it_states(words: str) -> None:
+    argv = words.split(" ")
+    answer = plan(asked(*argv))
+    assert answer.status == "infeasible"
+    assert answer.conflicts
+    assert answer.relaxations
+    for relaxation in answer.relaxations:
+        found = applied(argv, relaxation)
+        assert found.status in {"optimal", "feasible"}, relaxation.sentence
+        assert found.cost_usd_per_hour is not None
+        assert found.cost_usd_per_hour == pytest.approx(relaxation.cost_usd_per_hour, rel=1e-6), relaxation.sentence
+
+
+@pytest.mark.slow
+def test_the_same_question_gets_the_same_plan() -> None:
+    """Byte for byte, but for the solver's seconds."""
+    words = ("--model", "qwen3-30b-a3b", "--min-tps", "3000", "--max-tpot", "40ms")
+
+    def once() -> str:
+        answer = plan(asked(*words))
+        return answer.model_copy(update={"proof": answer.proof.model_copy(update={"seconds": 0.0})}).model_dump_json()
+
+    assert once() == once()
+
+
+@pytest.mark.slow
+def test_an_old_price_is_used_with_a_warning_that_names_its_date() -> None:
+    from datetime import timedelta
+
+    words = ("--model", "llama-3.1-8b", "--min-tps", "100")
+    used = plan(asked(*words)).lines[0].offer.as_of
+    fresh = plan(asked(*words), today=used)
+    old = plan(asked(*words), today=used + timedelta(days=181))
+    assert not any(used.isoformat() in warning for warning in fresh.warnings)
+    assert any(used.isoformat() in warning for warning in old.warnings)
+    assert old.lines == fresh.lines
