@@ -130,10 +130,10 @@ class Engine(ABC):
         """How this engine cuts its KV pool on one TP rank; see `optimizer.memory.page_groups`."""
         return plan_pages(spec, tensor_parallel, kv_format, rule)
 
-    def sampler_bytes_per_logit(self) -> float | None:
-        """What its sampler keeps per sequence and vocabulary entry; None = the measured factor of vLLM."""
-        sampler = self.facts.get("sampler_bytes_per_logit")
-        return None if sampler is None else float(sampler["value"])
+    @property
+    def sampler_bytes_per_logit(self) -> float:
+        """What its sampler keeps per sequence and vocabulary entry at its peak."""
+        return float(fact_at(self.facts["sampler_bytes_per_logit"], self.version)["value"])
 
     def expert_padding(self, spec: ModelSpec, gpu: Gpu, *, served: bool = True) -> tuple[int, int]:
         """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing.

@@ -16,25 +16,24 @@ ACTIVATION_BYTES = 2
 """Activations are kept in 16 bit."""
 
 
-def sampler_bytes(vocabulary: int, max_num_seqs: Ints, bytes_per_logit: float | None = None) -> Floats:
-    """Peak of the sampler's dummy run: the logits of all sequences in fp32, sorted, with indices and probabilities.
+def sampler_bytes(vocabulary: int, max_num_seqs: Ints, bytes_per_logit: float) -> Floats:
+    """Peak of the sampler's dummy run: the logits of all sequences in fp32, and what sampling makes of them.
 
-        9.7 * 4 * max_num_seqs * vocabulary
+        bytes_per_logit * max_num_seqs * vocabulary
 
     It does not shrink with TP: full-vocabulary logits are gathered on every rank of the last stage.
 
     Args:
         vocabulary: entries of the logits.
         max_num_seqs: sequences per step.
-        bytes_per_logit: None = the measured 9.7 * 4 of vLLM.
+        bytes_per_logit: of the engine and version; 9.7 * 4 where all logits are sorted.
 
-    Source: 36 public start-up logs, see `data/factors.json`.
+    Source: public start-up logs, see `optimizer/engines/data/*.json`.
 
-    >>> int(sampler_bytes(128_256, np.array([256]))[0] / 2**20)
+    >>> int(sampler_bytes(128_256, np.array([256]), 38.8)[0] / 2**20)
     1214
     """
-    factor = memory_factors().sampler_bytes_per_logit if bytes_per_logit is None else bytes_per_logit
-    return factor * vocabulary * np.asarray(max_num_seqs, dtype=np.float64)
+    return bytes_per_logit * vocabulary * np.asarray(max_num_seqs, dtype=np.float64)
 
 
 def forward_bytes_per_token(spec: ModelSpec, division: Division) -> Floats:

@@ -16,7 +16,6 @@ class MemoryFactors:
     """Factors with their units; where each comes from is in the data file.
 
     Attributes:
-        sampler_bytes_per_logit: sampler buffers per sequence and vocabulary entry.
         forward_values_per_intermediate, forward_values_per_hidden: 16-bit values per token during a forward pass.
         context_bytes: of the driver's context, by vendor.
         non_torch_bytes_fast, non_torch_bytes_pcie: communication and library buffers by ranks.
@@ -26,7 +25,6 @@ class MemoryFactors:
         unseen_bytes_default: by vendor.
     """
 
-    sampler_bytes_per_logit: float
     forward_values_per_intermediate: float
     forward_values_per_hidden: float
     context_bytes: dict[str, float]
@@ -46,7 +44,6 @@ def memory_factors() -> MemoryFactors:
     ranks, unseen = raw["non_torch_gib_by_ranks"], raw["unseen_memory_gib"]
     longest_first = sorted(unseen["by_gpu_prefix"].items(), key=lambda pair: -len(pair[0]))
     return MemoryFactors(
-        sampler_bytes_per_logit=raw["sampler_bytes_per_logit"]["value"],
         forward_values_per_intermediate=raw["forward_values_per_intermediate"]["value"],
         forward_values_per_hidden=raw["forward_values_per_hidden"]["value"],
         context_bytes={vendor: raw["context_gib"][vendor] * GIB for vendor in ("NVIDIA", "AMD")},

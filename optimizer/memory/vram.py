@@ -209,7 +209,7 @@ def _measure_parts(
 ) -> _Parts:
     non_torch = non_torch_bytes(rows)
     forward = stages.forward_bytes_per_token * cards.batched_tokens[stages.row]
-    logits = sampler_bytes(spec.vocabulary, max_num_seqs, engine.sampler_bytes_per_logit())
+    logits = sampler_bytes(spec.vocabulary, max_num_seqs, engine.sampler_bytes_per_logit)
     sampler = np.where(stages.is_last[:, None], logits[None, :], 0)
     activation = np.maximum(forward[:, None], sampler)
     graphs = _graphs(stages, cards, max_num_seqs) if not settings.enforce_eager else np.zeros_like(activation)
