@@ -1,10 +1,10 @@
-"""Every architecture can be planned for; where a budget forbids it, the answer says what works, and it does."""
+"""Whatever the architecture: where a budget forbids a plan, the answer says what works, and it does."""
 
 from collections.abc import Callable
 
 import pytest
 
-from catalog.find import bundled_models, find_model
+from catalog.find import bundled_models
 from optimizer.requirements import Limits, Requirements
 from optimizer.search import Knowledge
 from tests.optimizer.questions import answer, apply, ask, at_least
@@ -14,13 +14,6 @@ SMALLEST: dict[str, str] = {
     model.architecture: model.repo_id for model in sorted(bundled_models(), key=lambda one: -one.total_parameters)
 }
 """Of each bundled architecture, its smallest model."""
-
-
-@pytest.mark.parametrize("architecture", sorted(SMALLEST))
-def test_some_deployment_serves_it_and_is_proven_cheapest(knowledge_of: KnowledgeOf, architecture: str) -> None:
-    plan = ask(knowledge_of(SMALLEST[architecture]), demand=at_least(500))
-    assert plan.status == "optimal"
-    assert plan.cost_usd_per_hour == pytest.approx(plan.bound_usd_per_hour)
 
 
 @pytest.mark.slow
@@ -40,8 +33,3 @@ def test_when_the_budget_is_too_small_each_relaxation_works(knowledge_of: Knowle
         relaxed = answer(knowledge, apply(question, relaxation))
         assert relaxed.status == "optimal", relaxation.sentence
         assert relaxed.cost_usd_per_hour == pytest.approx(relaxation.cost_usd_per_hour), relaxation.sentence
-
-
-def test_every_bundled_name_is_found() -> None:
-    for model in bundled_models():
-        assert find_model(model.repo_id).repo_id == model.repo_id
