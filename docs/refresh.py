@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
@@ -20,22 +22,42 @@ QUESTION = ("--model", "meta-llama/Llama-3.3-70B-Instruct", "--min-tps", "500", 
 
 
 def cli_reference() -> str:
-    """docs/cli.md: the help text of every command."""
-    names = [app.MAIN_JOB, *app.command_names()]
-    parts = ["# Command line\n\nGenerated from `--help` by `python docs/refresh.py`; do not edit.\n"]
-    for name in names:
-        title = "plan" if name == app.MAIN_JOB else f"plan {name}"
-        parts.append(f"## {title}\n\n```text\n{app.help_of(name).rstrip()}\n```\n")
+    """docs/cli.md: every command with its options, from typer's own objects."""
+    parts = ["# Command line\n\nGenerated from the commands by `python docs/refresh.py`; do not edit.\n"]
+    for name in [app.MAIN_JOB, *app.command_names()]:
+        command = app.program() if name == app.MAIN_JOB else app.command_of(name)
+        parts += [_section("plan" if name == app.MAIN_JOB else f"plan {name}", command, app.load(name).EXAMPLES)]
     return "\n".join(parts)
+
+
+def _section(title: str, command: Any, examples: Sequence[str]) -> str:
+    panels: dict[str, list[str]] = {}
+    for option in command.params:
+        if option.name != "help":
+            panels.setdefault(option.rich_help_panel or "Word", []).append(_row(option))
+    tables = [
+        f"### {panel}\n\n| option | meaning | default |\n|---|---|---|\n" + "".join(rows)
+        for panel, rows in panels.items()
+    ]
+    shown = "```bash\n" + "\n".join(examples) + "\n```\n"
+    return "\n".join([f"## {title}\n\n{command.help}\n", *tables, shown])
+
+
+def _row(option: Any) -> str:
+    spelling = (
+        " ".join([", ".join(option.opts), option.metavar or ""]) if option.opts[0].startswith("-") else option.metavar
+    )
+    default = f"`{option.default}`" if option.default not in (None, False) else ""
+    return f"| `{spelling.strip()}` | {option.help} | {default} |\n"
 
 
 def answer() -> str:
     """What `plan` prints for README's question, but for what changes by the day or the run: ages and solver seconds."""
-    from gpuplan.cli import options, question
+    from gpuplan.cli.question import requirements_of
     from gpuplan.planning import plan
 
-    asked = options.read(app.load(app.MAIN_JOB).COMMAND, QUESTION)
-    wanted = question.requirements_of(asked)
+    _, asked = app.understand(QUESTION)
+    wanted = requirements_of(asked)
     read_on = max(line.offer.as_of for line in plan(wanted).lines)
     found = plan(wanted, today=read_on)
     ink = console.Ink(width=110)

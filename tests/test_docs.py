@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from gpuplan.cli import app, options
+from gpuplan.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -35,7 +35,7 @@ def shell_lines(page: Path) -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
-def test_the_cli_reference_is_what_help_says(refresh: ModuleType) -> None:
+def test_the_cli_reference_is_what_the_commands_say(refresh: ModuleType) -> None:
     assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == refresh.cli_reference(), DUE
 
 
@@ -71,19 +71,14 @@ def test_every_command_in_the_docs_can_be_typed(page: Path) -> None:
     for line in shell_lines(page):
         words = shlex.split(line.split("|")[0].split(">")[0])
         if words[0] == "plan":
-            name, left = app.find(words[1:])
-            options.read(app.load(name).COMMAND, left)
+            app.understand(words[1:])
 
 
 def test_every_example_in_the_help_can_be_typed() -> None:
     for name in [*app.command_names(), app.MAIN_JOB]:
-        command = app.load(name).COMMAND
-        assert command.examples, f"{name} shows no example"
-        for example in command.examples:
+        for example in app.load(name).EXAMPLES:
             words = shlex.split(example.split(">")[0])
-            found, left = app.find(words[1:])
-            assert found == name
-            options.read(command, left)
+            assert app.understand(words[1:])[0] == name
 
 
 def test_every_python_block_compiles() -> None:

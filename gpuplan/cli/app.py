@@ -1,22 +1,28 @@
 """The program `plan` (and `gpuplan`): finds the command, runs it, turns errors into a sentence and an exit status.
 
-A command is a file in `gpuplan/cli/commands/` with `COMMAND` (what may be typed) and `run(asked) -> exit status`; its
-file name is its words (`models.py` is `plan models`, `check_memory.py` is `plan check memory`). Only the file of the
-command that was typed is loaded. Without a command word, `plan` does the main job: `commands/plan.py`.
+A command is a file in `gpuplan/cli/commands/` with `command` (its typer function), `SUMMARY` and `EXAMPLES`; the
+file's name is the command's. Only the file of the command that was typed is loaded. Without a command word, `plan` does
+the main job: `commands/plan.py`.
 
 Exit status: 0 answered; 2 bad input or an unknown name; 3 nothing fits; 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
-from gpuplan.cli import console, options
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from gpuplan.cli import console
+from gpuplan.cli.options import Asked, asked_in
 from gpuplan.errors import UnknownName, nearest
 
 # pydantic otherwise reads the metadata of every installed package in search of plugins, 0.02 s that no plan needs
@@ -30,63 +36,80 @@ HOME = "gpuplan.cli.commands"
 class CommandFile(Protocol):
     """What a file in `commands/` must hold."""
 
-    COMMAND: options.Command
-
-    def run(self, asked: options.Asked) -> int:
-        """Do it and return the exit status."""
+    SUMMARY: str
+    EXAMPLES: tuple[str, ...]
+    command: Callable[..., int | None]
 
 
 def command_names() -> list[str]:
-    """Every command's words, the main job's aside, in alphabetical order."""
+    """Every command, the main job aside, in alphabetical order."""
     files = (Path(__file__).parent / "commands").glob("[!_]*.py")
-    return sorted(file.stem.replace("_", " ") for file in files if file.stem != MAIN_JOB)
+    return sorted(file.stem for file in files if file.stem != MAIN_JOB)
 
 
 def load(name: str) -> CommandFile:
-    """The file of one command, by its words."""
-    return cast(CommandFile, import_module(f"{HOME}.{name.replace(' ', '_')}"))
+    """The file of one command."""
+    return cast(CommandFile, import_module(f"{HOME}.{name}"))
 
 
-def _leading_words(argv: Sequence[str]) -> list[str]:
-    """The words before the first option."""
-    ends = [at for at, word in enumerate(argv) if word.startswith("-")]
-    return list(argv[: ends[0]] if ends else argv)
+class CommandFolder(TyperGroup):
+    """The main job, with the other commands found in their folder and loaded when they are called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the files."""
+        return command_names()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command in one file, or UnknownName."""
+        names = command_names()
+        if cmd_name not in names:
+            known = ", ".join(names)
+            raise UnknownName(f"No command {cmd_name!r}.{nearest(cmd_name, names)} The commands are {known}.")
+        return command_of(cmd_name)
 
 
-def find(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """Which command was typed, and the words after its own.
+def command_of(name: str) -> Any:
+    """One command as typer's object."""
+    app, file = _app(), load(name)
+    app.command(name=name, short_help=file.SUMMARY, help=_help(file), epilog=_examples(file))(file.command)
+    return get_command(app)
 
-    >>> find(["gpus", "--json"])
-    ('gpus', ['--json'])
-    >>> find(["--model", "llama-3.3-70b"])
-    ('plan', ['--model', 'llama-3.3-70b'])
+
+def _app(**settings: Any) -> typer.Typer:
+    """A typer app that leaves errors to `main` and completion to the shell."""
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", **settings)
+
+
+def _help(file: CommandFile) -> str:
+    """The docstring with each paragraph on one line, for the terminal to wrap."""
+    paragraphs = inspect.cleandoc(file.command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _examples(file: CommandFile) -> str:
+    return "\n\n".join(["Examples:", *file.EXAMPLES])
+
+
+def program() -> Any:
+    """The whole program as typer's command object."""
+    app, main_job = _app(cls=CommandFolder), load(MAIN_JOB)
+    describe = app.callback(invoke_without_command=True, help=_help(main_job), epilog=_examples(main_job))
+    describe(main_job.command)
+    return get_command(app)
+
+
+def understand(argv: Sequence[str]) -> tuple[str, Asked]:
+    """What these words mean, without doing it: the command's name and its values.
+
+    >>> name, asked = understand(["--model", "llama-3.3-70b", "--max-tpot", "25ms"])
+    >>> name, asked.max_tpot
+    ('plan', 0.025)
     """
-    leading = _leading_words(argv)
-    names = [*command_names(), MAIN_JOB]
-    for length in (2, 1):
-        name = " ".join(leading[:length])
-        if len(leading) >= length and name in names:
-            return name, list(argv[length:])
-    if leading:
-        known = ", ".join(names)
-        raise UnknownName(f"No command {leading[0]!r}.{nearest(leading[0], names)} The commands are {known}.")
-    return MAIN_JOB, list(argv)
-
-
-def help_of(name: str) -> str:
-    """The help text of one command; the main job's lists the others."""
-    others = [(each, load(each).COMMAND.summary) for each in command_names()] if name == MAIN_JOB else []
-    return options.help_text(load(name).COMMAND, others)
-
-
-def _run(argv: Sequence[str]) -> int:
-    name, left = find(argv)
-    file = load(name)
-    asked = options.read(file.COMMAND, left)
-    if asked.help:
-        sys.stdout.write(help_of(name))
-        return ANSWERED
-    return file.run(asked)
+    if argv and argv[0] in command_names():
+        name, called, left = argv[0], command_of(argv[0]), argv[1:]
+    else:
+        name, called, left = MAIN_JOB, program(), argv
+    return name, asked_in(called.make_context(name, list(left)))
 
 
 def known_errors() -> tuple[type[Exception], ...]:
@@ -112,6 +135,15 @@ def _leave_pipe() -> int:
     return ANSWERED
 
 
+def sentence(error: typer.TyperException) -> str:
+    """What typer found wrong, the option's name in front."""
+    option = getattr(error, "param", None)
+    if isinstance(error, typer.BadParameter) and option is not None:
+        return f"{option.opts[-1] if option.opts[-1].startswith('--') else option.opts[0]}: {error.message}"
+    text = error.message if isinstance(error, typer.BadParameter) else error.format_message()
+    return f"{text.rstrip('.')}. `plan --help` lists what can be typed." if "--help" not in text else text
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program.
 
@@ -123,17 +155,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _speak_plainly()
     try:
-        status = _run(sys.argv[1:] if argv is None else argv)
+        words = list(sys.argv[1:] if argv is None else argv)
+        # `gpuplan plan --model X` is what one types without having read that the main job needs no word
+        status = program().main(
+            args=words[1:] if words[:1] == [MAIN_JOB] else words, prog_name="plan", standalone_mode=False
+        )
         sys.stdout.flush()
-        return status
-    except KeyboardInterrupt:
-        console.complain("stopped")
-        return STOPPED
+        return _stopped() if status == STOPPED else int(status or ANSWERED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped()
     except BrokenPipeError:
         return _leave_pipe()
+    except SystemExit:  # typer has met a reader that left early, and has hushed stdout
+        return ANSWERED
+    except typer.TyperException as error:
+        console.complain(sentence(error))
+        return BAD_INPUT
     except known_errors() as error:
         console.complain(str(error))
         return BAD_INPUT
+
+
+def _stopped() -> int:
+    console.complain("stopped")
+    return STOPPED
 
 
 if __name__ == "__main__":

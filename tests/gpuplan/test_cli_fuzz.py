@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from catalog.find import bundled_models
 from gpu_db.load import load_gpus, load_offers
-from gpuplan.cli import app, options
+from gpuplan.cli import app
+from gpuplan.cli.commands import gpus, models
+from gpuplan.cli.commands import plan as main_job
 
 EXAMPLES = int(os.environ.get("GPUPLAN_FUZZ", "150"))
 ALLOWED = {app.ANSWERED, app.BAD_INPUT, app.NOTHING_FITS}
@@ -32,7 +34,7 @@ GPUS = sorted(load_gpus())
 PROVIDERS = sorted({offer.provider for offer in load_offers()})
 REGIONS = sorted({offer.region for offer in load_offers()} | {"us", "eu", "asia"})
 COMMANDS = [app.MAIN_JOB, *app.command_names()]
-OPTIONS = {name: app.load(name).COMMAND.options for name in COMMANDS}
+OPTIONS = {name: (app.program() if name == app.MAIN_JOB else app.command_of(name)).params for name in COMMANDS}
 
 numbers = st.one_of(
     st.integers(-2, 100_000).map(str),
@@ -55,18 +57,24 @@ names = st.one_of(
     st.text(max_size=40),
 )
 everything = st.one_of(names, numbers)
+likely = st.sampled_from([*main_job.OBJECTIVES, *main_job.BILLINGS, *main_job.RESTRICTIONS, *gpus.SORTS, *models.SORTS])
 
 
 def words_of(name: str) -> st.SearchStrategy[list[str]]:
     """Command lines of one command: some of its options with any values, and stray words."""
 
-    def typed(option) -> st.SearchStrategy[list[str]]:
-        if option.read is None:
-            return st.just([option.name])
-        choices = st.sampled_from(option.choices) if option.choices else everything
-        return st.one_of(choices, everything).map(lambda value: [option.name, value])
+    if not OPTIONS[name]:
+        return st.lists(everything, max_size=2).map(lambda words: [name, *words])
 
-    option = st.sampled_from(OPTIONS[name] or (options.HELP,)).flatmap(typed)
+    def typed(option) -> st.SearchStrategy[list[str]]:
+        spelling = option.opts[-1]
+        if not spelling.startswith("-"):
+            return names.map(lambda value: [value])
+        if option.is_flag:
+            return st.just([spelling])
+        return st.one_of(likely, everything).map(lambda value: [spelling, value])
+
+    option = st.sampled_from(OPTIONS[name]).flatmap(typed)
     stray = st.one_of(st.text(max_size=20).map(lambda word: [word]), st.sampled_from([["--json"], ["--nonsense", "1"]]))
     many = st.lists(st.one_of(option, option, option, stray), max_size=7)
     return many.map(lambda parts: [name.split(" ") * (name != app.MAIN_JOB), *parts]).map(

@@ -1,96 +1,94 @@
-"""One table of options makes the parser and the help."""
+"""Options read words by their own readers, refuse in one sentence, and stand in the help."""
 
 from __future__ import annotations
 
 import pytest
+import typer
 
-from gpuplan.cli import app, options, words
-from gpuplan.cli.options import Command, Group, Option
-from gpuplan.errors import BadWord, UnknownName
-
-COMMAND = Command(
-    words="try",
-    summary="A command.",
-    description="What it does.",
-    groups=(
-        Group(
-            "Things",
-            (
-                Option("--model", "A model", words.name, "MODEL"),
-                Option("--budget", "USD per hour", words.price, "USD"),
-                Option("--gpu", "Only these", words.name, "NAME", many=True),
-                Option("--goal", "What is best", words.name, "GOAL", "cost", choices=("cost", "latency")),
-                Option("--json", "As JSON"),
-            ),
-        ),
-    ),
-    positional="--model",
-)
+from gpuplan.cli import app
+from gpuplan.errors import UnknownName
 
 
-def read(*argv: str) -> options.Asked:
-    return options.read(COMMAND, argv)
+def understood(*argv: str):
+    return app.understand(argv)[1]
+
+
+def refusal(*argv: str) -> str:
+    with pytest.raises((typer.TyperException, UnknownName)) as refused:
+        app.understand(argv)
+    error = refused.value
+    return app.sentence(error) if isinstance(error, typer.TyperException) else str(error)
 
 
 def test_options_are_read_by_their_own_readers() -> None:
-    asked = read("llama", "--budget", "10", "--gpu", "H100, A100", "--gpu=L4", "--json")
-    assert (asked.model, asked.budget, asked.gpu, asked.json) == ("llama", 10.0, ("H100", "A100", "L4"), True)
+    asked = understood("--model", "m", "--budget", "10", "--gpu", "H100, A100", "--gpu=L4", "--json")
+    assert (asked.model, asked.budget, asked.gpu, asked.json) == ("m", 10.0, ["H100", "A100", "L4"], True)
 
 
 def test_what_is_not_given_is_its_default_or_none() -> None:
-    asked = read()
-    assert (asked.model, asked.budget, asked.gpu, asked.goal, asked.json) == (None, None, None, "cost", False)
+    asked = understood()
+    assert (asked.model, asked.budget, asked.gpu, asked.objective, asked.json) == (None, None, None, "cost", False)
+    assert (asked.isl, asked.time_limit) == (1024, 10.0)
 
 
 def test_a_bad_value_names_its_option() -> None:
-    with pytest.raises(BadWord, match=r"--budget: '10\$' is not a price"):
-        read("--budget", "10$")
+    assert refusal("--budget", "10$").startswith("--budget: '10$' is not a price")
+    assert refusal("--gpu", "H100,,A100").startswith("--gpu: a name is needed")
 
 
 def test_an_unknown_choice_names_the_allowed_ones_and_the_nearest() -> None:
-    with pytest.raises(BadWord, match=r"--goal: 'latncy' is none of cost, latency\. Did you mean 'latency'\?"):
-        read("--goal", "latncy")
+    said = "--objective: 'latncy' is none of cost, throughput, latency, energy. Did you mean 'latency'?"
+    assert refusal("--objective", "latncy") == said
+    assert "Did you mean 'on-demand' or" in refusal("--billing", "spot,ondemand")
 
 
 def test_a_mistyped_option_names_the_nearest() -> None:
-    with pytest.raises(UnknownName, match=r"No option '--bugdet'\. Did you mean '--budget'\?"):
-        read("--bugdet", "10")
+    said = refusal("--bugdet", "10")
+    assert "--bugdet" in said
+    assert "--budget" in said
 
 
 def test_options_are_not_abbreviated() -> None:
-    with pytest.raises(UnknownName, match="--budg"):
-        read("--budg", "10")
+    assert "--budg" in refusal("--budg", "10")
 
 
 def test_a_missing_value_is_said() -> None:
-    with pytest.raises(BadWord, match="--budget: expected one argument"):
-        read("--budget")
+    assert "--budget" in refusal("--budget")
 
 
 def test_a_word_too_many_is_said() -> None:
-    with pytest.raises(UnknownName, match="'extra'"):
-        read("llama", "extra")
+    assert "surplus" in refusal("gpus", "surplus")
+    assert "No command 'surplus'" in refusal_of_running("surplus")
 
 
-def test_a_bare_word_stands_for_its_option_but_not_beside_it() -> None:
-    assert read("llama") == read("--model", "llama")
-    with pytest.raises(BadWord, match="give one"):
-        read("--model", "llama", "qwen")
+def refusal_of_running(*argv: str) -> str:
+    with pytest.raises(UnknownName) as refused:
+        app.program().main(args=list(argv), standalone_mode=False)
+    return str(refused.value)
 
 
 def test_a_negative_number_reaches_the_reader() -> None:
-    with pytest.raises(BadWord, match="'-5' is below zero"):
-        read("--budget", "-5")
+    assert "'-5' is below zero" in refusal("--budget", "-5")
 
 
-def test_help_names_every_option_of_every_command() -> None:
-    for name in [*app.command_names(), app.MAIN_JOB]:
-        text = app.help_of(name)
-        for option in app.load(name).COMMAND.options:
-            assert option.spelling in text
-        assert max(len(line) for line in text.split("Examples:")[0].splitlines()) <= options.HELP_WIDTH
+def test_a_bare_word_stands_for_the_model_of_a_calculator() -> None:
+    assert understood("memory", "llama", "--gpu", "L4").name == "llama"
 
 
-def test_every_command_is_called_as_its_file_is_named() -> None:
-    for name in app.command_names():
-        assert app.load(name).COMMAND.words == name
+def test_every_command_has_a_summary_examples_and_described_options() -> None:
+    for name in [app.MAIN_JOB, *app.command_names()]:
+        file = app.load(name)
+        assert file.SUMMARY.endswith(".")
+        assert file.EXAMPLES
+        command = app.program() if name == app.MAIN_JOB else app.command_of(name)
+        assert all(option.help for option in command.params)
+        names = [spelling for option in command.params for spelling in option.opts]
+        assert len(names) == len(set(names))
+
+
+def test_help_names_every_option_and_command(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 200)
+    assert app.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(spelling in text for option in app.program().params for spelling in option.opts)
+    assert all(app.load(name).SUMMARY in text for name in app.command_names())

@@ -31,7 +31,7 @@ def test_a_model_has_the_promised_fields_computed_from_its_shape(capsys) -> None
 
 
 def test_a_gpu_is_found_by_any_alias_and_shown_in_base_units(capsys) -> None:
-    (row,) = listed(capsys, "gpus", "NVIDIA H100 80GB HBM3")
+    (row,) = listed(capsys, "gpus", "--name", "NVIDIA H100 80GB HBM3")
     assert row["name"] == "H100 SXM 80GB"
     assert row["memory_bytes"] == 81559 * 2**20
 
@@ -89,5 +89,5 @@ def test_the_table_has_a_line_for_each_object(capsys, command: str) -> None:
 
 
 def test_nothing_found_is_an_empty_list(capsys) -> None:
-    assert listed(capsys, "gpus", "no such thing") == []
-    assert listed(capsys, "models", "no such thing") == []
+    assert listed(capsys, "gpus", "--name", "no such thing") == []
+    assert listed(capsys, "models", "--name", "no such thing") == []

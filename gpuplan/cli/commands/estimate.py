@@ -2,45 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from gpuplan.cli import configuration, console, words
-from gpuplan.cli.options import Asked, Command, Group, Option
+import typer
+
+from gpuplan.cli import configuration as given
+from gpuplan.cli import console, words
+from gpuplan.cli.options import PRINTING, Asked, asked_in, flag, option
 
 if TYPE_CHECKING:
     from gpuplan.calculators import EstimateAnswer
 
-COMMAND = Command(
-    words="estimate",
-    summary="How fast one configuration is: TTFT, TPOT and tokens per second at a concurrency.",
-    description="""
-        Estimates one replica with so many requests always in flight (a closed loop), with the interval in which 9 of
-        10 measured cases lie and what the estimate was fitted on.
+SUMMARY = "How fast one configuration is: TTFT, TPOT and tokens per second at a concurrency."
+EXAMPLES = ("plan estimate llama-3.3-70b --gpu H100 --tensor-parallel 4 --concurrency 64 --isl 2k --osl 300",)
+LOAD = "At what load"
 
-        Exit status: 0 an estimate, 2 bad input, 3 memory does not hold so many requests.
-    """,
-    positional="--model",
-    groups=(
-        configuration.SERVED,
-        Group("At what load", (Option("--concurrency", "Requests always in flight", words.count, "COUNT", 32),)),
-        configuration.REQUEST,
-        configuration.PARALLELISM,
-        Group(
-            "Between machines",
-            (Option("--network", "GB/s per GPU in one direction, when there are several", words.rate, "RATE"),),
-        ),
-        configuration.ENGINE,
-        Group("What is printed", (Option("--json", "One JSON object, in seconds"),)),
-    ),
-    examples=("plan estimate llama-3.3-70b --gpu H100 --tensor-parallel 4 --concurrency 64 --isl 2k --osl 300",),
-)
-
+Concurrency = Annotated[int, option("--concurrency", "Requests always in flight", words.count, "COUNT", LOAD)]
+Network = Annotated[
+    float | None,
+    option("--network", "GB/s per GPU in one direction between machines", words.rate, "RATE", given.LAYOUT),
+]
+Json = Annotated[bool, flag("--json", "One JSON object, in seconds", PRINTING)]
 GIGA = 1e9
+
+
+def command(
+    context: typer.Context,
+    name: given.Name = None,
+    model: given.Model = None,
+    gpu: given.Gpu = None,
+    concurrency: Concurrency = 32,
+    isl: given.InputTokens = 1024,
+    osl: given.OutputTokens = 512,
+    tensor_parallel: given.TensorParallel = 1,
+    pipeline_parallel: given.PipelineParallel = 1,
+    data_parallel: given.DataParallel = 1,
+    expert_parallel: given.ExpertParallel = False,
+    nodes: given.Nodes = None,
+    network: Network = None,
+    engine: given.Engine = "vllm",
+    engine_version: given.EngineVersion = None,
+    quantization: given.WeightFormat = None,
+    kv_cache_dtype: given.CacheFormat = None,
+    gpu_memory_utilization: given.Utilization = None,
+    max_model_len: given.MaxModelLen = None,
+    max_num_seqs: given.MaxNumSeqs = None,
+    max_num_batched_tokens: given.MaxBatchedTokens = None,
+    enforce_eager: given.EnforceEager = False,
+    json: Json = False,
+) -> int:
+    """How fast one configuration is: TTFT, TPOT and tokens per second at a concurrency.
+
+    Estimates one replica with so many requests always in flight (a closed loop), with the interval in which 9 of 10
+    measured cases lie and what the estimate was fitted on.
+
+    Exit status: 0 an estimate, 2 bad input, 3 memory does not hold so many requests.
+    """
+    return run(asked_in(context))
 
 
 def run(asked: Asked) -> int:
     """Print the speed of the configuration that was asked for."""
-    configured = configuration.configuration_of(asked, asked.network and asked.network * GIGA)
+    configured = given.configuration_of(asked, asked.network and asked.network * GIGA)
     from gpuplan.calculators import estimate_of
 
     answer = estimate_of(configured, asked.concurrency)

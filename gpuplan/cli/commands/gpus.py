@@ -3,46 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from gpuplan.cli import console, words
-from gpuplan.cli.options import Asked, Command, Group, Option
+from gpuplan.cli.options import PRINTING, Asked, asked_in, flag, option, several
 
 if TYPE_CHECKING:
     from gpu_db.gpu import Gpu
     from gpu_db.offer import Offer
 
+SUMMARY = "Every GPU that is known: memory, speed, power and its cheapest price."
 SORTS = ("name", "vendor", "memory", "bandwidth", "bf16", "fp8", "power", "year", "price")
+EXAMPLES = ("plan gpus --vendor nvidia --min-memory 80 --sort price", "plan gpus --name h100", "plan gpus --json")
+WHICH = "Which"
 
-COMMAND = Command(
-    words="gpus",
-    summary="Every GPU that is known: memory, speed, power and its cheapest price.",
-    description="""
-        Memory is what the driver shows, in GiB; rates are dense; the price is the cheapest on-demand price of one GPU
-        in a machine that anybody can rent (USD per GPU and hour), with its date.
-    """,
-    positional="--name",
-    groups=(
-        Group(
-            "Which",
-            (
-                Option("--name", "Only GPUs whose name or alias contains this", words.name, "NAME"),
-                Option("--vendor", "Only these vendors", words.name, "NAME", many=True),
-                Option("--architecture", "Only these architectures", words.name, "NAME", many=True),
-                Option("--min-memory", "At least this many GiB", words.gibibytes, "GIB"),
-                Option("--max-price", "At most this many USD per GPU and hour", words.price, "USD"),
-            ),
-        ),
-        Group(
-            "How",
-            (
-                Option("--sort", "By", words.name, "COLUMN", "vendor", choices=SORTS),
-                Option("--json", "A list of objects, in base units"),
-            ),
-        ),
-    ),
-    examples=("plan gpus --vendor nvidia --min-memory 80 --sort price", "plan gpus h100", "plan gpus --json"),
-)
+Name = Annotated[str | None, option("--name", "Only GPUs whose name or alias contains this", words.name, "NAME", WHICH)]
+Vendors = Annotated[list[str] | None, several("--vendor", "Only these vendors", "NAME", WHICH)]
+Architectures = Annotated[list[str] | None, several("--architecture", "Only these architectures", "NAME", WHICH)]
+MinMemory = Annotated[int | None, option("--min-memory", "At least this many GiB", words.gibibytes, "GIB", WHICH)]
+MaxPrice = Annotated[
+    float | None, option("--max-price", "At most this, in USD per GPU and hour", words.price, "USD", WHICH)
+]
+Sort = Annotated[str, option("--sort", "The column to sort by", words.name, "COLUMN", PRINTING, SORTS)]
+Json = Annotated[bool, flag("--json", "A list of objects, in base units", PRINTING)]
+
+
+def command(
+    context: typer.Context,
+    name: Name = None,
+    vendor: Vendors = None,
+    architecture: Architectures = None,
+    min_memory: MinMemory = None,
+    max_price: MaxPrice = None,
+    sort: Sort = "vendor",
+    json: Json = False,
+) -> int:
+    """Every GPU that is known: memory, speed, power and its cheapest price.
+
+    Memory is what the driver shows, in GiB; rates are dense; the price is the cheapest on-demand price of one GPU in a
+    machine that anybody can rent (USD per GPU and hour), with its date.
+    """
+    return run(asked_in(context))
 
 
 def run(asked: Asked) -> int:

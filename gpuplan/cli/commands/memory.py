@@ -2,41 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from gpuplan.cli import configuration, console
-from gpuplan.cli.options import Asked, Command, Group, Option
+import typer
+
+from gpuplan.cli import configuration as given
+from gpuplan.cli import console
+from gpuplan.cli.options import PRINTING, Asked, asked_in, flag
 
 if TYPE_CHECKING:
     from gpuplan.calculators import MemoryAnswer
 
-COMMAND = Command(
-    words="memory",
-    summary="What one configuration needs of each GPU's memory, part by part.",
-    description="""
-        Prints the bytes of the fullest GPU, the tokens that its KV cache holds, and how many requests of a given
-        length fit.
-
-        Exit status: 0 the engine starts, 2 bad input, 3 it does not fit.
-    """,
-    positional="--model",
-    groups=(
-        configuration.SERVED,
-        configuration.PARALLELISM,
-        configuration.ENGINE,
-        configuration.REQUEST,
-        Group("What is printed", (Option("--json", "One JSON object, in bytes"),)),
-    ),
-    examples=(
-        "plan memory llama-3.3-70b --gpu H100 --tensor-parallel 4 --max-model-len 32K",
-        "plan memory deepseek-v3 --gpu H200 --tensor-parallel 8 --kv-cache-dtype fp8 --json",
-    ),
+SUMMARY = "What one configuration needs of each GPU's memory, part by part."
+EXAMPLES = (
+    "plan memory llama-3.3-70b --gpu H100 --tensor-parallel 4 --max-model-len 32K",
+    "plan memory deepseek-v3 --gpu H200 --tensor-parallel 8 --kv-cache-dtype fp8 --json",
 )
+
+Json = Annotated[bool, flag("--json", "One JSON object, in bytes", PRINTING)]
+
+
+def command(
+    context: typer.Context,
+    name: given.Name = None,
+    model: given.Model = None,
+    gpu: given.Gpu = None,
+    tensor_parallel: given.TensorParallel = 1,
+    pipeline_parallel: given.PipelineParallel = 1,
+    data_parallel: given.DataParallel = 1,
+    expert_parallel: given.ExpertParallel = False,
+    nodes: given.Nodes = None,
+    engine: given.Engine = "vllm",
+    engine_version: given.EngineVersion = None,
+    quantization: given.WeightFormat = None,
+    kv_cache_dtype: given.CacheFormat = None,
+    gpu_memory_utilization: given.Utilization = None,
+    max_model_len: given.MaxModelLen = None,
+    max_num_seqs: given.MaxNumSeqs = None,
+    max_num_batched_tokens: given.MaxBatchedTokens = None,
+    enforce_eager: given.EnforceEager = False,
+    isl: given.InputTokens = 1024,
+    osl: given.OutputTokens = 512,
+    json: Json = False,
+) -> int:
+    """What one configuration needs of each GPU's memory, part by part.
+
+    Prints the bytes of the fullest GPU, the tokens that its KV cache holds, and how many requests of a given length
+    fit.
+
+    Exit status: 0 the engine starts, 2 bad input, 3 it does not fit.
+    """
+    return run(asked_in(context))
 
 
 def run(asked: Asked) -> int:
     """Print the memory of the configuration that was asked for."""
-    configured = configuration.configuration_of(asked)
+    configured = given.configuration_of(asked)
     from gpuplan.calculators import memory_of
 
     answer = memory_of(configured)

@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from gpuplan.cli import console, words
-from gpuplan.cli.options import Asked, Command, Group, Option
+from gpuplan.cli.options import PRINTING, Asked, asked_in, flag, option, several
 
 if TYPE_CHECKING:
     from catalog.find import ModelRecord
 
+SUMMARY = "Every model that is known by name: family, parameters, format, context."
 SORTS = ("name", "family", "architecture", "parameters", "active", "context")
-
-COMMAND = Command(
-    words="models",
-    summary="Every model that is known by name: family, parameters, format, context.",
-    description="""
-        Parameter counts are computed from each model's shape; "active" are those that one token is multiplied with. A
-        model that is not here can be given to `--model` as a folder with its config.json.
-    """,
-    positional="--name",
-    groups=(
-        Group(
-            "Which",
-            (
-                Option("--name", "Only models whose name or short name contains this", words.name, "NAME"),
-                Option("--family", "Only families that contain this", words.name, "NAME", many=True),
-                Option("--architecture", "Only these architectures", words.name, "NAME", many=True),
-                Option("--weight-format", "Only checkpoints stored so", words.name, "NAME", many=True),
-                Option("--min-parameters", "At least so many: 500m, 8b", words.parameters, "COUNT"),
-                Option("--max-parameters", "At most so many", words.parameters, "COUNT"),
-                Option("--min-context", "At least this context", words.tokens, "TOKENS"),
-                Option("--moe", "Only mixtures of experts (less than half of the parameters active)"),
-            ),
-        ),
-        Group(
-            "How",
-            (
-                Option("--sort", "By", words.name, "COLUMN", "name", choices=SORTS),
-                Option("--json", "A list of objects"),
-            ),
-        ),
-    ),
-    examples=("plan models llama --max-parameters 10b", "plan models --moe --sort active", "plan models --json"),
+EXAMPLES = (
+    "plan models --name llama --max-parameters 10b",
+    "plan models --moe --sort active",
+    "plan models --json",
 )
+WHICH = "Which"
+
+Name = Annotated[
+    str | None, option("--name", "Only models whose name or short name contains this", words.name, "NAME", WHICH)
+]
+Families = Annotated[list[str] | None, several("--family", "Only families that contain this", "NAME", WHICH)]
+Architectures = Annotated[list[str] | None, several("--architecture", "Only these architectures", "NAME", WHICH)]
+Formats = Annotated[list[str] | None, several("--weight-format", "Only checkpoints stored so", "NAME", WHICH)]
+Least = Annotated[
+    int | None, option("--min-parameters", "At least so many: 500m, 8b", words.parameters, "COUNT", WHICH)
+]
+Most = Annotated[int | None, option("--max-parameters", "At most so many", words.parameters, "COUNT", WHICH)]
+MinContext = Annotated[int | None, option("--min-context", "At least this context", words.tokens, "TOKENS", WHICH)]
+Moe = Annotated[bool, flag("--moe", "Only mixtures of experts: less than half of the parameters active", WHICH)]
+Sort = Annotated[str, option("--sort", "The column to sort by", words.name, "COLUMN", PRINTING, SORTS)]
+Json = Annotated[bool, flag("--json", "A list of objects", PRINTING)]
 
 # Vision towers and next-token heads leave dense models above this share, every known mixture of experts is below it.
 MOE_SHARE = 0.5
+
+
+def command(
+    context: typer.Context,
+    name: Name = None,
+    family: Families = None,
+    architecture: Architectures = None,
+    weight_format: Formats = None,
+    min_parameters: Least = None,
+    max_parameters: Most = None,
+    min_context: MinContext = None,
+    moe: Moe = False,
+    sort: Sort = "name",
+    json: Json = False,
+) -> int:
+    """Every model that is known by name: family, parameters, format, context.
+
+    Parameter counts are computed from each model's shape; "active" are those that one token is multiplied with. A model
+    that is not here can be given to `--model` as a folder with its config.json.
+    """
+    return run(asked_in(context))
 
 
 def run(asked: Asked) -> int:

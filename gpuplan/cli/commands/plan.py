@@ -2,137 +2,166 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from gpu_db.offer import BILLINGS, RESTRICTIONS
 from gpuplan.cli import words
-from gpuplan.cli.options import Asked, Command, Group, Option
+from gpuplan.cli.options import PRINTING, Asked, asked_in, flag, given_in, option, several
 
 if TYPE_CHECKING:
     from optimizer.plan import Plan
 
-_SERVED = Group(
-    "What is served",
-    (
-        Option("--model", "A bundled model's name or alias, or a folder with its config.json", words.name, "NAME"),
-        Option("--isl", "Input tokens of the mean request", words.tokens, "TOKENS", 1024),
-        Option("--osl", "Output tokens of the mean request", words.tokens, "TOKENS", 512),
-        Option("--max-model-len", "Longest request to accept, input and output", words.tokens, "TOKENS"),
-    ),
-)
-_DEMAND = Group(
-    "How much (all users and replicas together; at least one)",
-    (
-        Option("--min-tps", "Output tokens per second", words.rate, "RATE"),
-        Option("--requests-per-second", "Requests per second", words.rate, "RATE"),
-        Option("--concurrency", "Requests in flight at once", words.count, "COUNT"),
-    ),
-)
-_SPEED = Group(
-    "How fast (mean of a replica at its planned concurrency)",
-    (
-        Option("--max-ttft", "Time to first token: 0.5, 500ms", words.seconds, "SECONDS"),
-        Option("--max-tpot", "Time per output token after the first: 0.025, 25ms", words.seconds, "SECONDS"),
-    ),
-)
-_LIMITS = Group(
-    "What it may cost",
-    (
-        Option("--budget", "USD per hour for everything", words.price, "USD"),
-        Option("--max-gpus", "GPUs in all", words.count_or_none, "COUNT"),
-    ),
-)
-_CHOICES = Group(
-    "What may be considered (default: everything sensible)",
-    (
-        Option("--gpu", "Only these GPUs, by any of their names", words.name, "NAME", many=True),
-        Option("--exclude-gpu", "Not these GPUs", words.name, "NAME", many=True),
-        Option("--provider", "Only these providers", words.name, "NAME", many=True),
-        Option(
-            "--region", "Only these regions: us, eu, asia, or the provider's own word", words.name, "NAME", many=True
-        ),
-        Option(
-            "--billing",
-            "Ways of paying; default on-demand",
-            words.name,
-            "KIND",
-            many=True,
-            choices=BILLINGS,
-        ),
-        Option(
-            "--allow",
-            "Offers that are planned with only when asked for",
-            words.name,
-            "KIND",
-            many=True,
-            choices=RESTRICTIONS,
-        ),
-        Option("--offers", "A CSV of your own machines and prices, which add to or override ours", words.name, "FILE"),
-        Option(
-            "--quantization",
-            "Weight formats: bf16, fp8, int8, int4, nvfp4, ...; default the checkpoint's own and fp8",
-            words.name,
-            "NAME",
-            many=True,
-        ),
-        Option(
-            "--kv-cache-dtype",
-            "KV-cache formats: bf16, fp8; default the checkpoint's own, else bf16",
-            words.name,
-            "NAME",
-            many=True,
-        ),
-        Option("--engine", "Serving engines: vllm, sglang==0.5.9, ...; default vllm", words.name, "NAME", many=True),
-        Option("--tensor-parallel", "Exactly this TP", words.count, "COUNT"),
-        Option("--pipeline-parallel", "Exactly this PP", words.count, "COUNT"),
-        Option("--no-mix", "One kind of machine and one kind of replica only"),
-    ),
-)
-_SOLVING = Group(
-    "What is best, and how long to look for it",
-    (
-        Option(
-            "--objective",
-            "What to make best among plans that keep every promise",
-            words.name,
-            "GOAL",
-            "cost",
-            choices=("cost", "throughput", "latency", "energy"),
-        ),
-        Option("--alternatives", "How many next-best plans to show", words.count_or_none, "COUNT", 5),
-        Option("--time-limit", "Seconds that the solver may take", words.seconds, "SECONDS", 10.0),
-    ),
-)
-_PRINTING = Group(
-    "What is printed",
-    (
-        Option("--json", "One JSON object on stdout (its schema: `plan schema`)"),
-        Option("--quiet", "The plan in one line, and the command that serves it", short="-q"),
-        Option("--verbose", "All alternatives and rejections", short="-v"),
-        Option("--version", "Show the version and leave"),
-    ),
+SERVED = "What is served"
+DEMAND = "How much, all users and replicas together (at least one)"
+SPEED = "How fast, as the mean of a replica at its planned concurrency"
+LIMITS = "What it may cost"
+CHOICES = "What may be considered (default: everything sensible)"
+GOAL = "What is best, and how long to look for it"
+
+SUMMARY = "The cheapest deployment of a language model that keeps its promises, proven optimal, offline."
+OBJECTIVES = ("cost", "throughput", "latency", "energy")
+EXAMPLES = (
+    "plan --model meta-llama/Llama-3.3-70B-Instruct --min-tps 500 --budget 10",
+    "plan --model qwen3-30b-a3b --requests-per-second 4 --isl 2k --osl 300 --max-tpot 25ms --gpu H100,H200",
+    "plan --model ./my-model --concurrency 64 --offers machines.csv --billing owned --json",
 )
 
-COMMAND = Command(
-    words="",
-    summary="The cheapest deployment of a language model that keeps its promises, proven optimal, offline.",
-    description="""
-        Prints what to rent and how to serve on it, memory per GPU part by part, expected speed with its error bars,
-        the proof that nothing cheaper keeps the promises, the best alternative on each other GPU, and the command to
-        run. When nothing fits, prints which rules conflict and the cheapest change of each that gives a plan.
-
-        Numbers of tokens take k, m (thousands, millions) and K, M (1024, 1024 squared). Times take ms and s; a bare
-        number is in seconds.
-
-        Exit status: 0 a plan, 2 bad input or an unknown name, 3 nothing fits.
-    """,
-    groups=(_SERVED, _DEMAND, _SPEED, _LIMITS, _CHOICES, _SOLVING, _PRINTING),
-    examples=(
-        "plan --model meta-llama/Llama-3.3-70B-Instruct --min-tps 500 --budget 10",
-        "plan --model qwen3-30b-a3b --requests-per-second 4 --isl 2k --osl 300 --max-tpot 25ms --gpu H100,H200",
-        "plan --model ./my-model --concurrency 64 --offers machines.csv --billing owned --json",
+Model = Annotated[
+    str | None,
+    option("--model", "A bundled model's name or alias, or a folder with its config.json", words.name, "NAME", SERVED),
+]
+InputTokens = Annotated[int, option("--isl", "Input tokens of the mean request", words.tokens, "TOKENS", SERVED)]
+OutputTokens = Annotated[int, option("--osl", "Output tokens of the mean request", words.tokens, "TOKENS", SERVED)]
+MaxModelLen = Annotated[
+    int | None,
+    option("--max-model-len", "Longest request to accept, input and output", words.tokens, "TOKENS", SERVED),
+]
+MinTps = Annotated[float | None, option("--min-tps", "Output tokens per second", words.rate, "RATE", DEMAND)]
+Requests = Annotated[float | None, option("--requests-per-second", "Requests per second", words.rate, "RATE", DEMAND)]
+Concurrency = Annotated[int | None, option("--concurrency", "Requests in flight at once", words.count, "COUNT", DEMAND)]
+MaxTtft = Annotated[
+    float | None, option("--max-ttft", "Time to first token: 0.5, 500ms", words.seconds, "SECONDS", SPEED)
+]
+MaxTpot = Annotated[
+    float | None,
+    option("--max-tpot", "Time per output token after the first: 0.025, 25ms", words.seconds, "SECONDS", SPEED),
+]
+Budget = Annotated[float | None, option("--budget", "USD per hour for everything", words.price, "USD", LIMITS)]
+MaxGpus = Annotated[int | None, option("--max-gpus", "GPUs in all", words.count_or_none, "COUNT", LIMITS)]
+Gpus = Annotated[list[str] | None, several("--gpu", "Only these GPUs, by any of their names", "NAME", CHOICES)]
+NotGpus = Annotated[list[str] | None, several("--exclude-gpu", "Not these GPUs", "NAME", CHOICES)]
+Providers = Annotated[list[str] | None, several("--provider", "Only these providers", "NAME", CHOICES)]
+Regions = Annotated[
+    list[str] | None,
+    several("--region", "Only these regions: us, eu, asia, or the provider's own word", "NAME", CHOICES),
+]
+Billings = Annotated[
+    list[str] | None, several("--billing", "Ways of paying (default on-demand)", "KIND", CHOICES, BILLINGS)
+]
+Allowed = Annotated[
+    list[str] | None,
+    several("--allow", "Offers that are planned with only when asked for", "KIND", CHOICES, RESTRICTIONS),
+]
+Offers = Annotated[
+    str | None,
+    option(
+        "--offers", "A CSV of your own machines and prices: they add to or override ours", words.name, "FILE", CHOICES
     ),
-)
+]
+WeightFormats = Annotated[
+    list[str] | None,
+    several(
+        "--quantization",
+        "Weight formats: bf16, fp8, int8, int4, nvfp4, ... (default the checkpoint's own and fp8)",
+        "NAME",
+        CHOICES,
+    ),
+]
+CacheFormats = Annotated[
+    list[str] | None,
+    several(
+        "--kv-cache-dtype", "KV-cache formats: bf16, fp8 (default the checkpoint's own, else bf16)", "NAME", CHOICES
+    ),
+]
+Engines = Annotated[
+    list[str] | None,
+    several(
+        "--engine", "Serving engines: vllm, sglang, tensorrt-llm, vllm==0.32.0, ... (default vllm)", "NAME", CHOICES
+    ),
+]
+TensorParallel = Annotated[int | None, option("--tensor-parallel", "Exactly this TP", words.count, "COUNT", CHOICES)]
+PipelineParallel = Annotated[
+    int | None, option("--pipeline-parallel", "Exactly this PP", words.count, "COUNT", CHOICES)
+]
+NoMix = Annotated[bool, flag("--no-mix", "One kind of machine and one kind of replica only", CHOICES)]
+Goal = Annotated[
+    str,
+    option("--objective", "What to make best while every promise is kept", words.name, "GOAL", GOAL, OBJECTIVES),
+]
+Alternatives = Annotated[
+    int, option("--alternatives", "How many next-best plans to find", words.count_or_none, "COUNT", GOAL)
+]
+TimeLimit = Annotated[float, option("--time-limit", "Time that the solver may take", words.seconds, "SECONDS", GOAL)]
+Json = Annotated[bool, flag("--json", "One JSON object on stdout (its schema: `plan schema`)", PRINTING)]
+Quiet = Annotated[bool, flag("--quiet -q", "The plan in one line, and the command that serves it", PRINTING)]
+Verbose = Annotated[bool, flag("--verbose -v", "All alternatives and rejections", PRINTING)]
+Version = Annotated[bool, flag("--version", "Show the version and leave", PRINTING)]
+
+
+def command(
+    context: typer.Context,
+    model: Model = None,
+    isl: InputTokens = 1024,
+    osl: OutputTokens = 512,
+    max_model_len: MaxModelLen = None,
+    min_tps: MinTps = None,
+    requests_per_second: Requests = None,
+    concurrency: Concurrency = None,
+    max_ttft: MaxTtft = None,
+    max_tpot: MaxTpot = None,
+    budget: Budget = None,
+    max_gpus: MaxGpus = None,
+    gpu: Gpus = None,
+    exclude_gpu: NotGpus = None,
+    provider: Providers = None,
+    region: Regions = None,
+    billing: Billings = None,
+    allow: Allowed = None,
+    offers: Offers = None,
+    quantization: WeightFormats = None,
+    kv_cache_dtype: CacheFormats = None,
+    engine: Engines = None,
+    tensor_parallel: TensorParallel = None,
+    pipeline_parallel: PipelineParallel = None,
+    no_mix: NoMix = False,
+    objective: Goal = "cost",
+    alternatives: Alternatives = 5,
+    time_limit: TimeLimit = 10.0,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    version: Version = False,
+) -> int | None:
+    """The cheapest deployment of a language model that keeps its promises, proven optimal, offline.
+
+    Prints what to rent and how to serve on it, memory per GPU part by part, expected speed with its error bars, the
+    proof that nothing cheaper keeps the promises, the best alternative on each other GPU, and the command to run. When
+    nothing fits, prints which rules conflict and the cheapest change of each that gives a plan.
+
+    Numbers of tokens take k, m (thousands, millions) and K, M (1024, 1024 squared). Times take ms and s; a bare number
+    is in seconds.
+
+    Exit status: 0 a plan, 2 bad input or an unknown name, 3 nothing fits.
+    """
+    if context.invoked_subcommand is None:
+        return run(asked_in(context))
+    stray = given_in(context)
+    if stray:
+        option_name = stray[0].replace("_", "-")
+        raise typer.BadParameter(f"--{option_name} belongs to the main job; options of a command stand after its name")
+    return None
 
 
 def run(asked: Asked) -> int:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from gpuplan.cli.options import Asked, Command
+import typer
 
-COMMAND = Command(
-    words="schema",
-    summary="The JSON schema of what `plan --json` prints.",
-    description="""
-        Prints the schema of the plan's JSON object (JSON Schema 2020-12). Its `schema_version` changes when a field
-        changes its meaning or goes away.
-    """,
-    groups=(),
-    examples=("plan schema > plan.schema.json",),
-)
+SUMMARY = "The JSON schema of what `plan --json` prints."
+EXAMPLES = ("plan schema > plan.schema.json",)
 
 
-def run(asked: Asked) -> int:
-    """Print the schema."""
+def command(context: typer.Context) -> int:
+    """The JSON schema of what `plan --json` prints.
+
+    JSON Schema 2020-12. Its `schema_version` changes when a field changes its meaning or goes away.
+    """
     import json
 
     from gpuplan.cli import console

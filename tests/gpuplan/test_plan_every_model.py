@@ -10,12 +10,10 @@ import os
 import pytest
 
 from catalog.find import ModelRecord, bundled_models
-from gpuplan.cli import app, options, question
+from gpuplan.cli import app, question
 from gpuplan.planning import plan
 from optimizer.plan import Plan, Relaxation
 from optimizer.requirements import Requirements
-
-COMMAND = app.load(app.MAIN_JOB).COMMAND
 
 
 def chosen() -> list[ModelRecord]:
@@ -28,7 +26,7 @@ def chosen() -> list[ModelRecord]:
 
 def asked(*argv: str) -> Requirements:
     """What the command line makes of these words."""
-    return question.requirements_of(options.read(COMMAND, argv))
+    return question.requirements_of(app.understand(argv)[1])
 
 
 def applied(argv: list[str], relaxation: Relaxation) -> Plan:
