@@ -8,6 +8,7 @@ machines the network adds its own latency and its own bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,11 +116,11 @@ SLOWEST_FAST_LINK = 100e9
 
 def _distance(curve: Curve, gpu: str, engine: str, ranks: int, fast: bool, link: float | None) -> tuple[float, ...]:
     """Sorts curves: same kind of link, enough ranks, same engine, same GPU, then the nearest bandwidth."""
-    apart = abs(np.log(curve.link_bytes_per_second / link)) if link else 0.0
+    apart = abs(math.log(curve.link_bytes_per_second / link)) if link else 0.0
     return (
         float((curve.link_bytes_per_second >= SLOWEST_FAST_LINK) != fast),
-        float(abs(np.log2(curve.ranks / ranks))),
+        abs(math.log2(curve.ranks / ranks)),
         float(curve.engine != engine),
         float(curve.gpu != gpu),
-        float(apart),
+        apart,
     )
