@@ -1,8 +1,9 @@
 """Writes the bundled models: `python -m catalog.bundle SOURCE_DIR... --out catalog/data/models`.
 
 Each SOURCE_DIR holds one folder per model, "<org>--<name>", with its config.json and perhaps ModelOpt's
-hf_quant_config.json, and a sources.csv (folder, source, optionally as_of) that says where each was read. What a copy of
-a config is known to have lost is put back from `catalog/data/corrections.json`, with a reason and a source each.
+hf_quant_config.json, and a sources.csv (folder, source, optionally as_of and confidence) that says where each was read.
+What a copy of a config is known to have lost is put back from `catalog/data/corrections.json`, with a reason and a
+source each.
 
 A folder that cannot be read is reported and left out; the exit status is then still 0, because unknown architectures
 are expected in a collection. Everything that is written can be read back equal, which is checked while writing.
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from catalog.errors import CatalogError
-from catalog.model import ModelSpec
+from catalog.model import Confidence, ModelSpec, confidence_named, weakest
 from catalog.read import read_config
 from catalog.records import from_record, to_record
 from catalog.sizes import active_parameters, total_parameters
@@ -40,6 +41,7 @@ class Source:
     hf_quant_config: Json | None
     source: str
     as_of: str
+    confidence: Confidence = "read"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -70,9 +72,10 @@ def read_all(folders: list[Path]) -> dict[str, ModelSpec | CatalogError]:
 
 def _read(found: Source) -> ModelSpec | CatalogError:
     try:
-        return read_config(found.config, found.hf_quant_config, found.repo_id, found.source, found.as_of)
+        spec = read_config(found.config, found.hf_quant_config, found.repo_id, found.source, found.as_of)
     except CatalogError as error:
         return error
+    return replace(spec, confidence=found.confidence)
 
 
 def _sources(folder: Path) -> Iterator[Source]:
@@ -87,6 +90,7 @@ def _sources(folder: Path) -> Iterator[Source]:
             hf_quant_config=_load(quantization) if quantization.exists() else None,
             source=" ".join(rows[name]["source"].split()),
             as_of=rows[name].get("as_of") or AS_OF,
+            confidence=confidence_named(rows[name].get("confidence") or "read"),
         )
 
 
@@ -109,7 +113,8 @@ def _correct(sources: dict[str, Source], repo_id: str, correction: Mapping[str, 
         found = replace(found, hf_quant_config=sources[quantization].hf_quant_config)
     corrected = f"{found.source}; corrected: {correction['reason']} ({correction['source']})"
     source = str(correction.get("source_is") or corrected)
-    sources[repo_id] = replace(found, config=_merged(found.config, config), source=source)
+    confidence = weakest(found.confidence, confidence_named(correction.get("confidence", "read")))
+    sources[repo_id] = replace(found, config=_merged(found.config, config), source=source, confidence=confidence)
 
 
 def _merged(base: Json, changes: Json) -> Json:
@@ -149,6 +154,8 @@ def _index_row(spec: ModelSpec) -> Json:
         "weight_format": spec.weight_format,
         "max_context_tokens": spec.max_context_tokens,
         "as_of": spec.as_of,
+        "source": spec.source,
+        "confidence": spec.confidence,
     }
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from catalog.errors import BadModelConfig, UnknownModel
-from catalog.model import ModelSpec
+from catalog.model import Confidence, ModelSpec, confidence_named, weakest
 from catalog.records import from_record
 
 DATA = Path(__file__).parent / "data"
@@ -30,6 +30,8 @@ class ModelRecord:
         shape_of: the bundled repository whose shape it has: its own name, or that of a sibling.
         total_parameters, active_parameters: of the shape; see `catalog.sizes`.
         short_names: what else it is found by.
+        source: where its config was read, and why a sibling has the shape of another.
+        confidence: how well that is known; see `catalog.model.Confidence`.
     """
 
     repo_id: str
@@ -42,6 +44,8 @@ class ModelRecord:
     as_of: str
     shape_of: str
     short_names: tuple[str, ...] = ()
+    source: str = ""
+    confidence: Confidence = "read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Sibling:
         scheme: in which of `catalog.quantization.SCHEMES` its linear layers are stored; None = as the other's.
         method: the engine's word for that scheme.
         weight_format: what people call it.
+        reason: why it has the other's shape, and where that was read.
+        confidence: how well that is known.
     """
 
     name: str
@@ -62,6 +68,7 @@ class Sibling:
     scheme: str | None
     method: str | None
     reason: str
+    confidence: Confidence = "read"
 
     @property
     def is_repository(self) -> bool:
@@ -176,6 +183,7 @@ def _sibling(row: Mapping[str, str]) -> Sibling:
         scheme=row["scheme"] or None,
         method=row["method"] or None,
         reason=row["reason"],
+        confidence=confidence_named(row["confidence"] or "read"),
     )
 
 
@@ -227,14 +235,24 @@ def _load(repo_id: str) -> ModelSpec:
 
         spec = stored_in(spec, sibling.scheme, sibling.method)
     context = sibling.max_context_tokens or spec.max_context_tokens
-    source = f"{spec.source}; {sibling.reason}"
-    return replace(spec, repo_id=repo_id, max_context_tokens=context, source=source)
+    return replace(
+        spec,
+        repo_id=repo_id,
+        max_context_tokens=context,
+        source=f"{spec.source}; {sibling.reason}",
+        confidence=weakest(spec.confidence, sibling.confidence),
+    )
 
 
 def _record(name: str, short_names: tuple[str, ...]) -> ModelRecord:
     base, context, weight_format = name, None, None
+    reasons: list[str] = []
+    confidences: list[Confidence] = []
     while (sibling := _siblings().get(base)) is not None:
         context, weight_format = context or sibling.max_context_tokens, weight_format or sibling.weight_format
+        if sibling.is_repository:
+            reasons.insert(0, sibling.reason)
+            confidences.append(sibling.confidence)
         base = sibling.same_as
     row = _index()[base]
     return ModelRecord(
@@ -248,4 +266,6 @@ def _record(name: str, short_names: tuple[str, ...]) -> ModelRecord:
         as_of=str(row["as_of"]),
         shape_of=base,
         short_names=short_names,
+        source="; ".join((str(row["source"]), *reasons)),
+        confidence=weakest(confidence_named(row["confidence"]), *confidences),
     )

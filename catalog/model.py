@@ -33,6 +33,36 @@ it all.
 """
 
 
+Confidence = Literal["read", "inferred", "recalled"]
+"""How well a shape is known, from best to worst.
+
+read: its own config, or an exact copy of it, was read. inferred: read for a close relative that must agree, such as the
+storage of another size of the same release. recalled: written from memory; nothing was found that says so.
+"""
+
+CONFIDENCES: tuple[Confidence, ...] = ("read", "inferred", "recalled")
+
+
+def confidence_named(word: object) -> Confidence:
+    """The confidence that a data file names.
+
+    Raises:
+        ValueError: it is none of `CONFIDENCES`.
+    """
+    if word not in CONFIDENCES:
+        raise ValueError(f"A confidence must be one of {', '.join(CONFIDENCES)}, not {word!r}.")
+    return CONFIDENCES[CONFIDENCES.index(word)]
+
+
+def weakest(*known: Confidence) -> Confidence:
+    """The worst of them: a chain of facts is as good as that.
+
+    >>> weakest("read", "recalled", "inferred")
+    'recalled'
+    """
+    return max(known, key=CONFIDENCES.index)
+
+
 @dataclass(frozen=True, slots=True)
 class Matrix:
     """One weight matrix of a layer, or several alike.
@@ -239,6 +269,7 @@ class ModelSpec:
         kv_cache_format: what the checkpoint itself prescribes, else None.
         query_heads, kv_heads: the largest of its attention layers; TP must divide the first. 0 if it has none.
         source: where its config was read; `as_of`: when.
+        confidence: how well that is known.
         aliases: short names that it is found by.
     """
 
@@ -259,6 +290,7 @@ class ModelSpec:
     kv_heads: int = 0
     source: str = ""
     as_of: str = ""
+    confidence: Confidence = "read"
     aliases: tuple[str, ...] = field(default=())
 
     @property

@@ -77,7 +77,27 @@ def test_a_record_of_something_else_is_refused():
         from_record({"is": "M", "name": "x", "part": "mlp", "outputs": 1, "inputs": 1})
 
 
-def test_models_written_from_published_dimensions_are_bundled_as_reading_gives_today(tmp_path):
+def test_a_confidence_is_kept_and_only_ever_lowered(collection, tmp_path, monkeypatch):
+    corrections = tmp_path / "corrections.json"
+    correction = {"reason": "cut", "source": "a relative", "confidence": "inferred"}
+    corrections.write_text(json.dumps({"org/small": correction, "org/wide": correction}))
+    monkeypatch.setattr(bundle, "CORRECTIONS", corrections)
+    rows = "org--small,here,read\norg--wide,memory,recalled\norg--odd,here,\n"
+    (collection / "sources.csv").write_text(f"folder,source,confidence\n{rows}")
+    specs = bundle.read_all([collection])
+    assert {name: specs[name].confidence for name in ("org/small", "org/wide")} == {
+        "org/small": "inferred",
+        "org/wide": "recalled",
+    }
+
+
+def test_an_unknown_confidence_is_refused(collection):
+    (collection / "sources.csv").write_text("folder,source,confidence\norg--odd,x,sure\norg--small,x,\norg--wide,x,\n")
+    with pytest.raises(ValueError, match="read, inferred, recalled"):
+        bundle.read_all([collection])
+
+
+def test_models_written_by_hand_are_bundled_as_reading_gives_today(tmp_path):
     written = bundle.read_all([DATA / "configs"])
     assert len(written) >= 14
     for repo_id, spec in written.items():

@@ -77,6 +77,25 @@ def test_every_alias_ends_at_a_bundled_model_and_gives_a_reason():
         assert sibling.name not in _index()
 
 
+def test_what_was_not_read_says_so_in_its_source():
+    for record in bundled_models():
+        spec = find_model(record.repo_id)
+        assert (record.source, record.confidence) == (spec.source, spec.confidence)
+        for sibling in _siblings().values():
+            if sibling.name == record.repo_id and sibling.confidence == "recalled":
+                assert "recalled, not read" in sibling.reason
+        if record.confidence == "recalled":
+            assert "recalled" in record.source
+
+
+def test_a_sibling_is_known_no_better_than_the_model_whose_shape_it_has():
+    order = ("read", "inferred", "recalled")
+    for sibling in _siblings().values():
+        if sibling.is_repository:
+            base = find_model(sibling.same_as)
+            assert order.index(find_model(sibling.name).confidence) >= order.index(base.confidence)
+
+
 def test_no_two_names_differ_only_in_case():
     names = [*_index(), *_siblings()]
     assert len({_key(name) for name in names}) == len(names)

@@ -220,7 +220,7 @@ def test_minimax_m3_chooses_16_blocks_of_128_in_57_layers():
 @pytest.mark.parametrize(
     ("name", "billions", "active_billions"),
     [
-        # What their publishers call them; no published class was counted for these.
+        # Recalled from their publishers' cards, not read; no published class was counted for these.
         ("deepseek-ai/DeepSeek-V2-Lite", 15.7, 2.7),  # "15.7B total parameters", 2.4B activated without the embedding
         ("zai-org/GLM-4.7-Flash", 30, 3.6),  # "30B-A3B", again without the embedding
         ("MiniMaxAI/MiniMax-M3", 426, 26),
@@ -228,6 +228,7 @@ def test_minimax_m3_chooses_16_blocks_of_128_in_57_layers():
     ],
 )
 def test_sizes_of_models_without_a_counted_class(name, billions, active_billions):
+    """Recalled sizes, not read ones: they only catch gross mistakes."""
     spec = spec_of(name)
     assert total_parameters(spec) / 1e9 == pytest.approx(billions, rel=0.01)
     assert active_parameters(spec) / 1e9 == pytest.approx(active_billions, rel=0.1)
@@ -256,10 +257,13 @@ GRANITE_SMALL = {
 
 @pytest.mark.parametrize(
     ("config", "billions", "active_billions"),
-    [(KIMI_LINEAR, 48, 3), (GRANITE_SMALL, 32, 9)],  # their model cards: "48B-A3B"; "32B, 9B active"
+    [(KIMI_LINEAR, 48, 3), (GRANITE_SMALL, 32, 9)],  # the one's name: "48B-A3B"; the other's size as recalled
     ids=["Kimi-Linear-48B-A3B", "granite-4.0-h-small"],
 )
-def test_hybrids_without_a_bundled_config_have_the_size_on_their_card(config, billions, active_billions):
+def test_hybrids_without_a_bundled_config_have_about_the_size_that_they_are_known_for(
+    config, billions, active_billions
+):
+    """Dimensions and sizes are recalled, not read: this only catches gross mistakes."""
     spec = read_config(config)
     assert total_parameters(spec) / 1e9 == pytest.approx(billions, rel=0.03)
     assert active_parameters(spec) / 1e9 == pytest.approx(active_billions, rel=0.2)
@@ -278,11 +282,12 @@ def test_step_gives_sliding_layers_their_own_heads():
 
 
 def test_step_3_7_is_its_196_8_billion_language_model_and_a_tower_of_2_billion():
+    """196.81 billion is recalled from Step-3.5-Flash's card, not read; the tower is counted by hand."""
     tower = {"width": 1536, "layers": 47, "image_size": 728, "patch_size": 14, "mlp_ratio": 8960 / 1536}
     other = {"num_attention_heads": 96, "num_attention_groups": 8, "head_dim": 128}
     spec = spec_of("stepfun-ai/Step-3.7-Flash", attention_other_setting=other, vision_config=tower)
     vision = parameters_by_part(spec)["vision"]
-    # Step-3.5-Flash's model card: 196.81 B in all, of which the layers, the embedding and the head.
+    # 196.81 B in all, of which the layers, the embedding and the head.
     assert total_parameters(spec) - vision == pytest.approx(196.81e9, rel=1e-3)
     layer = 4 * (1536 + 1) * 1536 + 2 * 1536 * 8960 + 8960 + 1536 + 6 * 1536
     stem = 3 * 14 * 14 * 1536 + 52 * 52 * 1536 + 2 * 1536
