@@ -13,7 +13,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-
 __all__ = ["SOLVER_VERSION", "cp_model"]
 
 

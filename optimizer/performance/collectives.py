@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from optimizer.replica_columns import Floats, ReplicaColumns
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # told apart by identity: a cheap key of a cache
 class Curve:
     """One measured all-reduce: seconds against bytes."""
 
@@ -106,8 +107,14 @@ def _terms(key: int, rows: ReplicaColumns, engine: str, curves: Sequence[Curve])
         return 0.0, 0.0, 0.0, 1.0
     name = rows.gpus[gpu].name
     link = rows.gpus[gpu].link_bytes_per_second if fast else rows.gpus[gpu].pcie_bytes_per_second
-    curve = min(curves, key=lambda c: _distance(c, name, engine, ranks, bool(fast), link))
+    curve = _nearest(tuple(curves), name, engine, ranks, bool(fast), link)
     return curve.latency_seconds, curve.protocol_seconds, curve.seconds_per_byte, curve.link_bytes_per_second
+
+
+@lru_cache(maxsize=4096)
+def _nearest(curves: tuple[Curve, ...], gpu: str, engine: str, ranks: int, fast: bool, link: float | None) -> Curve:
+    """The most similar measured group; the same few groups are asked for by every variant of every model."""
+    return min(curves, key=lambda curve: _distance(curve, gpu, engine, ranks, fast, link))
 
 
 SLOWEST_FAST_LINK = 100e9
