@@ -128,7 +128,7 @@ class Rejection(Frozen):
 
 
 class Change(Frozen):
-    """One rule and the value it would need: `option` as one types it, `value` what to type instead ("": leave it out)."""
+    """One rule and the value it would need: `option` as one types it, `value` what to type instead ("" = leave out)."""
 
     rule: str
     option: str

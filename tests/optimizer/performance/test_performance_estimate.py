@@ -1,4 +1,4 @@
-"""Laws of the whole estimate: physics bounds it, more of anything good never hurts, and it says what it does not know."""
+"""Laws of the whole estimate: physics bounds it, more of anything good never hurts, it says what it does not know."""
 
 from __future__ import annotations
 
