@@ -1,0 +1,262 @@
+"""Names in measured rows -> the model and the cards that they mean.
+
+A card that is not named, or named only by its class, is every card of about the stated memory: what they agree on is
+predicted, and where they differ the prediction says which it took.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from catalog.errors import CatalogError
+from catalog.find import find_model, read_folder
+from catalog.model import ModelSpec
+from catalog.quantization import SCHEMES, UNQUANTIZED, stored_in
+from gpu_db.errors import GpuDbError
+from gpu_db.gpu import Gpu
+from gpu_db.load import load_gpus
+from gpu_db.query import find_gpu, find_gpus
+from gpuplan.measuring.cells import GIB_PER_GPU, number, weight_format
+from gpuplan.measuring.errors import Unpredictable
+from optimizer.memory.communication import visible_bytes
+from optimizer.memory.factors import GIB
+
+SAME_MEMORY = 0.04
+"""Cards whose totals differ by less are taken for one size: 23.5 to 24 GiB are 24 GB cards, A10s with 22.06 are not."""
+
+_MODEL = re.compile(r"[\w.-]{1,128}(/[\w.-]{1,128})?", re.ASCII)
+_FORMAT_WORDS = re.compile(
+    r"[-_.](awq|gptq|autoround|auto-round|int4|int8|4bit|8bit|fp8|nvfp4|mxfp4|w4a16|w8a8|w8a16|bnb|dynamic|quantized|"
+    r"qat|google|marlin|bf16|fp16|g32|g128)\b",
+    re.IGNORECASE,
+)
+_SCHEMES = {
+    "fp8": ("fp8_channel", "compressed-tensors"),
+    "int8": ("int8_channel", "compressed-tensors"),
+    "int4": ("int4_group128", "awq"),
+    "nvfp4": ("nvfp4", "modelopt_fp4"),
+    "nf4": ("nf4_group64", "bitsandbytes"),
+}
+"""How weights of a format are stored when the checkpoint's own config is not at hand."""
+
+SCHEMES_BITS = {"fp32": 32, "bf16": 16, "fp16": 16, "fp8": 8, "int8": 8}
+"""Bits per weight of formats that others can be made from."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model as a row names it.
+
+    Attributes:
+        inferred: whether somebody concluded the name from other numbers; it is not in the log.
+        assumed: what was taken because the row does not say; "" when nothing.
+    """
+
+    spec: ModelSpec
+    inferred: bool
+    assumed: str = ""
+
+
+def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
+    """The model of a row, in the weight format that the row says.
+
+    Raises:
+        Unpredictable: the row names none, or one that is neither bundled nor in `configs_dir`.
+    """
+    text = row.get("model", "").strip()
+    name = _bare(text)
+    if not name or name.startswith("("):
+        raise Unpredictable("its model is not named")
+    spec, exact = _found(name, configs_dir)
+    wanted = weight_format(row.get("weights_dtype_or_quant", "")) or (None if exact else weight_format(name))
+    inferred = name != text.replace("--", "/")
+    if wanted is None or wanted in _formats(spec) or {wanted, spec.weight_format} <= UNQUANTIZED:
+        return NamedModel(spec, inferred)
+    group = re.search(r"\bg(32|64|128)\b", row.get("weights_dtype_or_quant", ""))
+    scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else wanted
+    return NamedModel(_stored(spec, scheme), inferred, f"{spec.repo_id} stored as {scheme}")
+
+
+def _formats(spec: ModelSpec) -> set[str]:
+    """Every format that a checkpoint stores some matrix in, but for 16 bit, which every one does."""
+    schemes = {matrix.stored_as for group in spec.layers for matrix in group.matrices}
+    return {spec.weight_format, *(SCHEMES[name].format for name in schemes if name not in UNQUANTIZED)}
+
+
+def _bare(text: str) -> str:
+    """A name without what people write behind it; "" when nothing is named."""
+    words = text.replace("--", "/", 1).split(" (")[0].split(" / ")[0].split(" + ")[0]
+    return re.sub(r"\s+class\b.*", "", words).strip().replace(" ", "-")
+
+
+def _found(name: str, configs_dir: Path | None) -> tuple[ModelSpec, bool]:
+    """A spec, and whether it is of this very repository."""
+    if not _MODEL.fullmatch(name):
+        raise Unpredictable(f"{name[:60]!r} is no model's name")
+    folder = _folder(name, configs_dir)
+    if folder is not None:
+        return _read(folder, name), True
+    stem = name
+    while True:
+        for candidate in dict.fromkeys((stem, stem.split("/")[-1])):
+            spec = _bundled(candidate)
+            if spec is not None:
+                return spec, stem == name
+        shorter = _FORMAT_WORDS.sub("", stem)
+        if shorter == stem:
+            raise Unpredictable(f"{name} is not bundled, and no folder with its config.json is given")
+        stem = shorter
+
+
+@lru_cache(maxsize=4096)
+def _bundled(name: str) -> ModelSpec | None:
+    if Path(name).exists():
+        return None  # a cell must not choose which of our files is read
+    try:
+        return find_model(name)
+    except CatalogError:
+        return None
+
+
+def _folder(name: str, configs_dir: Path | None) -> Path | None:
+    if configs_dir is None:
+        return None
+    choices = (name.replace("/", "--"), name.split("/")[-1], name)
+    return next((configs_dir / each for each in choices if (configs_dir / each / "config.json").is_file()), None)
+
+
+@lru_cache(maxsize=1024)
+def _read(folder: Path, name: str) -> ModelSpec:
+    try:
+        return replace(read_folder(folder), repo_id=name)
+    except CatalogError as error:
+        raise Unpredictable(str(error)) from error
+
+
+@lru_cache(maxsize=1024)
+def _stored(spec: ModelSpec, wanted: str) -> ModelSpec:
+    scheme, method = _SCHEMES.get(wanted, (wanted, "awq"))
+    if scheme not in SCHEMES or SCHEMES[scheme].bits_per_weight >= SCHEMES_BITS.get(spec.weight_format, 0):
+        raise Unpredictable(
+            f"it is said to be stored as {wanted}, but {spec.repo_id} is {spec.weight_format}, and no config of the "
+            "other is given"
+        )
+    return stored_in(spec, scheme, method)
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The cards that a row may have run on, with the total that was printed.
+
+    Attributes:
+        candidates: at least one.
+        total_known: whether the memory that engines see is known: printed, or of a named card.
+        assumed: what was taken because the row does not say; "" when nothing.
+        reason: why the total is not known.
+    """
+
+    candidates: tuple[Gpu, ...]
+    total_known: bool
+    assumed: str = ""
+    reason: str = ""
+
+
+ANY_CARD = ("T4", "RTX 3090", "RTX 4090", "RTX 5090", "A100 SXM 80GB", "H100 SXM 80GB", "B200 SXM 180GB")
+"""One of each generation: what these agree on does not depend on the card."""
+
+
+def any_card(reason: str) -> Cards:
+    """Cards of every generation, for a row that does not say which it ran on."""
+    return Cards(tuple(find_gpu(name) for name in ANY_CARD), False, reason=reason)
+
+
+def named_cards(row: Mapping[str, str]) -> Cards:
+    """The cards of a row.
+
+    Raises:
+        Unpredictable: the card is named, but not known, and no total is stated.
+    """
+    total_gib = _total_gib(row)
+    text = row.get("gpu", "").strip()
+    named = _named(text)
+    if named and total_gib is None:
+        return _of_size(named, text)
+    if named:
+        assert total_gib is not None
+        near = tuple(gpu for gpu in named if abs(visible_bytes(gpu) / GIB / total_gib - 1) < SAME_MEMORY) or named[:1]
+        if total_gib == int(total_gib):
+            return Cards(near, True)  # "24" is what a card is sold as, not what its engine printed
+        return Cards(tuple(_with_total(gpu, total_gib) for gpu in near[:1]), True)
+    if total_gib is None:
+        what = f"its GPU {text[:40]!r} is not described here" if text else "its GPU is not stated"
+        raise Unpredictable(f"{what}, and no total is stated")
+    return _of_total(total_gib)
+
+
+def _total_gib(row: Mapping[str, str]) -> float | None:
+    if "+" in row.get("gpu_mem_gib", ""):
+        raise Unpredictable(f"its GPUs differ: {row['gpu_mem_gib'][:40]} GiB")
+    return number(row, "gpu_mem_gib", 1, GIB_PER_GPU)
+
+
+def _of_size(named: tuple[Gpu, ...], text: str) -> Cards:
+    """Of cards that share a name, those of the size in the name; the first of those is what people usually mean."""
+    size = re.search(r"(\d+)\s*GB", text)
+    fitting = tuple(gpu for gpu in named if size is None or round(gpu.memory_marketed_bytes / 1e9) == int(size[1]))
+    sizes = sorted({round(gpu.memory_marketed_bytes / 1e9) for gpu in fitting})
+    if len(sizes) != 1:
+        known = " and ".join(str(each) for each in sizes or {round(gpu.memory_marketed_bytes / 1e9) for gpu in named})
+        raise Unpredictable(f"its GPU is {text[:40]!r}, which is sold with {known} GB, and no total is stated")
+    return Cards(fitting[:1], True)
+
+
+def _of_total(total_gib: float) -> Cards:
+    """Every card of about this total; nominal totals ("24") are those of the cards sold by that number."""
+    nominal = total_gib == int(total_gib)
+    cards = [gpu for gpu in load_gpus().values() if gpu.memory_bytes and gpu.vendor in ("NVIDIA", "AMD")]
+    if nominal:
+        near = [gpu for gpu in cards if round(gpu.memory_marketed_bytes / 1e9) == int(total_gib)]
+        return Cards(tuple(near[:8]) or (_with_total(find_gpu("RTX 4090"), total_gib),), True, "a card of that class")
+    near = [gpu for gpu in cards if abs(visible_bytes(gpu) / GIB / total_gib - 1) < SAME_MEMORY] or [find_gpu("A100")]
+    return Cards(tuple(_with_total(gpu, total_gib) for gpu in near), True)
+
+
+def _with_total(gpu: Gpu, total_gib: float) -> Gpu:
+    """The same card with the total that a log printed."""
+    assert gpu.memory_bytes is not None
+    return replace(gpu, memory_bytes=gpu.memory_bytes + round(total_gib * GIB) - visible_bytes(gpu))
+
+
+@lru_cache(maxsize=4096)
+def _named(text: str) -> tuple[Gpu, ...]:
+    """The cards that free text names: its first words that any card answers to; () when it names none.
+
+    >>> [gpu.name for gpu in _named("RTX 4090 (WSL2)")], _named("24GB class"), _named("")
+    (['RTX 4090 24GB'], (), ())
+    """
+    words = re.sub(r"\(.*?\)|\bclass\b.*|\b\d+\s*x\b|,.*", " ", text).split("+")[0].split("/")[0].split()
+    for stop in range(len(words), 0, -1):
+        name = " ".join(words[:stop])
+        if not re.search(r"\d", name) or re.fullmatch(r"\d+\s*GB", name):
+            break  # "RTX" alone, or only a size
+        try:
+            decided = find_gpu(name)
+        except GpuDbError:
+            decided = None
+        try:
+            family = find_gpus(name)
+        except GpuDbError:
+            family = ()
+        found = [gpu for gpu in ((decided,) if decided else ()) + family if gpu and gpu.memory_bytes]
+        if found:
+            return tuple(dict((gpu.name, gpu) for gpu in found).values())
+    return ()
+
+
+def spread(values: Sequence[float], tolerance: float) -> bool:
+    """Whether values differ by more than a share of the largest."""
+    return max(values) - min(values) > tolerance * max(map(abs, values))

@@ -1,0 +1,363 @@
+"""One measured row -> what the memory model says about it, part by part, with the reason where it says nothing.
+
+A part is predicted when the row says all that it depends on. An engine's own default may stand in for a setting, and is
+named in `assumed`. Everything else that is missing is a reason, never a guess.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from catalog.model import ModelSpec
+from gpu_db.gpu import Gpu
+from gpuplan.measuring.cells import GIB_PER_GPU, Version, count, flag, kv_format, number, version
+from gpuplan.measuring.errors import Unpredictable
+from gpuplan.measuring.names import Cards, NamedModel, any_card, named_cards, named_model, spread
+from optimizer.engines.engine import Engine
+from optimizer.engines.errors import UnknownEngine
+from optimizer.engines.facts import parse_version
+from optimizer.engines.find import find_engine
+from optimizer.memory.factors import GIB
+from optimizer.memory.cache_plan import CachePlan
+from optimizer.memory.page_groups import PagePlan
+from optimizer.memory.pools import PagePlans, lay_out_pages
+from optimizer.memory.stages import lay_out_stages
+from optimizer.memory.vram import MemoryColumns, MemorySettings, measure_memory
+from optimizer.replica_columns import Floats, ReplicaColumns
+
+WEIGHTS, ACTIVATION, NON_TORCH = "weights_gib_per_gpu", "activation_peak_gib", "non_torch_gib"
+AVAILABLE, TOKENS, GRAPHS = "available_kv_gib_per_gpu", "kv_tokens", "cudagraph_gib"
+PARTS = (WEIGHTS, ACTIVATION, NON_TORCH, AVAILABLE, TOKENS, GRAPHS)
+
+MOST_GPUS = 4096
+MOST_TOKENS = 1e15
+PRINTED_SHARE = 0.9
+LEGACY_SEQUENCES = 256
+LEGACY_TOKENS = 2048
+LEGACY_CHUNKS_BEYOND = 32_768
+ASSUMED_LEGACY = "0.7.3"
+"""The last release whose only engine was V0."""
+
+
+@dataclass
+class Prediction:
+    """What is said about one row.
+
+    Attributes:
+        values: by part; GiB per GPU, tokens.
+        reasons: by part that has no value.
+        assumed: what was taken from an engine's defaults, or from what several cards have in common.
+        kv_tokens_basis: "measured pool" or "predicted pool".
+        family, engine, gpu: what the row is grouped by.
+        settings_known: whether the row itself names its model, its GPU or total, TP and utilization.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
+    kv_tokens_basis: str = ""
+    family: str = ""
+    engine: str = ""
+    gpu: str = ""
+    settings_known: bool = True
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a server as a row describes it; None = the row does not say."""
+
+    model: NamedModel
+    engine: Engine
+    legacy: bool
+    cards: Cards
+    kv_format: str | None
+    kv_reason: str
+    tensor_parallel: int
+    pipeline_parallel: int
+    data_parallel: int
+    expert_parallel: int
+    utilization: float | None
+    max_model_len: int
+    max_num_seqs: int | None
+    max_batched_tokens: int | None
+    enforce_eager: bool
+    pool_bytes: float | None
+    prints_groups: bool
+    assumed: tuple[str, ...]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's shape."""
+        return self.model.spec
+
+    @property
+    def settings_known(self) -> bool:
+        """Whether the row itself names its model, its GPU or total, TP and utilization."""
+        return not self.model.inferred and self.cards.total_known and self.utilization is not None
+
+
+def predict(row: Mapping[str, str], configs_dir: Path | None = None) -> Prediction:
+    """What the memory model says about one row."""
+    said = Prediction(engine=row.get("engine", "").strip(), gpu=row.get("gpu", "").strip())
+    try:
+        start = read_start(row, configs_dir)
+    except Unpredictable as reason:
+        said.reasons = dict.fromkeys(PARTS, str(reason))
+        return said
+    said.family = start.spec.family or start.spec.architecture
+    said.engine = start.engine.name
+    said.settings_known = start.settings_known
+    said.gpu = start.cards.candidates[0].name if start.cards.total_known else said.gpu
+    said.assumed = list(start.assumed)
+    _predict_parts(start, said)
+    return said
+
+
+def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
+    """A row's cells in our words.
+
+    Raises:
+        Unpredictable: the row does not name what every part depends on, or a cell cannot be read.
+    """
+    model = named_model(row, configs_dir)
+    engine, legacy, taken = _engine(row)
+    ranks = count(row, "tp", MOST_GPUS)
+    if ranks is None:
+        raise Unpredictable("its tensor parallelism is not stated")
+    stages, replicas, experts = (count(row, name, MOST_GPUS) or 1 for name in ("pp", "dp", "ep"))
+    if ranks * stages * replicas > MOST_GPUS:
+        raise Unpredictable(f"TP x PP x DP is {ranks * stages * replicas:,} GPUs, more than {MOST_GPUS:,}")
+    if engine.name == "sglang" and replicas > 1:
+        ranks = max(ranks // replicas, 1)  # SGLang's TP counts the attention-DP ranks in
+    if stages > model.spec.layer_count:
+        raise Unpredictable(f"it has {stages} pipeline stages for {model.spec.layer_count} layers")
+    stored, kv_reason = _kv_format(row, model.spec)
+    cards = _cards(row)
+    pool = number(row, AVAILABLE, -GIB_PER_GPU, GIB_PER_GPU)
+    length = count(row, "max_model_len", 2**31)
+    start = Start(
+        model=model,
+        engine=engine,
+        legacy=legacy,
+        cards=cards,
+        kv_format=stored,
+        kv_reason=kv_reason,
+        tensor_parallel=ranks,
+        pipeline_parallel=stages,
+        data_parallel=replicas,
+        expert_parallel=ranks * replicas if experts > 1 else 1,
+        utilization=number(row, "gpu_memory_utilization", 0.001, 1),
+        max_model_len=length or model.spec.max_context_tokens,
+        max_num_seqs=count(row, "max_num_seqs", 1e6),
+        max_batched_tokens=count(row, "max_num_batched_tokens", 2**31),
+        enforce_eager=flag(row, "enforce_eager") or False,
+        pool_bytes=None if pool is None else pool * GIB,
+        prints_groups=_prints_groups(row, engine),
+        assumed=tuple(each for each in (model.assumed, cards.assumed, *taken) if each),
+    )
+    return _with_legacy_defaults(start) if legacy else start
+
+
+def _cards(row: Mapping[str, str]) -> Cards:
+    """The cards of a row; when they are not known, every kind of card with the reason."""
+    try:
+        return named_cards(row)
+    except Unpredictable as reason:
+        return any_card(str(reason))
+
+
+def _kv_format(row: Mapping[str, str], spec: ModelSpec) -> tuple[str | None, str]:
+    try:
+        return kv_format(row.get("kv_dtype", ""), spec.kv_cache_format), ""
+    except Unpredictable as reason:
+        return None, str(reason)
+
+
+def _engine(row: Mapping[str, str]) -> tuple[Engine, bool, list[str]]:
+    """The engine at the row's version, whether it is vLLM's first one, and what was assumed."""
+    name = row.get("engine", "").strip()
+    said = version(row.get("engine_version", ""))
+    try:
+        newest = find_engine(name)
+    except UnknownEngine as error:
+        raise Unpredictable(str(error)) from error
+    legacy = newest.name == "vllm" and (said.legacy or _sounds_legacy(row.get("quote", ""), said))
+    wanted = said.number or (ASSUMED_LEGACY if legacy else _by_month(said.month) if newest.name == "vllm" else None)
+    taken = [] if said.number else [f"{newest.title.split()[0]} {wanted or newest.version}"]
+    try:
+        return find_engine(name, wanted), legacy, taken
+    except UnknownEngine:
+        return newest, legacy, [newest.title]
+
+
+def _sounds_legacy(quote: str, said: Version) -> bool:
+    """Whether a log's wording is that of vLLM's first engine, where no version says otherwise."""
+    return said.number is None and any(mark in quote for mark in ("# GPU blocks", "# cuda blocks", "# CUDA blocks"))
+
+
+@cache
+def _releases() -> list[tuple[str, str]]:
+    text = files(__package__).joinpath("data/vllm_releases.json").read_text(encoding="utf-8")
+    return [(month, release) for month, release in json.loads(text)["releases"]]
+
+
+def _by_month(month: str | None) -> str | None:
+    """The release that was current in a month; None when no month is said."""
+    return None if month is None else next((each for since, each in reversed(_releases()) if since <= month), None)
+
+
+PRINTS_CONCURRENCY_SINCE = (0, 21)
+
+
+def _prints_groups(row: Mapping[str, str], engine: Engine) -> bool:
+    """Whether "GPU KV cache size" is blocks // groups * block size: for hybrid models a fraction of what requests keep.
+
+    vLLM printed that up to 0.20, and maximum concurrency times max_model_len since (#43308). A log without version tells
+    by whether its two numbers are one.
+    """
+    if engine.name != "vllm":
+        return False
+    if version(row.get("engine_version", "")).number is not None:
+        return parse_version(engine.version) < PRINTS_CONCURRENCY_SINCE
+    factors = [number(row, name, 0, MOST_TOKENS) for name in ("max_concurrency", "max_model_len", TOKENS)]
+    if None in factors:
+        return False
+    concurrency, length, printed = (float(each or 0) for each in factors)
+    return printed < PRINTED_SHARE * concurrency * length
+
+
+def _with_legacy_defaults(start: Start) -> Start:
+    """V0 profiled one prompt of the longest length, and at most 256 sequences; beyond 32,768 tokens it cut prompts.
+
+    Source: vLLM 0.6.6 `vllm/config.py`, `SchedulerConfig`: max_num_batched_tokens = max(max_model_len, 2048) without
+    chunked prefill, 2048 with it; `vllm/engine/arg_utils.py`: chunked prefill from 32K on by default.
+    """
+    chunks = start.max_model_len > LEGACY_CHUNKS_BEYOND
+    tokens = LEGACY_TOKENS if chunks else max(start.max_model_len, LEGACY_TOKENS)
+    return replace(
+        start,
+        max_num_seqs=start.max_num_seqs or LEGACY_SEQUENCES,
+        max_batched_tokens=start.max_batched_tokens or tokens,
+    )
+
+
+def replicas_on(cards: tuple[Gpu, ...], start: Start) -> ReplicaColumns:
+    """The row's replica on each card that it may have run on, shape (cards,)."""
+    ranks, ones = start.tensor_parallel * start.data_parallel, np.ones(len(cards), dtype=np.int64)
+    return ReplicaColumns(
+        gpus=cards,
+        gpu=np.arange(len(cards)),
+        tensor_parallel=ones * start.tensor_parallel,
+        pipeline_parallel=ones * start.pipeline_parallel,
+        data_parallel=ones * start.data_parallel,
+        expert_parallel=ones * start.expert_parallel,
+        nodes=ones,
+        gpus_per_node=ones * ranks * start.pipeline_parallel,
+        link_bytes_per_second=np.full(len(cards), np.inf),
+        has_fast_links=np.asarray([gpu.scaleup_domain_gpus >= max(ranks, 2) for gpu in cards]),
+        internode_bytes_per_second=np.full(len(cards), np.inf),
+    )
+
+
+def _predict_parts(start: Start, said: Prediction) -> None:
+    cards = start.cards.candidates
+    rows = replicas_on(cards, start)
+    sequences = [start.max_num_seqs or start.engine.default_max_num_seqs(gpu) for gpu in cards]
+    batches = sorted(set(sequences))
+    mine = np.asarray([batches.index(each) for each in sequences])
+    settings = MemorySettings(
+        max_model_len=start.max_model_len,
+        tokens_per_request=start.max_model_len,
+        max_batched_tokens=start.max_batched_tokens,
+        memory_utilization=start.utilization,
+        enforce_eager=start.enforce_eager,
+    )
+    stored = start.kv_format or "bf16"
+    columns = measure_memory(start.spec, start.engine, rows, stored, settings, np.asarray(batches))
+    _fill(said, start, _by_part(columns, mine))
+    if start.kv_format is None:
+        said.values.pop(TOKENS, None)
+        said.reasons[TOKENS] = start.kv_reason
+    elif start.pool_bytes is not None:
+        said.values.pop(TOKENS, None)
+        said.kv_tokens_basis = "measured pool"
+        _agree(said, start, TOKENS, tokens_in_pool(start, rows, start.pool_bytes))
+    else:
+        said.kv_tokens_basis = "predicted pool"
+
+
+def _by_part(columns: MemoryColumns, mine: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, Floats]:
+    """Each part on each card, shape (cards,): GiB, and tokens."""
+    card = np.arange(len(mine))
+    return {
+        WEIGHTS: columns.weight_bytes / GIB,
+        ACTIVATION: columns.activation_bytes[card, mine] / GIB,
+        NON_TORCH: columns.non_torch_bytes / GIB,
+        AVAILABLE: columns.kv_pool_bytes[card, mine] / GIB,
+        TOKENS: columns.kv_tokens[card, mine].astype(np.float64),
+        GRAPHS: columns.graph_bytes[card, mine] / GIB,
+    }
+
+
+def _fill(said: Prediction, start: Start, values: Mapping[str, Floats]) -> None:
+    """Take over what is known well enough."""
+    for part, on_cards in values.items():
+        if part in (AVAILABLE, TOKENS) and not start.cards.total_known:
+            said.reasons[part] = start.cards.reason
+        else:
+            _agree(said, start, part, on_cards)
+    if start.max_num_seqs is None and start.cards.total_known:
+        said.assumed.append(f"{start.engine.title}'s default max_num_seqs")
+    if start.utilization is None and start.engine.memory_utilization is not None and AVAILABLE in said.values:
+        said.assumed.append(f"{start.engine.title}'s default utilization {start.engine.memory_utilization:g}")
+
+
+AGREES = 0.001
+
+
+def _agree(said: Prediction, start: Start, part: str, on_cards: Floats) -> None:
+    """A part on which all cards agree; where the total is known, the middle one of those that differ."""
+    values = sorted(float(value) for value in on_cards)
+    if not spread(values, AGREES):
+        said.values[part] = values[0]
+    elif start.cards.total_known:
+        said.values[part] = values[(len(values) - 1) // 2]
+        said.assumed.append(f"{part}: the middle of {len(values)} cards of that memory")
+    else:
+        said.reasons[part] = "it depends on the GPU, which is not stated"
+
+
+def tokens_in_pool(start: Start, rows: ReplicaColumns, pool_bytes: float) -> Floats:
+    """Tokens that a pool of so many bytes per GPU holds in requests of max_model_len, shape (cards,).
+
+    Tests bytes per token, blocks and their rounding, without the parts that the pool is what is left of.
+    """
+    stages = lay_out_stages(start.spec, start.engine, rows)
+    batched = np.asarray(
+        [start.max_batched_tokens or start.engine.default_max_batched_tokens(gpu) for gpu in rows.gpus], dtype=np.int64
+    )
+    pages = lay_out_pages(start.spec, start.engine, rows, start.kv_format or "bf16", stages, batched)
+    blocks = stages.minimum(pages.blocks(np.full((len(stages.row), 1), pool_bytes)))[:, 0]
+    if start.prints_groups:
+        return np.maximum(blocks, 0) * _printed_tokens_per_block(pages)
+    longest = pages.needed(start.max_model_len)
+    tokens: Floats = np.floor(np.maximum(blocks, 0) / longest * start.max_model_len)
+    return tokens
+
+
+def _printed_tokens_per_block(pages: PagePlans) -> Floats:
+    """Tokens per block as old versions counted them: the smallest block's, divided by the groups; shape (cards,)."""
+    return np.asarray([_group_share(pages.plans[plan]) for plan in pages.plan])
+
+
+def _group_share(plan: CachePlan) -> float:
+    if not isinstance(plan, PagePlan):
+        raise TypeError(f"vLLM's pages are planned by {type(plan).__name__}; a PagePlan was expected.")
+    return min(group.block_tokens for group in plan.groups) / len(plan.groups)
