@@ -18,7 +18,7 @@ from catalog.quantization import find_scheme
 from gpu_db.gpu import Gpu
 from optimizer.engines.facts import Facts, fact_at
 from optimizer.memory.cache_plan import CachePlan
-from optimizer.memory.communication import visible_bytes
+from optimizer.memory.communication import NonTorch, visible_bytes
 from optimizer.memory.factors import GIB
 from optimizer.memory.kv_cache import BlockRule, kv_value_bytes
 from optimizer.memory.page_groups import plan_pages
@@ -86,14 +86,28 @@ class Engine(ABC):
         """Sequences per step when nothing is asked for, per attention-DP rank."""
         return int(self._card(gpu)["max_num_seqs"])
 
-    def default_max_batched_tokens(self, gpu: Gpu) -> int:
-        """Tokens per step when nothing is asked for."""
-        return int(self._card(gpu)["max_batched_tokens"])
+    def default_max_batched_tokens(self, gpu: Gpu, max_model_len: int | None = None) -> int:
+        """Tokens per step when nothing is asked for.
+
+        Args:
+            gpu: the card.
+            max_model_len: longest request, which engines that take whole prompts must hold; None = any.
+        """
+        tokens = int(self._card(gpu)["max_batched_tokens"])
+        whole = int(self._batch_defaults(gpu).get("whole_prompts_up_to", 0))
+        return max(tokens, max_model_len) if max_model_len is not None and max_model_len <= whole else tokens
+
+    def behaves_as(self, gpu: Gpu) -> str:
+        """The version whose defaults hold on a card; an older generation may serve old cards longer."""
+        return self.version
+
+    def _batch_defaults(self, gpu: Gpu) -> Facts:
+        return fact_at(self.facts["batch_defaults"], self.behaves_as(gpu))
 
     def _card(self, gpu: Gpu) -> Facts:
         """The defaults of the first class of cards that a GPU belongs to."""
         gib = visible_bytes(gpu) / GIB
-        for card in fact_at(self.facts["batch_defaults"], self.version)["cards"]:
+        for card in self._batch_defaults(gpu)["cards"]:
             without = card.get("names_without")
             excepted = (without and without in gpu.name) or card.get("capability_not") == gpu.compute_capability
             if gib >= card["memory_gib_from"] and not excepted:
@@ -134,6 +148,13 @@ class Engine(ABC):
     def sampler_bytes_per_logit(self) -> float:
         """What its sampler keeps per sequence and vocabulary entry at its peak."""
         return float(fact_at(self.facts["sampler_bytes_per_logit"], self.version)["value"])
+
+    @property
+    def non_torch(self) -> NonTorch:
+        """What it allocates outside PyTorch, by ranks."""
+        entry = fact_at(self.facts["non_torch_gib"], self.version)
+        fast, pcie = ({int(n): gib * GIB for n, gib in entry[kind].items()} for kind in ("fast_links", "pcie"))
+        return NonTorch(fast, pcie, entry["amd_extra"] * GIB)
 
     def expert_padding(self, spec: ModelSpec, gpu: Gpu, *, served: bool = True) -> tuple[int, int]:
         """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing.

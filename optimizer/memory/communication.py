@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,18 +14,35 @@ from optimizer.replica_columns import ReplicaColumns
 Floats = NDArray[np.float64]
 
 
-def non_torch_bytes(rows: ReplicaColumns) -> Floats:
+@dataclass(frozen=True)
+class NonTorch:
+    """What one engine version allocates outside PyTorch, by the number of ranks that talk to each other.
+
+    Attributes:
+        bytes_fast, bytes_pcie: by ranks, over NVLink, xGMI or the like, and over PCIe.
+        bytes_amd: what an AMD GPU has on top.
+    """
+
+    bytes_fast: dict[int, float]
+    bytes_pcie: dict[int, float]
+    bytes_amd: float
+
+
+def non_torch_bytes(rows: ReplicaColumns, table: NonTorch) -> Floats:
     """Bytes that grow outside PyTorch between the engine's two snapshots, per GPU, shape (rows,).
 
     A table by the number of ranks that talk to each other (TP x DP) and the kind of links between them; between and
     beyond measured counts the next smaller one's value holds.
 
-    Source: public start-up logs, see `data/factors.json`.
+    Args:
+        rows: shapes of one replica.
+        table: of the engine's version.
+
+    Source: public start-up logs, see `non_torch_gib` in `optimizer/engines/data/*.json`.
     """
-    factors = memory_factors()
     ranks = rows.tensor_parallel * rows.data_parallel
-    fast, pcie = _by_ranks(factors.non_torch_bytes_fast, ranks), _by_ranks(factors.non_torch_bytes_pcie, ranks)
-    extra = rows.gather([factors.non_torch_bytes_amd if gpu.vendor == "AMD" else 0 for gpu in rows.gpus])
+    fast, pcie = _by_ranks(table.bytes_fast, ranks), _by_ranks(table.bytes_pcie, ranks)
+    extra = rows.gather([table.bytes_amd if gpu.vendor == "AMD" else 0 for gpu in rows.gpus])
     return np.where(rows.has_fast_links, fast, pcie) + extra
 
 

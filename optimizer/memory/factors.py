@@ -18,9 +18,7 @@ class MemoryFactors:
     Attributes:
         forward_values_per_intermediate, forward_values_per_hidden: 16-bit values per token during a forward pass.
         context_bytes: of the driver's context, by vendor.
-        non_torch_bytes_fast, non_torch_bytes_pcie: communication and library buffers by ranks.
-        non_torch_bytes_amd: what an AMD GPU has on top.
-        graph_bytes, graph_bytes_per_layer_and_size: CUDA graphs.
+        graph_bytes, graph_bytes_per_layer_and_size: CUDA graphs of a model on one GPU.
         unseen_bytes: by GPU name prefix, longest first: driver-visible minus what engines see as total.
         unseen_bytes_default: by vendor.
     """
@@ -28,9 +26,6 @@ class MemoryFactors:
     forward_values_per_intermediate: float
     forward_values_per_hidden: float
     context_bytes: dict[str, float]
-    non_torch_bytes_fast: dict[int, float]
-    non_torch_bytes_pcie: dict[int, float]
-    non_torch_bytes_amd: float
     graph_bytes: float
     graph_bytes_per_layer_and_size: float
     unseen_bytes: tuple[tuple[str, float], ...]
@@ -41,15 +36,12 @@ class MemoryFactors:
 def memory_factors() -> MemoryFactors:
     """The bundled factors."""
     raw = json.loads(files(__package__).joinpath("data/factors.json").read_text(encoding="utf-8"))
-    ranks, unseen = raw["non_torch_gib_by_ranks"], raw["unseen_memory_gib"]
+    unseen = raw["unseen_memory_gib"]
     longest_first = sorted(unseen["by_gpu_prefix"].items(), key=lambda pair: -len(pair[0]))
     return MemoryFactors(
         forward_values_per_intermediate=raw["forward_values_per_intermediate"]["value"],
         forward_values_per_hidden=raw["forward_values_per_hidden"]["value"],
         context_bytes={vendor: raw["context_gib"][vendor] * GIB for vendor in ("NVIDIA", "AMD")},
-        non_torch_bytes_fast={int(n): gib * GIB for n, gib in ranks["fast_links"].items()},
-        non_torch_bytes_pcie={int(n): gib * GIB for n, gib in ranks["pcie"].items()},
-        non_torch_bytes_amd=ranks["amd_extra"] * GIB,
         graph_bytes=raw["graph_gib"]["value"] * GIB,
         graph_bytes_per_layer_and_size=raw["graph_mib_per_layer_and_size"]["value"] * MIB,
         unseen_bytes=tuple((prefix, gib * GIB) for prefix, gib in longest_first),

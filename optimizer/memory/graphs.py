@@ -35,12 +35,13 @@ def captured_sizes(max_num_seqs: Ints, largest: Ints) -> Ints:
     return np.asarray(few + fine + coarse)
 
 
-def graph_bytes(layers: Ints, sizes: Ints) -> Floats:
+def graph_bytes(layers: Ints, sizes: Ints, tensor_parallel: Ints) -> Floats:
     """Memory of the captured graphs on one rank; broadcasts. Scatters by a factor of two, for large MoE models of four.
 
-        0.35 GiB + 0.1 MiB * layers * captured sizes
+        (0.35 GiB + 0.1 MiB * layers * captured sizes) / TP
 
-    Source: 14 public start-up logs, see `data/factors.json`.
+    Source: 17 public start-up logs, see `data/factors.json`.
     """
     factors = memory_factors()
-    return factors.graph_bytes + factors.graph_bytes_per_layer_and_size * np.asarray(layers, dtype=np.float64) * sizes
+    whole = factors.graph_bytes + factors.graph_bytes_per_layer_and_size * np.asarray(layers, dtype=np.float64) * sizes
+    return np.asarray(whole / tensor_parallel, dtype=np.float64)

@@ -183,7 +183,7 @@ def _read_cards(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, settings:
 def _batched_tokens(engine: Engine, rows: ReplicaColumns, settings: MemorySettings) -> Ints:
     if settings.max_batched_tokens is not None:
         return np.full(rows.rows, settings.max_batched_tokens, dtype=np.int64)
-    defaults = [engine.default_max_batched_tokens(gpu) for gpu in rows.gpus]
+    defaults = [engine.default_max_batched_tokens(gpu, settings.max_model_len) for gpu in rows.gpus]
     return np.array(defaults, dtype=np.int64)[rows.gpu]
 
 
@@ -207,20 +207,22 @@ def _measure_parts(
     settings: MemorySettings,
     max_num_seqs: Ints,
 ) -> _Parts:
-    non_torch = non_torch_bytes(rows)
-    forward = stages.forward_bytes_per_token * cards.batched_tokens[stages.row]
-    logits = sampler_bytes(spec.vocabulary, max_num_seqs, engine.sampler_bytes_per_logit)
-    sampler = np.where(stages.is_last[:, None], logits[None, :], 0)
-    activation = np.maximum(forward[:, None], sampler)
-    graphs = _graphs(stages, cards, max_num_seqs) if not settings.enforce_eager else np.zeros_like(activation)
+    non_torch = non_torch_bytes(rows, engine.non_torch)
+    batched = cards.batched_tokens[stages.row][:, None]
+    forward = stages.forward_bytes_per_token[:, None] * batched
+    sampled = np.minimum(max_num_seqs[None, :], batched)
+    sampler = sampler_bytes(spec.vocabulary, sampled, engine.sampler_bytes_per_logit) * stages.is_last[:, None]
+    activation = np.maximum(forward, sampler)
+    ranks = rows.tensor_parallel[stages.row]
+    graphs = _graphs(stages, cards, max_num_seqs, ranks) if not settings.enforce_eager else np.zeros_like(activation)
     kept = stages.weight_bytes + non_torch[stages.row]
     pool, beside = _pool_bytes(engine, cards, stages, kept[:, None], activation, graphs)
     return _Parts(non_torch, activation, graphs, pool, beside)
 
 
-def _graphs(stages: Stages, cards: _Cards, max_num_seqs: Ints) -> Floats:
+def _graphs(stages: Stages, cards: _Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
     sizes = captured_sizes(max_num_seqs[None, :], cards.largest_graph[:, None])
-    return graph_bytes(stages.layers[:, None], sizes[stages.row])
+    return graph_bytes(stages.layers[:, None], sizes[stages.row], ranks[:, None])
 
 
 def _pool_bytes(
