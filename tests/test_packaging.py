@@ -80,7 +80,7 @@ def test_both_names_start_the_same_program(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (entry,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         lines = archive.read(entry).decode().split()
-    assert lines.count("gpuplan.cli.app:main") == 2
+    assert lines.count("gpuplan.__main__:main") == 2
     assert {"plan", "gpuplan"} <= set(lines)
 
 

@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 from gpu_db.offer import Billing, Restriction
+from gpuplan import __main__ as start
 from gpuplan.cli import app, console, question
 from gpuplan.cli.commands import plan as main_job
 from optimizer.errors import BadRequirements
@@ -128,6 +129,15 @@ def test_quiet_is_one_line_and_the_command(capsys, answering, solved) -> None:
 def test_ctrl_c_leaves_cleanly(capsys, answering) -> None:
     answering(KeyboardInterrupt())
     assert app.main(QUESTION) == app.STOPPED
+    assert capsys.readouterr().err == "plan: stopped\n"
+
+
+def test_ctrl_c_leaves_cleanly_while_the_program_still_loads(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpuplan.cli.app.main", interrupted)
+    assert start.main() == app.STOPPED
     assert capsys.readouterr().err == "plan: stopped\n"
 
 
