@@ -184,7 +184,7 @@ def memory_rows(memory: nouns.Memory, ink: Ink) -> list[Line]:
     for name, size in parts:
         share = 100 * size / memory.total_bytes
         filled = Styled(bar(size, memory.total_bytes, 30, ink), "dim" if name == "free" else "cyan")
-        rows.append([name, gib(size), f"{share:.1f}", filled])
+        rows.append([name, gib(size), f"{share:.1f}", filled if size >= 0 else Styled("missing", "red")])
     rows.append(["one GPU", gib(memory.total_bytes), "100.0"])
     return aligned(rows, right=(1, 2))
 

@@ -144,3 +144,49 @@ def test_bad_input_is_one_sentence(capsys, argv: list[str], said: str) -> None:
 def test_the_workload_is_what_is_counted() -> None:
     long = LLAMA.model_copy(update={"workload": Workload(input_tokens=16000, output_tokens=384)})
     assert memory_of(long).memory.requests_that_fit == memory_of(long).memory.kv_tokens // 16384
+
+
+ESTIMATE = ("estimate", "llama-3.3-70b", "--gpu", "H100", "--tensor-parallel", "4")
+
+
+def estimate_json(capsys: pytest.CaptureFixture[str], *argv: str) -> dict:
+    app.main([*ESTIMATE, *argv, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_tokens_per_second_are_requests_per_second_times_their_output(capsys) -> None:
+    got = estimate_json(capsys, "--concurrency", "64", "--osl", "300")["estimate"]
+    assert got["output_tokens_per_second"]["value"] == pytest.approx(got["requests_per_second"] * 300)
+
+
+def test_a_closed_loop_keeps_littles_law(capsys) -> None:
+    """Requests in flight = requests per second x seconds that one takes, TTFT + TPOT x (output tokens - 1)."""
+    got = estimate_json(capsys, "--concurrency", "64", "--osl", "300")["estimate"]
+    seconds = got["ttft_seconds"]["value"] + got["tpot_seconds"]["value"] * 299
+    assert got["requests_per_second"] * seconds == pytest.approx(64, rel=0.02)
+
+
+def test_the_error_bar_holds_the_estimate(capsys) -> None:
+    for metric in ("output_tokens_per_second", "ttft_seconds", "tpot_seconds"):
+        bar = estimate_json(capsys)["estimate"][metric]
+        assert 0 < bar["low"] < bar["high"]
+
+
+def test_the_page_of_an_estimate_says_what_its_json_says(capsys) -> None:
+    got = estimate_json(capsys)["estimate"]
+    assert app.main(ESTIMATE) == 0
+    page = capsys.readouterr().out
+    assert f"{got['output_tokens_per_second']['value']:,.0f}" in page
+    assert got["calibration"] in page
+
+
+def test_more_requests_than_memory_holds_are_exit_3(capsys) -> None:
+    assert app.main([*ESTIMATE, "--concurrency", "100000"]) == app.NOTHING_FITS
+    assert "Memory does not hold 100,000 such requests" in capsys.readouterr().out
+
+
+def test_speed_over_machines_needs_to_be_told_the_network(capsys) -> None:
+    over_two = ("--tensor-parallel", "8", "--pipeline-parallel", "2")
+    assert app.main([*ESTIMATE, *over_two]) == app.BAD_INPUT
+    assert "network" in capsys.readouterr().err
+    assert app.main([*ESTIMATE, *over_two, "--network", "50"]) == 0
