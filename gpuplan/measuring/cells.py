@@ -34,7 +34,9 @@ def number(row: Mapping[str, str], column: str, low: float, high: float) -> floa
     except ValueError:
         value = math.nan
     if not low <= value <= high:
-        raise Unpredictable(f"{column} is {text[:40]!r}, which is no number from {low:g} to {high:g}{_hint(value, high)}")
+        raise Unpredictable(
+            f"{column} is {text[:40]!r}, which is no number from {low:g} to {high:g}{_hint(value, high)}"
+        )
     return value
 
 
@@ -74,8 +76,8 @@ def flag(row: Mapping[str, str], column: str) -> bool | None:
 
 _WEIGHT_WORDS = (
     ("bf16", ("bf16", "fp16", "bfloat16", "float16", "half", "16-bit")),
-    ("nvfp4", ("nvfp4",)),
     ("mxfp4", ("mxfp4",)),
+    ("nvfp4", ("nvfp4", "fp4")),
     ("nf4", ("bitsandbytes", "bnb", "nf4")),
     ("int4", ("awq", "gptq", "int4", "w4a16", "autoround")),
     ("int8", ("int8", "w8a8")),
@@ -85,15 +87,21 @@ _WEIGHT_WORDS = (
 
 
 def weight_format(text: str) -> str | None:
-    """The weight format that free text names; None when it is empty or says none.
+    """The weight format that free text names; None when it is empty.
+
+    Raises:
+        Unpredictable: it names several, or none that is known.
 
     >>> weight_format("awq int4 (compressed-tensors g32)"), weight_format("bf16/fp16"), weight_format("")
     ('int4', 'bf16', None)
     """
-    words = text.lower()
-    if "mixed" in words or "+" in words or "/" in words.replace("bf16/fp16", "").replace("fp16/bf16", ""):
+    words = text.strip().lower()
+    named = [name for name, marks in _WEIGHT_WORDS if any(mark in words for mark in marks)]
+    if not words:
         return None
-    return next((name for name, marks in _WEIGHT_WORDS if any(mark in words for mark in marks)), None)
+    if not named or "mixed" in words or "+" in words or re.search(r"[a-z]p\d+/[a-z]*p[48]", words):
+        raise Unpredictable(f"its weights are stored as {text[:40]!r}, which is not described here")
+    return named[0]
 
 
 def kv_format(text: str, own: str | None) -> str:

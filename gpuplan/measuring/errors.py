@@ -3,7 +3,7 @@
 GpuplanError
 └── BadTable          the file cannot be read as a table of measured rows (who wrote it)
 
-Unpredictable         one row or one part of it cannot be predicted; it is counted with its reason, never raised to a person
+Unpredictable         one row or one part of it cannot be predicted; counted with its reason, never raised to a person
 """
 
 from __future__ import annotations

@@ -67,7 +67,11 @@ def check_memory(path: str | Path, configs_dir: str | Path | None = None) -> Mem
     answers = [_answer(kind, row, folder) for row in table.rows]
     names = [_name_of(row, line) for row, line in zip(table.rows, table.lines, strict=True)]
     deviations, missing, problems = _compare(kind, table.rows, table.lines, names, answers)
-    absent = [f"Column {name!r} is missing; what depends on it is not predicted." for name in kind.needed if name not in table.columns]
+    absent = [
+        f"Column {name!r} is missing; what depends on it is not predicted."
+        for name in kind.needed
+        if name not in table.columns
+    ]
     columns, rows = _beside(kind, table.columns, table.rows, answers)
     return MemoryReport(
         kind=kind.name,
@@ -162,7 +166,7 @@ def _shortened(problems: Sequence[str]) -> list[str]:
 def _beside(
     kind: _Kind, columns: Sequence[str], rows: Sequence[Row], answers: Sequence[Prediction]
 ) -> tuple[tuple[str, ...], tuple[Row, ...]]:
-    """The file's columns, each measured one followed by its prediction; then what was assumed and why parts are missing."""
+    """The file's columns, each measured one followed by its prediction; then what was assumed, and why parts lack."""
     names: list[str] = []
     for column in columns:
         names.append(column)
@@ -170,7 +174,9 @@ def _beside(
             names.append(f"predicted_{column}")
     names += [f"predicted_{part}" for part in kind.parts if part not in columns]
     names += ["kv_tokens_basis", "assumed", "not_predicted"]
-    return tuple(dict.fromkeys(names)), tuple(row | _cells(kind, answer) for row, answer in zip(rows, answers, strict=True))
+    return tuple(dict.fromkeys(names)), tuple(
+        row | _cells(kind, answer) for row, answer in zip(rows, answers, strict=True)
+    )
 
 
 def _cells(kind: _Kind, answer: Prediction) -> Row:

@@ -34,6 +34,9 @@ _FORMAT_WORDS = re.compile(
     r"qat|google|marlin|bf16|fp16|g32|g128)\b",
     re.IGNORECASE,
 )
+_BESIDE = re.compile(r"\bMTP\b.*|\bDSpark\b|\bDFlash\w*|draft\w*|LoRA|\w*offload\w*|CPU experts", re.IGNORECASE)
+"""What takes memory beside the model and is not modelled."""
+
 _SCHEMES = {
     "fp8": ("fp8_channel", "compressed-tensors"),
     "int8": ("int8_channel", "compressed-tensors"),
@@ -54,11 +57,13 @@ class NamedModel:
     Attributes:
         inferred: whether somebody concluded the name from other numbers; it is not in the log.
         assumed: what was taken because the row does not say; "" when nothing.
+        weights_reason: why its weights cannot be predicted, though its cache can; "" when they can.
     """
 
     spec: ModelSpec
     inferred: bool
     assumed: str = ""
+    weights_reason: str = ""
 
 
 def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
@@ -72,13 +77,26 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
     if not name or name.startswith("("):
         raise Unpredictable("its model is not named")
     spec, exact = _found(name, configs_dir)
-    wanted = weight_format(row.get("weights_dtype_or_quant", "")) or (None if exact else weight_format(name))
     inferred = name != text.replace("--", "/")
-    if wanted is None or wanted in _formats(spec) or {wanted, spec.weight_format} <= UNQUANTIZED:
-        return NamedModel(spec, inferred)
-    group = re.search(r"\bg(32|64|128)\b", row.get("weights_dtype_or_quant", ""))
-    scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else wanted
-    return NamedModel(_stored(spec, scheme), inferred, f"{spec.repo_id} stored as {scheme}")
+    beside = _BESIDE.search(text)
+    if beside:
+        return NamedModel(spec, inferred, weights_reason=f"it ran with {beside[0]}, which is not described here")
+    stored = row.get("weights_dtype_or_quant", "")
+    try:
+        wanted = weight_format(stored) or (None if exact else weight_format(_format_words(name)))
+        if wanted is None or wanted in _formats(spec) or {wanted, spec.weight_format} <= UNQUANTIZED:
+            return NamedModel(spec, inferred)
+        group = re.search(r"\bg(32|64|128)\b", stored)
+        scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else wanted
+        return NamedModel(_stored(spec, scheme), inferred, f"{spec.repo_id} stored as {scheme}")
+    except Unpredictable as reason:
+        if exact and spec.weight_format not in UNQUANTIZED:
+            return NamedModel(spec, inferred)  # the checkpoint itself says how it is stored
+        return NamedModel(spec, inferred, weights_reason=str(reason))
+
+
+def _format_words(name: str) -> str:
+    return " ".join(match[1] for match in _FORMAT_WORDS.finditer(name))
 
 
 def _formats(spec: ModelSpec) -> set[str]:
@@ -125,7 +143,7 @@ def _bundled(name: str) -> ModelSpec | None:
 def _folder(name: str, configs_dir: Path | None) -> Path | None:
     if configs_dir is None:
         return None
-    choices = (name.replace("/", "--"), name.split("/")[-1], name)
+    choices = (name.replace("/", "--"), name.rsplit("/", maxsplit=1)[-1], name)
     return next((configs_dir / each for each in choices if (configs_dir / each / "config.json").is_file()), None)
 
 
@@ -253,7 +271,7 @@ def _named(text: str) -> tuple[Gpu, ...]:
             family = ()
         found = [gpu for gpu in ((decided,) if decided else ()) + family if gpu and gpu.memory_bytes]
         if found:
-            return tuple(dict((gpu.name, gpu) for gpu in found).values())
+            return tuple({gpu.name: gpu for gpu in found}.values())
     return ()
 
 

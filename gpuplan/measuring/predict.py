@@ -24,8 +24,8 @@ from optimizer.engines.engine import Engine
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.facts import parse_version
 from optimizer.engines.find import find_engine
-from optimizer.memory.factors import GIB
 from optimizer.memory.cache_plan import CachePlan
+from optimizer.memory.factors import GIB
 from optimizer.memory.page_groups import PagePlan
 from optimizer.memory.pools import PagePlans, lay_out_pages
 from optimizer.memory.stages import lay_out_stages
@@ -44,6 +44,9 @@ LEGACY_TOKENS = 2048
 LEGACY_CHUNKS_BEYOND = 32_768
 ASSUMED_LEGACY = "0.7.3"
 """The last release whose only engine was V0."""
+
+ASSUMED = "0.19.0"
+"""The middle of the versions that logs of the second engine (V1) state, for those that state none."""
 
 
 @dataclass
@@ -189,7 +192,9 @@ def _engine(row: Mapping[str, str]) -> tuple[Engine, bool, list[str]]:
     except UnknownEngine as error:
         raise Unpredictable(str(error)) from error
     legacy = newest.name == "vllm" and (said.legacy or _sounds_legacy(row.get("quote", ""), said))
-    wanted = said.number or (ASSUMED_LEGACY if legacy else _by_month(said.month) if newest.name == "vllm" else None)
+    wanted = said.number or (
+        ASSUMED_LEGACY if legacy else _by_month(said.month) or ASSUMED if newest.name == "vllm" else None
+    )
     taken = [] if said.number else [f"{newest.title.split()[0]} {wanted or newest.version}"]
     try:
         return find_engine(name, wanted), legacy, taken
@@ -219,8 +224,8 @@ PRINTS_CONCURRENCY_SINCE = (0, 21)
 def _prints_groups(row: Mapping[str, str], engine: Engine) -> bool:
     """Whether "GPU KV cache size" is blocks // groups * block size: for hybrid models a fraction of what requests keep.
 
-    vLLM printed that up to 0.20, and maximum concurrency times max_model_len since (#43308). A log without version tells
-    by whether its two numbers are one.
+    vLLM printed that up to 0.20, and maximum concurrency times max_model_len since (#43308). A log without version
+    tells by whether its two numbers are one.
     """
     if engine.name != "vllm":
         return False
@@ -287,6 +292,7 @@ def _predict_parts(start: Start, said: Prediction) -> None:
         said.reasons[TOKENS] = start.kv_reason
     elif start.pool_bytes is not None:
         said.values.pop(TOKENS, None)
+        said.reasons.pop(TOKENS, None)
         said.kv_tokens_basis = "measured pool"
         _agree(said, start, TOKENS, tokens_in_pool(start, rows, start.pool_bytes))
     else:
@@ -309,7 +315,9 @@ def _by_part(columns: MemoryColumns, mine: np.ndarray[tuple[int], np.dtype[np.in
 def _fill(said: Prediction, start: Start, values: Mapping[str, Floats]) -> None:
     """Take over what is known well enough."""
     for part, on_cards in values.items():
-        if part in (AVAILABLE, TOKENS) and not start.cards.total_known:
+        if part in (WEIGHTS, AVAILABLE, TOKENS) and start.model.weights_reason:
+            said.reasons[part] = start.model.weights_reason
+        elif part in (AVAILABLE, TOKENS) and not start.cards.total_known:
             said.reasons[part] = start.cards.reason
         else:
             _agree(said, start, part, on_cards)

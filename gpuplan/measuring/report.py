@@ -138,7 +138,10 @@ def _summary(part: str, grouped_by: str, group: str, members: Sequence[Deviation
     absolute = np.array([abs(each.predicted - each.measured) for each in members])
     size, some = np.abs(relative), relative.size > 0
     usual = relative[size <= 1]
-    exact = [each.relative is not None and abs(each.relative) <= 1e-3 or each.predicted == each.measured for each in members]
+    exact = [
+        (each.relative is not None and abs(each.relative) <= 1e-3) or each.predicted == each.measured
+        for each in members
+    ]
     worst = max(members, key=lambda each: (abs(each.relative or 0), abs(each.predicted - each.measured)))
     return ErrorSummary(
         part=part,
@@ -163,7 +166,9 @@ def reasons(missing: Iterable[Missing]) -> tuple[Unpredicted, ...]:
         groups[each.part, each.reason].append(each.row)
     return tuple(
         Unpredicted(part=part, reason=reason, rows=len(ids), ids=tuple(ids))
-        for (part, reason), ids in sorted(groups.items(), key=lambda item: (item[0][0] != "row", -len(item[1]), item[0]))
+        for (part, reason), ids in sorted(
+            groups.items(), key=lambda item: (item[0][0] != "row", -len(item[1]), item[0])
+        )
     )
 
 

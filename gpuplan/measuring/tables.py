@@ -128,7 +128,9 @@ def _columns(header: Sequence[str], known: frozenset[str]) -> tuple[list[str], l
             first.setdefault(name, place)
     strange = [name for name in first if name not in known]
     if len(strange) > MOST_COLUMNS:
-        problems.append(f"The file has {len(names):,} columns; {len(strange) - MOST_COLUMNS:,} unknown ones are left out.")
+        problems.append(
+            f"The file has {len(names):,} columns; {len(strange) - MOST_COLUMNS:,} unknown ones are left out."
+        )
         left_out = frozenset(strange[MOST_COLUMNS:])
         first = {name: place for name, place in first.items() if name not in left_out}
     return list(first), list(first.values()), problems
@@ -149,7 +151,9 @@ def _rows(
             break
         if len(record) != width:
             problems.append(f"Row {number} has {len(record):,} cells where the header has {width:,}.")
-        cells = {name: record[place] if place < len(record) else "" for name, place in zip(columns, places, strict=True)}
+        cells = {
+            name: record[place] if place < len(record) else "" for name, place in zip(columns, places, strict=True)
+        }
         problems += [
             f"Row {number}: the cell {name[:40]!r} has {len(cell):,} characters; it is cut to {LONGEST_CELL:,}."
             for name, cell in cells.items()

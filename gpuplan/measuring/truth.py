@@ -1,7 +1,7 @@
 """What an engine's own code computed from a model's config, without a GPU -> the same numbers from our model.
 
-The columns are those of a run of vLLM's classes: weight bytes of rank 0, KV bytes per token by kind, state per request, and
-the tokens that a pool of given size holds.
+The columns are those of a run of vLLM's classes: weight bytes of rank 0, KV bytes per token by kind, state per request,
+and the tokens that a pool of given size holds.
 """
 
 from __future__ import annotations
