@@ -154,7 +154,7 @@ class Engine(ABC):
         """What it allocates outside PyTorch, by ranks."""
         entry = fact_at(self.facts["non_torch_gib"], self.version)
         fast, pcie = ({int(n): gib * GIB for n, gib in entry[kind].items()} for kind in ("fast_links", "pcie"))
-        return NonTorch(fast, pcie, entry["amd_extra"] * GIB)
+        return NonTorch(fast, pcie, entry["amd_extra"] * GIB, entry.get("quantized_extra", 0) * GIB)
 
     def expert_padding(self, spec: ModelSpec, gpu: Gpu, *, served: bool = True) -> tuple[int, int]:
         """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing.

@@ -10,6 +10,9 @@ from typing import Any, cast
 Version = tuple[int, ...]
 Facts = dict[str, Any]
 
+RELEASE_PARTS = 3
+"""Numbers that a release has; "0.21" is 0.21.0."""
+
 
 @cache
 def load_facts(engine: str) -> Facts:
@@ -28,9 +31,11 @@ def load_facts(engine: str) -> Facts:
 
 
 def parse_version(version: str) -> Version:
-    """A version as comparable numbers; what follows them (rc1, .dev0) is dropped.
+    """A version as three comparable numbers or more; what follows them (rc1, .dev0) is dropped.
 
     >>> parse_version("0.20.1rc1") > parse_version("0.9.2")
+    True
+    >>> parse_version("0.21") == parse_version("0.21.0")
     True
     """
     numbers: list[int] = []
@@ -45,7 +50,7 @@ def parse_version(version: str) -> Version:
         numbers.append(int(digits))
         if digits != part:
             break
-    return tuple(numbers)
+    return tuple(numbers + [0] * (RELEASE_PARTS - len(numbers))) if numbers else ()
 
 
 def fact_at(entries: list[Facts], version: str) -> Facts:

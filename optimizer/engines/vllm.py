@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
-from optimizer.engines.engine import Engine, capability
+from optimizer.engines.engine import Engine
 from optimizer.engines.facts import parse_version
 
 
@@ -22,7 +22,9 @@ class Vllm(Engine):
     def behaves_as(self, gpu: Gpu) -> str:
         """Its first generation served until 0.8, and cards below compute capability 8.0 until 0.11."""
         first, mine = self.facts["first_generation"], parse_version(self.version)
-        old_card = gpu.vendor == "NVIDIA" and capability(gpu) < parse_version(first["below_capability"])
+        old_card = gpu.vendor == "NVIDIA" and parse_version(gpu.compute_capability) < parse_version(
+            first["below_capability"]
+        )
         until = first["until"] if old_card else first["always_until"]
         return (
             min(self.version, str(first["behaves_as"]), key=parse_version)

@@ -21,14 +21,16 @@ class NonTorch:
     Attributes:
         bytes_fast, bytes_pcie: by ranks, over NVLink, xGMI or the like, and over PCIe.
         bytes_amd: what an AMD GPU has on top.
+        bytes_quantized: what quantized weights leave on top: memory that repacking fragments.
     """
 
     bytes_fast: dict[int, float]
     bytes_pcie: dict[int, float]
     bytes_amd: float
+    bytes_quantized: float = 0
 
 
-def non_torch_bytes(rows: ReplicaColumns, table: NonTorch) -> Floats:
+def non_torch_bytes(rows: ReplicaColumns, table: NonTorch, *, quantized: bool = False) -> Floats:
     """Bytes that grow outside PyTorch between the engine's two snapshots, per GPU, shape (rows,).
 
     A table by the number of ranks that talk to each other (TP x DP) and the kind of links between them; between and
@@ -37,13 +39,14 @@ def non_torch_bytes(rows: ReplicaColumns, table: NonTorch) -> Floats:
     Args:
         rows: shapes of one replica.
         table: of the engine's version.
+        quantized: whether the weights are stored in less than 16 bits.
 
     Source: public start-up logs, see `non_torch_gib` in `optimizer/engines/data/*.json`.
     """
     ranks = rows.tensor_parallel * rows.data_parallel
     fast, pcie = _by_ranks(table.bytes_fast, ranks), _by_ranks(table.bytes_pcie, ranks)
     extra = rows.gather([table.bytes_amd if gpu.vendor == "AMD" else 0 for gpu in rows.gpus])
-    return np.where(rows.has_fast_links, fast, pcie) + extra
+    return np.where(rows.has_fast_links, fast, pcie) + extra + (table.bytes_quantized if quantized else 0)
 
 
 def _by_ranks(table: dict[int, float], ranks: NDArray[np.int64]) -> Floats:

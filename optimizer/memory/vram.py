@@ -28,6 +28,9 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+SIXTEEN_BIT = ("bf16", "fp16", "fp32")
+"""Weight formats that engines load as they are; fp32 checkpoints are cast to 16 bit."""
+
 
 @dataclass(frozen=True)
 class MemorySettings:
@@ -207,7 +210,7 @@ def _measure_parts(
     settings: MemorySettings,
     max_num_seqs: Ints,
 ) -> _Parts:
-    non_torch = non_torch_bytes(rows, engine.non_torch)
+    non_torch = non_torch_bytes(rows, engine.non_torch, quantized=spec.weight_format not in SIXTEEN_BIT)
     batched = cards.batched_tokens[stages.row][:, None]
     forward = stages.forward_bytes_per_token[:, None] * batched
     sampled = np.minimum(max_num_seqs[None, :], batched)
