@@ -11,6 +11,7 @@ from pydantic import Field
 from catalog.find import find_model
 from catalog.quantization import requantized
 from gpu_db.query import find_gpu
+from gpuplan.planning import cache_format
 from optimizer.engines.find import find_engine
 from optimizer.errors import BadRequirements
 from optimizer.memory.vram import MemorySettings, measure_memory
@@ -128,7 +129,7 @@ class _Replica:
         self.spec = requantized(self.published, asked.weight_format) if asked.weight_format else self.published
         self.gpu: Gpu = find_gpu(asked.gpu)
         self.engine: Engine = find_engine(asked.engine, asked.engine_version)
-        self.kv_format = asked.kv_cache_format or self.spec.kv_cache_format or "bf16"
+        self.kv_format = cache_format(asked.kv_cache_format or "auto", self.spec, (self.engine,))
         refused = self.engine.refuses(self.spec, self.gpu, self.kv_format)
         if refused:
             raise BadRequirements(f"{self.engine.title} cannot serve this: {refused}.")

@@ -8,10 +8,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpuplan.errors import nearest
 from optimizer.errors import BadRequirements
 from optimizer.requirements import Objective, Requirements
 
 if TYPE_CHECKING:
+    from catalog.model import ModelSpec
     from gpu_db.offer import Offer
     from optimizer.engines.engine import Engine
     from optimizer.plan import Plan
@@ -58,7 +60,7 @@ def plan(requirements: Requirements, *, offers_file: str | Path | None = None, t
     offers = _offers(offers_file)
     named = _engines(requirements.choices.engines)
     answer = solve(
-        _with_bare_engine_names(requirements, named),
+        _in_known_names(requirements, spec, named),
         spec,
         offers,
         load_gpus(),
@@ -117,9 +119,29 @@ def _with_the_others(named: Sequence[Engine]) -> tuple[Engine, ...]:
     return (*named, *(engine_named(name) for name in ENGINES if name not in taken))
 
 
-def _with_bare_engine_names(requirements: Requirements, engines: Sequence[Engine]) -> Requirements:
-    choices = requirements.choices.model_copy(update={"engines": tuple(engine.name for engine in engines)})
-    return requirements.model_copy(update={"choices": choices})
+def _in_known_names(requirements: Requirements, spec: ModelSpec, engines: Sequence[Engine]) -> Requirements:
+    """The same question with engines by their bare names and KV-cache formats by their own ("auto" is the model's)."""
+    update: dict[str, object] = {"engines": tuple(engine.name for engine in engines)}
+    formats = requirements.choices.kv_cache_formats
+    if formats is not None:
+        update["kv_cache_formats"] = tuple(dict.fromkeys(cache_format(name, spec, engines) for name in formats))
+    return requirements.model_copy(update={"choices": requirements.choices.model_copy(update=update)})
+
+
+def cache_format(name: str, spec: ModelSpec, engines: Sequence[Engine]) -> str:
+    """A KV-cache format that some of the engines has; "auto" is the checkpoint's own, else 16 bit.
+
+    Raises:
+        BadRequirements: none of them has it.
+    """
+    if name.lower() == "auto":
+        return spec.kv_cache_format or "bf16"
+    known = sorted({entry["format"] for engine in engines for entry in engine.facts["kv_formats"]})
+    if name.lower() not in known:
+        raise BadRequirements(
+            f"{name!r} is no KV-cache format; --kv-cache-dtype takes auto, {', '.join(known)}.{nearest(name, known)}"
+        )
+    return name.lower()
 
 
 def _with_age_warnings(answer: Plan, offers: Iterable[Offer], today: date) -> Plan:

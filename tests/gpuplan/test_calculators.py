@@ -31,6 +31,10 @@ def test_an_fp8_cache_holds_twice_the_tokens() -> None:
     assert half.kv_tokens == pytest.approx(2 * memory_of(LLAMA).memory.kv_tokens, rel=0.01)
 
 
+def test_auto_is_the_models_own_cache_format() -> None:
+    assert memory_of(LLAMA.model_copy(update={"kv_cache_format": "auto"})) == memory_of(LLAMA)
+
+
 def test_parts_stay_within_the_card() -> None:
     memory = memory_of(LLAMA).memory
     parts = memory.weight_bytes + memory.kv_cache_bytes + memory.activation_bytes + memory.non_torch_bytes

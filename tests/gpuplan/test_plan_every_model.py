@@ -12,6 +12,7 @@ import pytest
 from catalog.find import ModelRecord, bundled_models
 from gpuplan.cli import app, question
 from gpuplan.planning import plan
+from optimizer.errors import BadRequirements
 from optimizer.plan import Plan, Relaxation
 from optimizer.requirements import Requirements
 
@@ -98,3 +99,21 @@ def test_an_old_price_is_used_with_a_warning_that_names_its_date() -> None:
     assert not any(used.isoformat() in warning for warning in fresh.warnings)
     assert any(used.isoformat() in warning for warning in old.warnings)
     assert old.lines == fresh.lines
+
+
+def test_an_unknown_cache_format_is_refused_and_auto_is_the_models_own() -> None:
+    with pytest.raises(BadRequirements, match="'fp9' is no KV-cache format; --kv-cache-dtype takes auto, bf16"):
+        plan(asked("--model", "llama-3.1-8b", "--min-tps", "100", "--kv-cache-dtype", "fp9"))
+    own = plan(asked("--model", "llama-3.1-8b", "--min-tps", "100", "--kv-cache-dtype", "auto"))
+    assert own.lines[0].replica.kv_cache_format == "bf16"
+    assert own.question.choices.kv_cache_formats == ("auto",)
+
+
+def test_one_engine_in_two_versions_is_refused() -> None:
+    with pytest.raises(BadRequirements, match="two versions"):
+        plan(asked("--model", "llama-3.1-8b", "--min-tps", "100", "--engine", "vllm,vllm==0.12.0"))
+
+
+def test_an_engine_of_another_version_is_the_one_that_serves() -> None:
+    answer = plan(asked("--model", "llama-3.1-8b", "--min-tps", "100", "--engine", "vllm==0.12.0"))
+    assert {line.replica.engine_version for line in answer.lines} == {"0.12.0"}
