@@ -42,7 +42,13 @@ WeightFormat = Annotated[
 ]
 CacheFormat = Annotated[
     str | None,
-    option("--kv-cache-dtype", "KV-cache format (default the checkpoint's own, else bf16)", words.name, "NAME", ENGINE),
+    option(
+        "--kv-cache-dtype",
+        "KV-cache format (default auto: the checkpoint's own, else bf16)",
+        words.name,
+        "NAME",
+        ENGINE,
+    ),
 ]
 Utilization = Annotated[
     float | None,

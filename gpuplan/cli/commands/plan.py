@@ -82,7 +82,10 @@ WeightFormats = Annotated[
 CacheFormats = Annotated[
     list[str] | None,
     several(
-        "--kv-cache-dtype", "KV-cache formats: bf16, fp8 (default the checkpoint's own, else bf16)", "NAME", CHOICES
+        "--kv-cache-dtype",
+        "KV-cache formats: auto, bf16, fp8, ... (default auto: the checkpoint's own, else bf16)",
+        "NAME",
+        CHOICES,
     ),
 ]
 Engines = Annotated[
