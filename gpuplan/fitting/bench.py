@@ -34,14 +34,16 @@ Table = TypeVar("Table")
 class Bench:
     """Runs and what does not depend on factors; row i of every table is run i.
 
-    `engine` and `gpu` are indices into the names `engines` and `gpus`.
+    `engine`, `gpu` and `source` are indices into the names `engines`, `gpus` and `sources`.
     """
 
     runs: tuple[Run, ...]
     engines: tuple[str, ...]
     gpus: tuple[str, ...]
+    sources: tuple[str, ...]
     engine: Ints
     gpu: Ints
+    source: Ints
     work: Work
     sheet: Datasheet
     batch: Floats
@@ -84,12 +86,17 @@ def build(runs: Sequence[Run], find: Find, gpus: Mapping[str, Gpu], factors: Fac
         works.append(work)
         sheets.append(read_datasheet(rows, engine.split()[0], factors))
         batches.append(_batches(members, work, rows))
+    if not kept:
+        raise NothingToFit(f"No run of the file can be used: {reasons(left_out)}.")
     column = {name: np.array([getattr(r, name) for r in kept])[:, None] for name in ("input_tokens", "output_tokens")}
     engines, gpu_names = sorted({r.engine for r in kept}), sorted({r.gpu for r in kept})
+    sources = sorted({r.source for r in kept})
     table = Bench(
         runs=tuple(kept),
         engines=tuple(engines),
         gpus=tuple(gpu_names),
+        sources=tuple(sources),
+        source=np.array([sources.index(r.source) for r in kept]),
         engine=np.array([engines.index(r.engine) for r in kept]),
         gpu=np.array([gpu_names.index(r.gpu) for r in kept]),
         work=joined(works),
@@ -98,6 +105,15 @@ def build(runs: Sequence[Run], find: Find, gpus: Mapping[str, Gpu], factors: Fac
         **column,
     )
     return table, left_out
+
+
+class NothingToFit(Exception):
+    """No run of a file can be used; the text counts why."""
+
+
+def reasons(left_out: Counter[str]) -> str:
+    """The most frequent reasons, counted."""
+    return "; ".join(f"{reason} ({count})" for reason, count in left_out.most_common(5)) or "it has no rows"
 
 
 def joined(tables: Sequence[Table]) -> Table:
@@ -147,7 +163,7 @@ def _has_fast_links(gpu: Gpu) -> bool:
 
 MEMORY_SHARE = 0.9
 MOST_REQUESTS = 2048
-"""TensorRT-LLM's default batch limit of these benchmarks."""
+"""TensorRT-LLM's default batch limit, of each pipeline stage."""
 
 
 def _batches(runs: Sequence[Run], work: Work, rows: ReplicaColumns) -> Floats:
@@ -157,7 +173,7 @@ def _batches(runs: Sequence[Run], work: Work, rows: ReplicaColumns) -> Floats:
     weights = (work.dense_bytes + work.expert_bytes).sum(axis=1) + 2 * work.head_bytes
     free = (memory * MEMORY_SHARE * rows.pipeline_parallel - weights).clip(min=0)
     held = free / np.maximum(work.decode_kv_bytes, 1.0)
-    return np.where(np.isnan(stated), held.clip(1, MOST_REQUESTS), stated)
+    return np.where(np.isnan(stated), held.clip(1, MOST_REQUESTS * rows.pipeline_parallel), stated)
 
 
 def select(bench: Bench, chosen: Bools) -> Bench:
@@ -166,7 +182,7 @@ def select(bench: Bench, chosen: Bools) -> Bench:
     return replace(bench, runs=runs, **{name: _chosen(getattr(bench, name), chosen) for name in _PER_RUN})
 
 
-_PER_RUN = ("engine", "gpu", "work", "sheet", "batch", "input_tokens", "output_tokens")
+_PER_RUN = ("engine", "gpu", "source", "work", "sheet", "batch", "input_tokens", "output_tokens")
 
 
 def _chosen(table: Any, chosen: Bools) -> Any:
@@ -189,12 +205,12 @@ def predict(
         shared, engines, gpus: as in `Factors`; a GPU that is missing has multipliers 1.
     """
     run = serve(bench, shared, overheads_of(bench, engines), multipliers(bench, gpus))
-    requests = bench.batch * bench.work.data_parallel[:, None] / run.request_seconds
+    requests = bench.batch * bench.work.data_parallel[:, None] / run.cycle_seconds
     return Prediction(
         tpot=run.tpot_seconds[:, 0],
         ttft=run.ttft_seconds[:, 0],
         step=run.decode_step_seconds[:, 0],
-        request=run.request_seconds[:, 0],
+        request=run.cycle_seconds[:, 0],
         throughput=(requests * bench.output_tokens)[:, 0],
     )
 
@@ -217,4 +233,4 @@ def serve(bench: Bench, shared: Mapping[str, float], overheads: Mapping[str, Flo
     costs = step_costs(bench.work, rates, overheads, shared, bench.input_tokens[:, 0])
     columns = {key: value[:, None] for key, value in overheads.items()}
     pipeline = bench.work.pipeline_parallel[:, None]
-    return closed_loop(costs, columns, pipeline, bench.batch, bench.input_tokens, bench.output_tokens)
+    return closed_loop(costs, columns, shared, pipeline, bench.batch, bench.input_tokens, bench.output_tokens)

@@ -39,6 +39,10 @@ ENGINES = {
 }
 """Kernels as they run inside a captured graph; eager runs pay a launch that the engine overhead already holds."""
 
+CONTRADICTED = {("L40S 48GB", "4"), ("L40S 48GB", "8")}
+"""Curves that serving runs on the same GPU do not bear out: TensorRT-LLM's own L40S results at TP 4 and 8 are three
+times as fast as 5 and 1.4 GB/s would allow. Such groups take the curve of the other PCIe GPU, scaled to their slot."""
+
 
 def fit_curve(sizes: Floats, seconds: Floats) -> tuple[Floats, float]:
     """Non-negative latency, protocol and per-byte terms with the least squared relative error.
@@ -65,7 +69,7 @@ def distil(path: Path) -> list[dict[str, object]]:
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             points = [(size, float(row[name])) for name, size in SIZES.items() if row[name]]
-            if row["kernel"] not in ENGINES or len(points) < 5:
+            if row["kernel"] not in ENGINES or len(points) < 5 or (row["gpu"], row["num_gpus"]) in CONTRADICTED:
                 continue
             sizes, micros = np.array(points, dtype=np.float64).T
             terms, error = fit_curve(sizes, micros * 1e-6)

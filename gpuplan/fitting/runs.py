@@ -124,11 +124,10 @@ def read_run(row: Row) -> Run:
     for mark in ("SPEC-DECODING", "SUSPECT", "EXCLUDED"):
         if mark in note:
             raise Unusable(f"marked {mark}")
-    source = row["run"].split("/")[0]
-    reader = _READERS.get(source)
-    if reader is None:
-        raise Unusable(f"source {source} measures something else")
-    return reader(row, source)
+    source = (row.get("run") or "own").split("/")[0]
+    if source in _NOT_READ:
+        raise Unusable(f"{source}: {_NOT_READ[source]}")
+    return _READERS.get(source, _closed)(row, source)
 
 
 def _number(row: Row, column: str, default: float | None = None) -> float:
@@ -174,10 +173,12 @@ def _common(row: Row, source: str, kind: Kind, measured: Mapping[str, float], **
 
 
 def _engine(row: Row) -> str:
-    """The engine, and its era where a rewrite made it another: vLLM before 0.8 ran its V0 core."""
+    """The engine, and its era where a rewrite made it another: vLLM before 0.8, TensorRT-LLM before 0.20."""
     version = re.match(r"(\d+)\.(\d+)", row.get("engine_version") or "")
     if row["engine"] == "vllm" and version and (int(version[1]), int(version[2])) < (0, 8):
         return "vllm V0"
+    if row["engine"] == "tensorrt-llm" and version and (int(version[1]), int(version[2])) < (0, 20):
+        return "tensorrt-llm C++"
     if row["engine"] not in {"vllm", "sglang", "tensorrt-llm"}:
         raise Unusable(f"engine {row['engine']}")
     return row["engine"]
@@ -203,6 +204,9 @@ def _concurrency(row: Row) -> float:
 LENGTH_JITTER = 0.9
 """InferenceX draws lengths evenly from 0.8 to 1.0 of the nominal ones."""
 
+LONGEST_WAIT = 0.4
+"""TTFT over decoding time beyond which a closed loop is no longer limited by speed."""
+
 _PARALLEL = re.compile(r"attention tp(\d+) dp(\d+), moe tp(\d+) ep(\d+)")
 
 
@@ -216,18 +220,20 @@ def _inferencex(row: Row, source: str) -> Run:
     if tp * dp > 8 or (tp > 1 and dp > 1):
         # One 8-GPU server: TP was multiplied by EP or by DP when the table was made.
         tp, dp, ep = _divided(tp, dp, expert_tp, ep)
+    ttft, tpot, output_tokens = _number(row, "ttft_ms"), _number(row, "tpot_ms"), _number(row, "osl") * LENGTH_JITTER
+    _check_loop(ttft, tpot, output_tokens)
     return _common(
         row,
         source,
         "closed",
-        {"ttft": _number(row, "ttft_ms") * 1e-3, "tpot": _number(row, "tpot_ms") * 1e-3},
+        {"ttft": ttft * 1e-3, "tpot": tpot * 1e-3},
         tensor_parallel=tp,
         pipeline_parallel=1,
         data_parallel=dp,
         expert_parallel=tp * dp if ep > 1 else 1,
         batch=max(_concurrency(row) / dp, 1.0),
         input_tokens=_number(row, "isl") * LENGTH_JITTER,
-        output_tokens=_number(row, "osl") * LENGTH_JITTER,
+        output_tokens=output_tokens,
     )
 
 
@@ -239,9 +245,44 @@ def _divided(tp: int, dp: int, expert_tp: int, ep: int) -> tuple[int, int, int]:
     raise Unusable("more GPUs than one server has")
 
 
+def _check_loop(ttft: float, tpot: float, output_tokens: float) -> None:
+    """Whether a closed loop was limited by speed, and not by the slots that the engine had for it."""
+    if not (ttft > 0 and tpot > 0):
+        raise Unusable("no measured value")
+    if ttft > LONGEST_WAIT * tpot * output_tokens:
+        raise Unusable("requests queue for a slot: memory or max_num_seqs holds fewer than the concurrency")
+
+
+def _closed(row: Row, source: str) -> Run:
+    """Any other source, a user's own runs among them: a concurrency, the lengths as stated, TTFT and TPOT."""
+    measured = {metric: _first(row, metric) * 1e-3 for metric in ("ttft", "tpot")}
+    dp = int(_number(row, "dp", 1))
+    output_tokens = _number(row, "osl")
+    _check_loop(measured["ttft"], measured["tpot"], output_tokens)
+    return _common(
+        row,
+        source,
+        "closed",
+        measured,
+        batch=max(_concurrency(row) / dp, 1.0),
+        input_tokens=_number(row, "isl"),
+        output_tokens=output_tokens,
+    )
+
+
+def _first(row: Row, metric: str) -> float:
+    """Milliseconds: the mean where it is given, else the median, else whatever statistic the source means."""
+    for column in (f"{metric}_ms_mean", f"{metric}_ms_median", f"{metric}_ms"):
+        if row.get(column):
+            return _number(row, column)
+    raise Unusable(f"no {metric}")
+
+
 def _mlenergy(row: Row, source: str) -> Run:
     if re.search(r"task=(image|video|omni|audio)", row.get("note") or ""):
         raise Unusable("encoder work in the step")
+    if "task=gpqa" in (row.get("note") or "") and row["gpu"] == "B200-SXM":
+        raise Unusable("host-bound series: the same 33 ms at every batch size")
     dp, ep = int(_number(row, "dp", 1)), int(_number(row, "ep", 1))
     tp = int(_number(row, "num_gpus")) // dp  # the tp column counts the ranks of an expert there
     batch = _number(row, "avg_batch_size") / dp
@@ -315,6 +356,21 @@ _READERS: dict[str, Callable[[Row, str], Run]] = {
     "trtllm_1.0": _offline,
     "trtllm_devguide": _offline,
 }
+
+_NOT_READ = {
+    "argonne": "static batches of engines of 2024",
+    "dstack": "static batches and request rates",
+    "lmdeploy": "another engine",
+    "mlperf41": "tensor parallelism not recorded",
+    "qserve": "in-flight batching off",
+    "trtllm_docs_v0.5_0.9": "static batches of engines of 2023",
+    "trtllm_online_0.14": "request rates",
+    "ree2raz": "prompt lengths not stated",
+    "kubeai": "prefix cache on",
+    "cloudrift": "replicas and parallelism not recorded",
+    "tpu_recipes": "another kind of accelerator",
+}
+"""Sources that this model does not fit to yet, and why."""
 
 
 def count_by(runs: Iterable[Run], *names: str) -> Counter[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ import numpy as np
 from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
 from gpu_db.load import load_gpus
-from gpuplan.fitting.bench import Bench, build, predict, select
+from gpuplan.fitting.bench import Bench, NothingToFit, build, predict, reasons, select
 from gpuplan.fitting.power import fit_power
 from gpuplan.fitting.runs import Run, read_runs
-from gpuplan.fitting.shapes import find_measured_model
+from gpuplan.fitting.shapes import find_measured_model, shape_name
 from optimizer.performance.factors import FITTED, METRICS, SHARED, UNCALIBRATED, Factors, from_records
+from optimizer.performance.operations import KERNELS
 from optimizer.replica_columns import Bools, Floats
 
 Bounds = tuple[float, float, float]
@@ -34,50 +35,78 @@ Bounds = tuple[float, float, float]
 SHARED_FACTORS: dict[str, Bounds] = {
     "compute.bf16": (0.7, 0.05, 1.0),
     "compute.fp8": (0.6, 0.05, 1.0),
+    "compute.fp8_block": (0.5, 0.05, 1.0),
     "compute.int8": (0.5, 0.05, 1.0),
     "compute.fp4": (0.45, 0.05, 1.0),
     "compute.weight_only": (0.5, 0.05, 1.0),
     "compute.mxfp4": (0.4, 0.05, 1.0),
+    "compute.mxfp4_unpacked": (0.4, 0.05, 1.0),
     "memory.bf16": (0.85, 0.1, 1.0),
     "memory.fp8": (0.8, 0.1, 1.0),
+    "memory.fp8_block": (0.8, 0.1, 1.0),
     "memory.int8": (0.8, 0.1, 1.0),
     "memory.fp4": (0.7, 0.1, 1.0),
     "memory.weight_only": (0.7, 0.1, 1.0),
     "memory.mxfp4": (0.6, 0.1, 1.0),
+    "memory.mxfp4_unpacked": (0.6, 0.1, 1.0),
     "compute.experts": (0.7, 0.05, 1.0),
     "memory.experts": (0.8, 0.1, 1.0),
     "memory.values": (0.6, 0.03, 1.0),
     "memory.kv": (0.7, 0.1, 1.0),
     "compute.attention_decode": (0.4, 0.05, 1.0),
     "compute.attention_prefill": (0.5, 0.05, 1.0),
+    "launch.bf16": (1e-9, 0.9e-9, 1.1e-9),
+    "launch.fp8": (2e-6, 1e-8, 4e-5),
+    "launch.fp8_block": (4e-6, 1e-8, 4e-5),
+    "launch.int8": (2e-6, 1e-8, 4e-5),
+    "launch.fp4": (3e-6, 1e-8, 4e-5),
+    "launch.weight_only": (2e-6, 1e-8, 4e-5),
+    "launch.mxfp4": (3e-6, 1e-8, 4e-5),
+    "launch.mxfp4_unpacked": (4e-6, 1e-8, 4e-5),
+    "bandwidth_exponent": (0.05, 1e-3, 0.4),
     "collective": (1.0, 0.5, 4.0),
     "exposed": (0.3, 0.01, 1.0),
     "half_tokens": (30.0, 1.0, 300.0),
     "expert_half_tokens": (16.0, 1.0, 300.0),
     "imbalance": (0.3, 0.001, 3.0),
+    "spread": (1.0, 0.5, 2.0),
+    "burst": (0.05, 1e-4, 0.5),
 }
 ENGINE_FACTORS: dict[str, Bounds] = {
     "step_seconds": (1e-3, 1e-5, 2e-2),
     "layer_seconds": (1.5e-5, 1e-6, 2e-4),
     "expert_layer_seconds": (1e-5, 1e-7, 2e-4),
+    "latent_layer_seconds": (1e-5, 1e-7, 2e-4),
     "recurrent_layer_seconds": (1e-5, 1e-7, 2e-4),
     "sequence_seconds": (5e-6, 1e-8, 3e-4),
     "request_seconds": (2e-2, 1e-3, 0.5),
-    "wait": (1.0, 0.01, 5.0),
-    "queue": (0.5, 0.001, 5.0),
+    "wait_steps": (2.0, 0.01, 40.0),
 }
+SOURCE_FACTORS: dict[str, Bounds] = {"slower": (1.0, 0.5, 2.0)}
+"""How much slower a source's runs are than the reference source's on equal terms: older builds, other clients. It keeps
+such habits out of the physical factors, and no estimate uses it."""
+
 GPU_FACTORS: dict[str, Bounds] = {"memory": (1.0, 0.5, 1.8), "compute": (1.0, 0.5, 1.8)}
 
-CHUNK_TOKENS = {"vllm": 8192.0, "vllm V0": 8192.0, "sglang": 8192.0, "tensorrt-llm": 8192.0}
+KIN = (("mxfp4", "fp4"), ("mxfp4_unpacked", "weight_only"))
+"""Kernels that do nearly the same: block-scaled 4-bit products, and 4-bit weights unpacked to 16 bit."""
+
+BANDWIDTH_REFERENCE = 3.35e12
+"""Bytes per second of an H100, at which the shared memory efficiencies are as they stand."""
+
+CHUNK_TOKENS = dict.fromkeys(("vllm", "vllm V0", "sglang", "tensorrt-llm", "tensorrt-llm C++"), 8192.0)
 """Prompt tokens of one step: the engines' defaults on data-center GPUs (max_num_batched_tokens, chunked_prefill_size,
 max_num_tokens)."""
 
-METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.4, "step": 0.7, "request": 0.6, "throughput": 0.3}
+METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.4, "step": 0.5, "request": 0.4, "throughput": 0.2}
 FEWEST_IN_GROUP = 5
 ROBUST_SCALE = 0.15
-GPU_PULL, START_PULL = 2.5, 0.05
-EVALUATIONS, REFIT_EVALUATIONS = 60, 10
-EDGE = 1e-6
+REFERENCE_SOURCES = frozenset({"inferencex_aic", "redhat_hf", "rocmvllm", "trtllm_0.17.0"})
+"""One per era of an engine and per vendor: against them the others are slower or faster."""
+SOURCE_PULL, REFERENCE_PULL = 1.5, 1e3
+GPU_PULL, KERNEL_PULL, KIN_PULL, START_PULL = 2.5, 1.0, 0.3, 0.05
+EVALUATIONS, REFIT_EVALUATIONS = 20, 8
+EDGE, DIFFERENCE = 1e-6, 1e-6
 REFERENCE_ENGINE = "vllm"
 NETWORK = {
     "latency_seconds": 1.05e-4,
@@ -95,6 +124,7 @@ class Solution:
     shared: dict[str, float]
     engines: dict[str, dict[str, float]]
     gpus: dict[str, dict[str, float]]
+    sources: dict[str, float]
 
     def without_gpus(self) -> Solution:
         """As for GPUs that were never measured."""
@@ -102,25 +132,114 @@ class Solution:
 
 
 class Search:
-    """The vector that the optimizer moves, and what it means."""
+    """The vector that the optimizer moves, and what it means: logarithms of shared, engine, GPU and source factors."""
 
     def __init__(self, bench: Bench) -> None:
-        self.engines, self.gpus = bench.engines, bench.gpus
+        self.bench = bench
         bounds = [*SHARED_FACTORS.values()]
-        bounds += [b for _ in self.engines for b in ENGINE_FACTORS.values()]
-        bounds += [b for _ in self.gpus for b in GPU_FACTORS.values()]
+        parts = [slice(0, len(bounds))]
+        blocks = ((bench.engines, ENGINE_FACTORS), (bench.gpus, GPU_FACTORS), (bench.sources, SOURCE_FACTORS))
+        for names, factors in blocks:
+            bounds += [b for _ in names for b in factors.values()]
+            parts.append(slice(parts[-1].stop, len(bounds)))
         self.start, self.low, self.high = np.log(np.array(bounds)).T
-        self.gpu_part = slice(len(bounds) - len(self.gpus) * len(GPU_FACTORS), None)
+        self.shared_part, self.engine_part, self.gpu_part, self.source_part = parts
+        self.pulls = self._pulls()
 
     def solution(self, vector: Floats) -> Solution:
-        """Named factors of a vector of logarithms."""
+        """Named factors of a vector."""
         values = iter(np.exp(vector).tolist())
-        shared = {name: next(values) for name in SHARED_FACTORS}
+        shared = {name: next(values) for name in SHARED_FACTORS} | {"bandwidth_reference": BANDWIDTH_REFERENCE}
+        bench = self.bench
         engines = {
-            e: {n: next(values) for n in ENGINE_FACTORS} | {"chunk_tokens": CHUNK_TOKENS[e]} for e in self.engines
+            engine: {name: next(values) for name in ENGINE_FACTORS} | {"chunk_tokens": CHUNK_TOKENS[engine]}
+            for engine in bench.engines
         }
-        gpus = {gpu: {name: next(values) for name in GPU_FACTORS} for gpu in self.gpus}
-        return Solution(shared, engines, gpus)
+        gpus = {gpu: {name: next(values) for name in GPU_FACTORS} for gpu in bench.gpus}
+        sources = {source: next(values) for source in bench.sources}
+        return Solution(shared, engines, gpus, sources)
+
+    def _pulls(self) -> Floats:
+        """(pulls, parameters): what draws factors together, times (vector - start), is one more residual each."""
+        size = len(self.start)
+        everything = START_PULL * np.eye(size)
+        gpus = GPU_PULL * np.eye(size)[self.gpu_part]
+        fixed = [REFERENCE_PULL if name in REFERENCE_SOURCES else SOURCE_PULL for name in self.bench.sources]
+        sources = np.array(fixed)[:, None] * np.eye(size)[self.source_part]
+        together = [self._together(kind) for kind in ("compute", "memory")]
+        return np.concatenate([everything, gpus, sources, *together, self._kin()])
+
+    def _kin(self) -> Floats:
+        """Draws a kernel's factors towards those of its kin."""
+        names = list(SHARED_FACTORS)
+        pairs = [(f"{kind}.{a}", f"{kind}.{b}") for kind in ("compute", "memory", "launch") for a, b in KIN]
+        rows = np.zeros((len(pairs), len(self.start)))
+        for row, (one, other) in zip(rows, pairs, strict=True):
+            row[names.index(one)], row[names.index(other)] = KIN_PULL, -KIN_PULL
+        return rows
+
+    def _together(self, kind: str) -> Floats:
+        """Draws the kernels' efficiencies towards their mean."""
+        names = list(SHARED_FACTORS)
+        members = np.array([names.index(f"{kind}.{kernel}") for kernel in KERNELS])
+        rows = np.zeros((len(members), len(self.start)))
+        rows[np.arange(len(members)), members] = KERNEL_PULL
+        rows[:, members] -= KERNEL_PULL / len(members)
+        return rows
+
+    def columns_at_once(self) -> list[tuple[list[int], list[Bools]]]:
+        """Parameters that touch different runs, to be moved together: their indices, and whose runs are whose."""
+        bench, groups = self.bench, []
+        for part, names, owner, factors in (
+            (self.engine_part, bench.engines, bench.engine, ENGINE_FACTORS),
+            (self.gpu_part, bench.gpus, bench.gpu, GPU_FACTORS),
+            (self.source_part, bench.sources, bench.source, SOURCE_FACTORS),
+        ):
+            for offset in range(len(factors)):
+                indices = [part.start + i * len(factors) + offset for i in range(len(names))]
+                groups.append((indices, [owner == i for i in range(len(names))]))
+        everyone = np.ones(len(bench.runs), dtype=np.bool_)
+        return [([index], [everyone]) for index in range(self.shared_part.stop)] + groups
+
+
+class Misfit:
+    """Residuals of a vector and how they change with it."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.search = Search(bench)
+        self.bench = bench
+        weights = group_weights(bench.runs)
+        self.targets = {metric: measured(bench, metric) for metric in METRIC_WEIGHTS}
+        self.known = {metric: ~np.isnan(target) for metric, target in self.targets.items()}
+        self.weights = {metric: (weight * weights)[self.known[metric]] for metric, weight in METRIC_WEIGHTS.items()}
+
+    def residuals(self, vector: Floats) -> Floats:
+        """Weighted logarithms of predicted over measured, then the pulls."""
+        return np.concatenate([self._logs(vector), self.search.pulls @ (vector - self.search.start)])
+
+    def _logs(self, vector: Floats) -> Floats:
+        solution = self.search.solution(vector)
+        predicted = predict(self.bench, solution.shared, solution.engines, solution.gpus)
+        slower = vector[self.search.source_part][self.bench.source]
+        parts = []
+        for metric, target in self.targets.items():
+            known = self.known[metric]
+            habit = -slower[known] if metric == "throughput" else slower[known]
+            parts.append(self.weights[metric] * (np.log(predicted.of(metric)[known] / target[known]) + habit))
+        return np.concatenate(parts)
+
+    def jacobian(self, vector: Floats) -> Floats:
+        """By finite differences, moving parameters that touch different runs at the same time."""
+        here = self._logs(vector)
+        slopes = np.zeros((len(here), len(vector)))
+        for indices, owners in self.search.columns_at_once():
+            moved = vector.copy()
+            moved[indices] += DIFFERENCE
+            slope = (self._logs(moved) - here) / DIFFERENCE
+            for index, owner in zip(indices, owners, strict=True):
+                mine = np.concatenate([owner[known] for known in self.known.values()])
+                slopes[:, index] = np.where(mine, slope, 0.0)
+        return np.concatenate([slopes, self.search.pulls])
 
 
 def fit(bench: Bench, start: Floats | None = None, evaluations: int = EVALUATIONS) -> tuple[Solution, Floats]:
@@ -131,28 +250,17 @@ def fit(bench: Bench, start: Floats | None = None, evaluations: int = EVALUATION
         start: a vector to begin from; None = the middle of what is plausible.
         evaluations: how often the optimizer may look.
     """
-    search = Search(bench)
-    begin = search.start if start is None else start
-    weights = group_weights(bench.runs)
-    targets = {metric: measured(bench, metric) for metric in METRIC_WEIGHTS}
-
-    def residuals(vector: Floats) -> Floats:
-        solution = search.solution(vector)
-        predicted = predict(bench, solution.shared, solution.engines, solution.gpus)
-        parts = [
-            (METRIC_WEIGHTS[metric] * weights * np.log(predicted.of(metric) / target))[~np.isnan(target)]
-            for metric, target in targets.items()
-        ]
-        pulls = [GPU_PULL * vector[search.gpu_part], START_PULL * (vector - search.start)]
-        return np.concatenate(parts + pulls)
-
+    misfit = Misfit(bench)
+    search = misfit.search
     found = least_squares(
-        residuals,
-        np.clip(begin, search.low + EDGE, search.high - EDGE),
+        misfit.residuals,
+        np.clip(search.start if start is None else start, search.low + EDGE, search.high - EDGE),
+        jac=misfit.jacobian,
         bounds=(search.low, search.high),
         loss="soft_l1",
         f_scale=ROBUST_SCALE,
         max_nfev=evaluations,
+        ftol=1e-5,
     )
     return search.solution(found.x), found.x
 
@@ -181,16 +289,16 @@ def ratios(bench: Bench, solution: Solution) -> dict[str, Floats]:
     return found | {"closed throughput": predicted.request / took}
 
 
-def left_out_ratios(bench: Bench, start: Floats, group: Callable[[Run], str], keep_gpus: bool) -> dict[str, Floats]:
+def left_out_ratios(bench: Bench, start: Floats, groups: Sequence[str], keep_gpus: bool) -> dict[str, Floats]:
     """Ratios of each group under factors fitted on all other groups.
 
     Args:
         bench: the runs.
         start: the vector of the fit on all of them; the refits begin there and move away from what was left out.
-        group: what is left out together, such as `lambda run: run.model`.
+        groups: per run the name of what is left out together.
         keep_gpus: whether a GPU's own multipliers may be used (False when the GPU itself is left out).
     """
-    names = np.array([group(run) for run in bench.runs])
+    names = np.array(groups)
     ratio: dict[str, Floats] = {}
     for name in sorted(set(names.tolist())):
         out = names == name
@@ -208,6 +316,19 @@ RATIO_OF_METRIC = {
     "throughput": ("closed throughput", "throughput", "request"),
 }
 """Whose left-out ratios bound a planned metric. A single request's time is a throughput of one."""
+
+
+FEWEST_ALONE, FOLDS = 40, 4
+"""Shapes with fewer runs are left out some at a time."""
+
+
+def model_groups(runs: Sequence[Run]) -> list[str]:
+    """Per run its model's shape, whatever checkpoint or size of GPU; rarely measured shapes share a fold."""
+    shapes = [shape_name(run.model) for run in runs]
+    sizes = Counter(shapes)
+    rare = sorted(shape for shape, size in sizes.items() if size < FEWEST_ALONE)
+    fold = {shape: f"fold {i % FOLDS}" for i, shape in enumerate(rare)}
+    return [fold.get(shape, shape) for shape in shapes]
 
 
 def error_bounds(left_out: Mapping[str, Floats]) -> dict[str, list[float]]:
@@ -236,6 +357,11 @@ def error_table(ratio: Mapping[str, Floats], chosen: Bools | None = None) -> dic
     return table
 
 
+def hull(near: Mapping[str, list[float]], far: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Bounds that hold for both: a GPU that was not measured may run a model that was not measured either."""
+    return {metric: [min(near[metric][0], far[metric][0]), max(near[metric][1], far[metric][1])] for metric in near}
+
+
 def widened(bounds: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Twice as wide in logarithms: hardware of a kind that was never measured, of which nothing tells how far off."""
     return {metric: [_rounded(value**2) for value in pair] for metric, pair in bounds.items()}
@@ -251,7 +377,7 @@ def _rounded_all(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def birth_certificate(
-    bench: Bench, left_out: Mapping[str, int], tables: Mapping[str, Any], date: str
+    bench: Bench, left_out: Mapping[str, int], tables: Mapping[str, Any], sources: Mapping[str, float], date: str
 ) -> dict[str, Any]:
     """What the factors came from and how well they hold."""
     counts = Counter((run.source, run.kind) for run in bench.runs)
@@ -263,6 +389,7 @@ def birth_certificate(
         "runs_by_engine": dict(sorted(Counter(run.engine for run in bench.runs).items())),
         "models": sorted({run.model for run in bench.runs}),
         "rows_left_out": dict(sorted(left_out.items())),
+        "source_slowness": _rounded_all(sources),
         "errors": tables,
         "reference_engine": REFERENCE_ENGINE,
         "network": NETWORK,
@@ -278,23 +405,26 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
         held_out: whether to fit again without each model and each GPU, which gives the error bounds.
     """
     runs, skipped = read_runs(path)
+    if not runs:
+        raise NothingToFit(f"No run of {path} can be used: {reasons(skipped)}.")
     bench, unresolved = build(runs, find_measured_model, load_gpus(), curves_only())
     solution, vector = fit(bench)
     tables = {"all runs, in sample": error_table(ratios(bench, solution))}
     near = far = ratios(bench, solution)
     if held_out:
-        near = left_out_ratios(bench, vector, lambda run: run.model, keep_gpus=True)
-        far = left_out_ratios(bench, vector, lambda run: run.gpu, keep_gpus=False)
+        near = left_out_ratios(bench, vector, model_groups(bench.runs), keep_gpus=True)
+        far = left_out_ratios(bench, vector, [run.gpu for run in bench.runs], keep_gpus=False)
         tables |= {"each model left out": error_table(near), "each GPU left out": error_table(far)}
-    shared_bounds = error_bounds(far)
+    near_bounds = error_bounds(near)
+    shared_bounds = hull(near_bounds, error_bounds(far))
     gpus = load_gpus()
     return {
-        "birth": birth_certificate(bench, skipped + unresolved, tables, date),
+        "birth": birth_certificate(bench, skipped + unresolved, tables, solution.sources, date),
         "shared": _rounded_all(solution.shared),
         "engines": {name: _rounded_all(engine) for name, engine in sorted(solution.engines.items())},
         "gpus": {name: _rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
         "vendors": sorted({gpus[run.gpu].vendor for run in bench.runs}),
-        "errors": {FITTED: error_bounds(near), SHARED: shared_bounds, UNCALIBRATED: widened(shared_bounds)},
+        "errors": {FITTED: near_bounds, SHARED: shared_bounds, UNCALIBRATED: widened(shared_bounds)},
         "power": fit_power(bench, solution.shared, solution.engines, solution.gpus, gpus),
     }
 

@@ -20,6 +20,12 @@ def _shapes() -> dict[str, Any]:
     return known
 
 
+def shape_name(name: str) -> str:
+    """What all checkpoints of one shape are called: DeepSeek-R1 and V3.1 differ in their weights alone."""
+    same = str(_shapes()["same_shape"].get(name, name))
+    return str(_shapes()["kin"].get(same, same))
+
+
 @cache
 def find_measured_model(name: str, weights: str) -> ModelSpec:
     """The spec of a measured model in the weight format that was measured.

@@ -85,8 +85,8 @@ def estimate(
     rates = fitted_rates(sheet, _multipliers(rows, factors), factors.shared)
     costs = step_costs(work, rates, engine, factors.shared, input_tokens)
     pipeline = work.pipeline_parallel[:, None]
-    run = closed_loop(costs, engine, pipeline, batches.astype(np.float64), input_tokens, output_tokens)
-    requests = batches * work.data_parallel[:, None] / run.request_seconds
+    run = closed_loop(costs, engine, factors.shared, pipeline, batches.astype(np.float64), input_tokens, output_tokens)
+    requests = batches * work.data_parallel[:, None] / run.cycle_seconds
     calibration, low, high = _certainty(rows, engine_name, factors)
     busy = busy_share(work, sheet, run, batches, input_tokens, output_tokens, factors.power)
     return EstimateColumns(

@@ -15,7 +15,7 @@ from catalog.model import Attention, Indexer, LatentAttention, Layers, Matrix, M
 from catalog.quantization import find_scheme, stored_bytes
 from optimizer.replica_columns import Floats, ReplicaColumns
 
-KERNELS = ("bf16", "fp8", "int8", "fp4", "weight_only", "mxfp4")
+KERNELS = ("bf16", "fp8", "fp8_block", "int8", "fp4", "weight_only", "mxfp4", "mxfp4_unpacked")
 """Kinds of matrix product that cost differently: by what the tensor cores multiply and how weights are unpacked."""
 
 ACTIVATION_BYTES = 2
@@ -42,7 +42,9 @@ class Work:
         decode_kv_bytes: (rows,) read per generated token at the mean context of its request: KV cache and states.
         decode_attention_flop: (rows,) the same in flop.
         prefill_attention_flop: (rows,) over one whole prompt.
-        layers, expert_layers, recurrent_layers: (rows,) how many, which decides how many kernels are launched.
+        layers, expert_layers, latent_layers, recurrent_layers: (rows,) how many, which decides how many kernels are
+            launched; a latent layer with an indexer counts three times.
+        products: (rows, kernels) matrix products of one step, each of them at least one launch.
         message_bytes: (rows,) one token's hidden state.
         all_reduces: (rows,) per step, when TP > 1.
         expert_exchanges: (rows,) per step, between attention-DP ranks.
@@ -66,7 +68,9 @@ class Work:
     prefill_attention_flop: Floats
     layers: Floats
     expert_layers: Floats
+    latent_layers: Floats
     recurrent_layers: Floats
+    products: Floats
     message_bytes: Floats
     all_reduces: Floats
     expert_exchanges: Floats
@@ -126,7 +130,9 @@ def measure_work(
         prefill_attention_flop=_total(n * _prefill_flop(m, tp, input_tokens) for n, m in mixers) * ones,
         layers=sum(g.count for g in layers) * ones,
         expert_layers=expert_layers * ones,
+        latent_layers=sum(n * _latent_weight(m) for n, m in mixers if isinstance(m, LatentAttention)) * ones,
         recurrent_layers=sum(n for n, m in mixers if isinstance(m, RecurrentState)) * ones,
+        products=dense.products + experts.products,
         message_bytes=float(spec.hidden_size * ACTIVATION_BYTES) * ones,
         all_reduces=np.where(tp > 1, float(sum(g.count * _reductions(g) for g in layers)), 0.0),
         expert_exchanges=np.where(dp > 1, 2.0 * expert_layers, 0.0),
@@ -141,14 +147,16 @@ def is_routed(matrix: Matrix) -> bool:
 def kernel_of(stored_as: str) -> str:
     """Which of KERNELS multiplies a matrix that is stored in this scheme.
 
-    >>> kernel_of("fp8_block128"), kernel_of("int4_group128"), kernel_of("mxfp4")
-    ('fp8', 'weight_only', 'mxfp4')
+    >>> kernel_of("fp8_tensor"), kernel_of("fp8_block128"), kernel_of("int4_group128"), kernel_of("mxfp4")
+    ('fp8', 'fp8_block', 'weight_only', 'mxfp4')
     """
     scheme = find_scheme(stored_as)
     if scheme.name.startswith("mxfp4"):
         return "mxfp4"
     if scheme.weight_only:
         return "weight_only"
+    if scheme.compute == "fp8" and scheme.block is not None and min(scheme.block) > 1:
+        return "fp8_block"
     return "bf16" if scheme.compute in {"fp32", "fp16"} else scheme.compute
 
 
@@ -167,6 +175,7 @@ class _Products:
         # A whole expert moves its full vectors; a slice of one has fewer outputs, as any matrix under TP.
         self.flop = np.zeros((rows.rows, len(KERNELS)))
         self.bytes = np.zeros((rows.rows, len(KERNELS)))
+        self.products = np.zeros((rows.rows, len(KERNELS)))
         self.values = np.zeros(rows.rows)
 
     def add(self, matrix: Matrix, layers: int) -> None:
@@ -178,6 +187,7 @@ class _Products:
         size = stored_bytes(matrix, matrix.outputs, matrix.inputs, matrix.copies)
         self.flop[:, kernel] += layers * used * 2.0 * matrix.outputs * matrix.inputs * share
         self.bytes[:, kernel] += layers * float(size) * share
+        self.products[:, kernel] += layers
         self.values += layers * used * float(matrix.outputs + matrix.inputs) * share
 
 
@@ -237,6 +247,11 @@ def _decode_bytes(mixer: Mixer, tp: Floats, context: float, kv_bytes: float) -> 
         ),
         start=np.zeros_like(tp),
     )
+
+
+def _latent_weight(mixer: LatentAttention) -> int:
+    """Chains of small kernels in one layer: down and up projections; with an indexer its own projections and choice."""
+    return 1 if mixer.indexer is None or mixer.indexer.shared else 3
 
 
 def _state_bytes(shape: tuple[int, ...], stored_as: str) -> float:

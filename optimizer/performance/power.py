@@ -73,7 +73,7 @@ def shares_of_peak(
     stages = work.pipeline_parallel[:, None]
     flop_seconds = ((work.dense_flop + work.expert_flop) / sheet.flop_per_second).sum(axis=1)
     weights = (work.dense_bytes + work.expert_bytes).sum(axis=1) + work.head_bytes
-    tokens_per_second = batches * (input_tokens + output_tokens) / run.request_seconds
+    tokens_per_second = batches * (input_tokens + output_tokens) / run.cycle_seconds
     flop = tokens_per_second * flop_seconds[:, None] / stages
     read = weights[:, None] + batches / stages * work.decode_kv_bytes[:, None]
     return flop, read / (sheet.bytes_per_second[:, None] * run.tpot_seconds * stages)

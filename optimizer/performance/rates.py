@@ -14,16 +14,19 @@ from optimizer.performance.operations import KERNELS
 from optimizer.replica_columns import Floats, ReplicaColumns
 
 UNPACKED = "weight_only"
-"""What runs a format that the GPU's tensor cores do not know: weights are unpacked to 16 bit."""
+"""What runs a format that the GPU's tensor cores do not know: weights are unpacked to 16 bit. Experts in MXFP4 have
+kernels of their own for it."""
 
 NATIVE: Mapping[str, tuple[str, ...]] = {
     "bf16": ("bf16", "fp16"),
     "fp8": ("fp8",),
+    "fp8_block": ("fp8",),
     "int8": ("int8",),
     "fp4": ("fp4",),
     "weight_only": ("bf16", "fp16"),
     # MXFP4 weights meet FP8 activations where the tensor cores know both; else they are unpacked.
     "mxfp4": ("fp4",),
+    "mxfp4_unpacked": ("bf16", "fp16"),
 }
 """Number formats whose datasheet rate a kernel can use, first known wins."""
 
@@ -41,7 +44,7 @@ def kernel_rate(gpu: Gpu, kernel: str) -> tuple[float, str]:
             rate = gpu.flop_per_second[MXFP4_RUNS_AS if kernel == "mxfp4" else number]
             return rate, kernel
     sixteen = gpu.flop_per_second.get("bf16", gpu.flop_per_second.get("fp16", float("nan")))
-    return sixteen, UNPACKED
+    return sixteen, f"{kernel}_unpacked" if kernel == "mxfp4" else UNPACKED
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Rates:
     Attributes:
         seconds_per_flop, seconds_per_byte: (rows, kernels) matrix products and their weights.
         expert_seconds_per_flop, expert_seconds_per_byte: (rows, kernels) the same in routed experts.
+        launch_seconds: (rows, kernels) what a product costs beyond one in 16 bit: quantizing its input, unpacking.
         values_seconds_per_byte: (rows,) activations through memory.
         kv_seconds_per_byte, decode_seconds_per_flop, prefill_seconds_per_flop: (rows,) attention.
         links: all-reduce of a TP group. exchange: between attention-DP ranks.
@@ -60,6 +64,7 @@ class Rates:
     seconds_per_byte: Floats
     expert_seconds_per_flop: Floats
     expert_seconds_per_byte: Floats
+    launch_seconds: Floats
     values_seconds_per_byte: Floats
     kv_seconds_per_byte: Floats
     decode_seconds_per_flop: Floats
@@ -108,10 +113,11 @@ def fitted_rates(sheet: Datasheet, gpus: Floats, shared: Mapping[str, float]) ->
         gpus: (rows, 2) multipliers of memory and compute efficiency of each row's GPU; 1 for one never measured.
         shared: efficiencies by name. A product above 1 counts as 1: nothing is faster than its datasheet.
     """
-    memory, compute = gpus[:, 0], gpus[:, 1]
+    bandwidth, peak = sheet.bytes_per_second, sheet.sixteen_bit_flop_per_second
+    reach = (bandwidth / shared["bandwidth_reference"]) ** -shared["bandwidth_exponent"]
+    memory, compute = gpus[:, 0] * reach, gpus[:, 1]
     flop = np.array([shared[f"compute.{kernel}"] for kernel in KERNELS])[sheet.kernels]
     byte = np.array([shared[f"memory.{kernel}"] for kernel in KERNELS])[sheet.kernels]
-    bandwidth, peak = sheet.bytes_per_second, sheet.sixteen_bit_flop_per_second
 
     def per_byte(name: str) -> Floats:
         return 1 / (bandwidth * np.minimum(memory * shared[name], 1.0))
@@ -119,6 +125,8 @@ def fitted_rates(sheet: Datasheet, gpus: Floats, shared: Mapping[str, float]) ->
     def per_flop(name: str) -> Floats:
         return 1 / (peak * np.minimum(compute * shared[name], 1.0))
 
+    values, kv = per_byte("memory.values"), per_byte("memory.kv")
+    decode, prefill = per_flop("compute.attention_decode"), per_flop("compute.attention_prefill")
     compute, memory = compute[:, None], memory[:, None]
     return Rates(
         seconds_per_flop=1 / (sheet.flop_per_second * np.minimum(flop * compute, 1.0)),
@@ -126,10 +134,11 @@ def fitted_rates(sheet: Datasheet, gpus: Floats, shared: Mapping[str, float]) ->
         expert_seconds_per_flop=1
         / (sheet.flop_per_second * np.minimum(flop * compute * shared["compute.experts"], 1.0)),
         expert_seconds_per_byte=1 / (bandwidth[:, None] * np.minimum(byte * memory * shared["memory.experts"], 1.0)),
-        values_seconds_per_byte=1 / (bandwidth * np.minimum(gpus[:, 0] * shared["memory.values"], 1.0)),
-        kv_seconds_per_byte=1 / (bandwidth * np.minimum(gpus[:, 0] * shared["memory.kv"], 1.0)),
-        decode_seconds_per_flop=1 / (peak * np.minimum(gpus[:, 1] * shared["compute.attention_decode"], 1.0)),
-        prefill_seconds_per_flop=1 / (peak * np.minimum(gpus[:, 1] * shared["compute.attention_prefill"], 1.0)),
+        launch_seconds=np.array([shared[f"launch.{kernel}"] for kernel in KERNELS])[sheet.kernels],
+        values_seconds_per_byte=values,
+        kv_seconds_per_byte=kv,
+        decode_seconds_per_flop=decode,
+        prefill_seconds_per_flop=prefill,
         links=sheet.links,
         exchange=sheet.exchange,
     )

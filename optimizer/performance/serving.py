@@ -3,7 +3,7 @@
 While some requests decode, others fill in their prompts in the same steps. A request that joins delays every running
 one by the time its prompt adds to the steps, and over one answer each slot is filled anew once:
 
-    tpot = decode_step(batch) + batch / output_tokens * prompt_seconds
+    tpot = decode_step(batch) + (batch - 1) / output_tokens * prompt_seconds
 """
 
 from __future__ import annotations
@@ -19,18 +19,24 @@ from optimizer.replica_columns import Floats
 
 @dataclass(frozen=True)
 class Serving:
-    """Speed of a closed loop; every array (rows, batches)."""
+    """Speed of a closed loop; every array (rows, batches).
+
+    `cycle_seconds` is from one request's start to the next one's in the same slot: all its decode steps, and once the
+    prompt of every slot. Waiting for others' prompts is not part of it: meanwhile the others decode in a smaller batch,
+    and no work is lost.
+    """
 
     ttft_seconds: Floats
     tpot_seconds: Floats
     decode_step_seconds: Floats
     prefill_seconds: Floats
-    request_seconds: Floats
+    cycle_seconds: Floats
 
 
 def closed_loop(
     costs: StepCosts,
     engine: Mapping[str, float] | Mapping[str, Floats],
+    shared: Mapping[str, float],
     pipeline_parallel: Floats,
     batches: Floats,
     input_tokens: Floats | float,
@@ -40,35 +46,58 @@ def closed_loop(
 
     Args:
         costs: per row.
-        engine: chunk_tokens, request_seconds (host work before the first token), wait (steps that a new request
-            waits), queue (how much waiting behind other prompts costs), each scalar or (rows, 1).
+        engine: chunk_tokens, request_seconds (host work before the first token), wait_steps (decode steps until a new
+            request is noticed and its first token is sent), each scalar or (rows, 1).
+        shared: `spread` and `burst`, how unevenly requests of a closed loop arrive.
         pipeline_parallel: (rows, 1); a batch is dealt out to that many micro-batches.
         batches: (batches,) or (rows, batches).
         input_tokens, output_tokens: scalars or (rows, 1).
     """
     decoded = batches / pipeline_parallel
-    chunk = np.minimum(input_tokens, engine["chunk_tokens"])
+    # When more than one prompt joins per step, they share it.
+    arriving = decoded * input_tokens / output_tokens
+    chunk = np.minimum(np.maximum(input_tokens, arriving), engine["chunk_tokens"])
     chunks = input_tokens / chunk
     decode = step_seconds(costs, decoded, 0.0)
-    mixed = step_seconds(costs, decoded, chunk)
-    added = chunks * (mixed - decode)
-    joining = batches / output_tokens
-    stolen = joining * added / pipeline_parallel
-    tpot = decode + stolen
-    prefill = chunks * mixed
-    busy = stolen / tpot
-    ttft = (
-        engine["request_seconds"]
-        + engine["wait"] * decode
-        + prefill * (1 + engine["queue"] * busy * np.log2(batches + 1))
-    )
+    # When prompts need more steps than answers do, not every request decodes in each of them.
+    decoding = np.minimum(chunk / arriving, 1.0)
+    mixed = step_seconds(costs, decoded * decoding, chunk)
+    added = chunks * (mixed - decoding * decode) / pipeline_parallel
+    tpot = decode + (batches - 1) / output_tokens * added
+    prefill = np.maximum(chunks, 1.0) * mixed
+    queue = queue_seconds(added, shared["spread"] * output_tokens * decode, batches)
+    others = (batches - 1) * added
+    waiting = np.minimum(queue + shared["burst"] * others, others)
+    host = engine["request_seconds"] + engine["wait_steps"] * decode
     return Serving(
-        ttft_seconds=ttft,
+        ttft_seconds=host + prefill + waiting,
         tpot_seconds=tpot,
         decode_step_seconds=decode,
         prefill_seconds=prefill,
-        request_seconds=ttft + tpot * (output_tokens - 1),
+        cycle_seconds=host + output_tokens * decode + batches * added,
     )
+
+
+def queue_seconds(prompt: Floats, away: Floats, requests: Floats) -> Floats:
+    """How long a prompt waits for the prompts of other requests, in a closed loop of `requests`.
+
+    Each request is away for `away` seconds (it decodes), then needs `prompt` seconds of the one server. Mean value
+    analysis with Schweitzer's approximation, W = S + S (n - 1) W / (W + Z), has the positive root
+
+        W = ((n S - Z) + sqrt((n S - Z)^2 + 4 S Z)) / 2
+
+    Returns:
+        W - S: 0 for one request, towards (n - 1) S when nobody is ever away.
+
+    Source: Schweitzer 1979; Bard 1979.
+
+    >>> float(queue_seconds(np.array(1.0), np.array(5.0), np.array(1.0)))
+    0.0
+    >>> float(queue_seconds(np.array(1.0), np.array(0.0), np.array(8.0)))
+    7.0
+    """
+    excess = requests * prompt - away
+    return (excess + np.sqrt(excess * excess + 4 * prompt * away)) / 2 - prompt
 
 
 def static_batch_seconds(

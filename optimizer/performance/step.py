@@ -88,7 +88,9 @@ def step_costs(
         engine["step_seconds"]
         + engine["layer_seconds"] * work.layers
         + engine["expert_layer_seconds"] * work.expert_layers
+        + engine["latent_layer_seconds"] * work.latent_layers
         + engine["recurrent_layer_seconds"] * work.recurrent_layers
+        + (work.products * rates.launch_seconds).sum(axis=1)
         + collective * (work.all_reduces * links.latency_seconds + work.expert_exchanges * exchange.latency_seconds / 2)
         + hops * links.hop_latency_seconds
     )

@@ -1,0 +1,113 @@
+"""The fitted factors and their errors as the tables of docs/method/latency.md.
+
+    python -m gpuplan.fitting.report docs/method/latency.md
+
+rewrites what stands between the markers, from the bundled certificate; a test says when it is old.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from optimizer.performance.factors import LEVELS, METRICS, Factors, load_factors
+
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+METRIC_WORDS = {
+    "tpot": "TPOT, closed loop",
+    "ttft": "TTFT, closed loop",
+    "closed throughput": "throughput, closed loop",
+    "throughput": "throughput, offline",
+    "request": "one request at a time, end to end",
+    "step": "gap between tokens at a batch size (ML.ENERGY)",
+}
+
+
+def tables(factors: Factors) -> str:
+    """All tables, as Markdown."""
+    birth = factors.birth
+    parts = [
+        f"Fitted on {birth['date']} on {birth['runs']:,} runs of {len(birth['models'])} models.",
+        _errors(birth["errors"]),
+        _bounds(factors),
+        _counts("Runs by source", birth["runs_by_source"]),
+        _counts("Runs by GPU", birth["runs_by_gpu"]),
+        _counts("Rows left out, and why", birth["rows_left_out"]),
+        _values("Shared factors", factors.shared),
+        _grid("Engine factors", factors.engines),
+        _grid("GPU multipliers", factors.gpus),
+        _values("How much slower than InferenceX a source's runs are on equal terms", birth["source_slowness"]),
+        _power(factors.power),
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _errors(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    rows = [
+        [
+            split,
+            METRIC_WORDS[metric],
+            f"{cell['runs']:,}",
+            *(f"{cell[f'{k}_percent']}%" for k in ("median", "mean", "bias")),
+        ]
+        for split, metrics in errors.items()
+        for metric, cell in sorted(metrics.items(), key=lambda item: list(METRIC_WORDS).index(item[0]))
+    ]
+    return "**Errors, |predicted / measured - 1|**\n\n" + _table(
+        ["factors fitted on", "metric", "runs", "median", "mean", "bias (median)"], rows
+    )
+
+
+def _bounds(factors: Factors) -> str:
+    rows = [
+        [level, *(f"{factors.errors[level][m][0]:.2f} to {factors.errors[level][m][1]:.2f}" for m in METRICS)]
+        for level in LEVELS
+    ]
+    title = "**Where 90% of left-out measurements lie, measured / predicted**\n\n"
+    return title + _table(["calibration", *METRICS], rows)
+
+
+def _counts(title: str, counts: Mapping[str, int]) -> str:
+    return f"**{title}**\n\n" + _table(["", "runs"], [[name, f"{count:,}"] for name, count in counts.items()])
+
+
+def _values(title: str, values: Mapping[str, float]) -> str:
+    return f"**{title}**\n\n" + _table(["factor", "value"], [[f"`{n}`", f"{v:.4g}"] for n, v in values.items()])
+
+
+def _grid(title: str, grid: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(next(iter(grid.values())))
+    rows = [[name, *(f"{values[n]:.3g}" for n in names)] for name, values in grid.items()]
+    return f"**{title}**\n\n" + _table(["", *(f"`{n}`" for n in names)], rows)
+
+
+def _power(power: Mapping[str, Any]) -> str:
+    terms = {name: power[name] for name in ("idle_share", "awake", "compute", "memory")}
+    note = f"\n\nOn {power['samples']} runs, median error of watts {100 * power['median_error']:.1f}%."
+    return _values("Power", terms) + note
+
+
+def rewritten(text: str, factors: Factors) -> str:
+    """The document with its tables made anew."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{tables(factors)}\n\n{END}{after}"
+
+
+def main() -> None:
+    """Rewrite the tables of a document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("document", type=Path)
+    document = parser.parse_args().document
+    document.write_text(rewritten(document.read_text(encoding="utf-8"), load_factors()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

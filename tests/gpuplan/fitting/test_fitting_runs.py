@@ -1,0 +1,90 @@
+"""What a measured row means, source by source."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpuplan.fitting.runs import Unusable, read_run, read_runs
+
+INFERENCEX = {
+    "run": "inferencex_aic/00001",
+    "engine": "vllm",
+    "engine_version": "0.19.0",
+    "model": "meta-llama/Llama-3.1-70B",
+    "weights_quant": "fp8",
+    "gpu": "H200-SXM",
+    "num_gpus": "4.0",
+    "isl": "1024.0",
+    "osl": "8192.0",
+    "load": "concurrency=32",
+    "ttft_ms": "179.0",
+    "tpot_ms": "14.4",
+    "note": "speculative decoding: none; attention tp4 dp1, moe tp4 ep1; closed-loop concurrency",
+}
+
+
+def test_inferencex_lengths_are_nine_tenths_of_the_nominal_ones():
+    run = read_run(INFERENCEX)
+    assert (run.input_tokens, run.output_tokens) == (1024 * 0.9, 8192 * 0.9)
+    assert (run.kind, run.batch, run.gpus, run.gpu) == ("closed", 32, 4, "H200 SXM 141GB")
+    assert run.measured == {"ttft": 0.179, "tpot": pytest.approx(0.0144)}
+
+
+@pytest.mark.parametrize(
+    ("note", "tp", "dp", "ep"),
+    [
+        ("attention tp8 dp1, moe tp8 ep1", 8, 1, 1),
+        ("attention tp4 dp1, moe tp1 ep4", 4, 1, 4),
+        ("attention tp1 dp8, moe tp1 ep8", 1, 8, 8),
+        # Tables that multiplied TP by EP, or by DP: no server of that benchmark has 16 GPUs.
+        ("attention tp16 dp1, moe tp4 ep4", 4, 1, 4),
+        ("attention tp4 dp4, moe tp1 ep16", 1, 4, 4),
+    ],
+)
+def test_parallelism_is_read_from_the_note(note, tp, dp, ep):
+    run = read_run(INFERENCEX | {"note": note})
+    assert (run.tensor_parallel, run.data_parallel, run.expert_parallel) == (tp, dp, ep)
+    assert run.batch == 32 / dp
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"note": "SPEC-DECODING likely; attention tp4 dp1, moe tp4 ep1"}, "SPEC-DECODING"),
+        ({"note": "SUSPECT; attention tp4 dp1, moe tp4 ep1"}, "SUSPECT"),
+        ({"gpu": "Abacus"}, "Abacus"),
+        ({"tpot_ms": ""}, "tpot_ms"),
+        ({"tpot_ms": "nan"}, "tpot_ms"),
+        ({"tpot_ms": "-3", "ttft_ms": "-9"}, "no measured value"),
+        ({"weights_quant": "int3"}, "int3"),
+        ({"load": "rate=inf (500 requests)"}, "load rate"),
+        ({"ttft_ms": "90000"}, "queue for a slot"),
+        ({"run": "argonne/00001"}, "static batches"),
+    ],
+)
+def test_a_row_that_means_something_else_is_left_out_with_its_reason(change, reason):
+    with pytest.raises(Unusable, match=reason):
+        read_run(INFERENCEX | change)
+
+
+def test_a_users_own_runs_are_read_as_they_are():
+    own = INFERENCEX | {"run": "my lab/7", "tp": "2", "ttft_ms_mean": "100", "note": ""}
+    run = read_run(own)
+    assert (run.source, run.tensor_parallel, run.input_tokens) == ("my lab", 2, 1024)
+    assert run.measured["ttft"] == pytest.approx(0.1)
+
+
+def test_engines_that_were_rewritten_are_told_apart():
+    assert read_run(INFERENCEX | {"engine_version": "0.6.3"}).engine == "vllm V0"
+    assert read_run(INFERENCEX | {"engine": "tensorrt-llm", "engine_version": "0.17.0"}).engine == "tensorrt-llm C++"
+    assert read_run(INFERENCEX | {"engine": "tensorrt-llm", "engine_version": ""}).engine == "tensorrt-llm"
+
+
+def test_left_out_rows_are_counted_by_reason(tmp_path):
+    path = tmp_path / "runs.csv"
+    rows = [INFERENCEX, INFERENCEX | {"gpu": "Abacus"}, INFERENCEX | {"gpu": "Abacus"}]
+    lines = [",".join(INFERENCEX), *(",".join(f'"{value}"' for value in row.values()) for row in rows)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    runs, left_out = read_runs(path)
+    assert len(runs) == 1
+    assert left_out == {"GPU Abacus is not mapped": 2}

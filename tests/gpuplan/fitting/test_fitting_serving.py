@@ -1,0 +1,141 @@
+"""The fit finds again what made its data, writes the same bytes twice, and weighs groups, not rows."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from gpu_db.load import load_gpus
+from gpuplan.fitting import serving
+from gpuplan.fitting.bench import build, predict
+from gpuplan.fitting.runs import read_runs
+from gpuplan.fitting.shapes import find_measured_model
+from optimizer.performance.estimate import load_factors
+from optimizer.performance.factors import from_records
+
+COLUMNS = [
+    "run",
+    "engine",
+    "engine_version",
+    "model",
+    "weights_quant",
+    "gpu",
+    "num_gpus",
+    "tp",
+    "isl",
+    "osl",
+    "load",
+    "ttft_ms",
+    "tpot_ms",
+    "note",
+]
+GPUS = ("H100-SXM-80GB", "H200-SXM", "B200-SXM")
+
+
+def synthetic_rows(slower: float = 1.0) -> list[dict[str, str]]:
+    rows = []
+    grid = itertools.product(GPUS, (1, 4), (1, 16, 64), (1000, 4000), ("vllm", "sglang"))
+    for number, (gpu, tp, concurrency, isl, engine) in enumerate(grid):
+        cells = {
+            "run": f"own/{number}",
+            "engine": engine,
+            "engine_version": "1.0.0",
+            "model": "meta-llama/Llama-3.1-8B",
+            "weights_quant": "bf16",
+            "gpu": gpu,
+            "num_gpus": str(tp),
+            "tp": str(tp),
+            "isl": str(isl),
+            "osl": "500",
+            "load": f"concurrency={concurrency}",
+            "ttft_ms": "10",
+            "tpot_ms": "10",
+            "note": "",
+        }
+        rows.append(cells)
+    return [row | predicted(row, slower) for row in rows]
+
+
+def predicted(row: dict[str, str], slower: float) -> dict[str, str]:
+    """What the bundled factors say, as if it had been measured."""
+    from gpuplan.fitting.runs import read_run
+
+    factors = load_factors()
+    bench, _ = build([read_run(row)], find_measured_model, load_gpus(), factors)
+    found = predict(bench, factors.shared, factors.engines, factors.gpus)
+    return {"ttft_ms": repr(float(found.ttft[0]) * 1e3 * slower), "tpot_ms": repr(float(found.tpot[0]) * 1e3 * slower)}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "measured.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(synthetic_rows())
+    return path
+
+
+@pytest.fixture(scope="module")
+def fitted(measured):
+    return serving.records(measured, date="2026-01-01", held_out=False)
+
+
+def test_the_fit_finds_the_speeds_that_made_its_data(fitted):
+    errors = fitted["birth"]["errors"]["all runs, in sample"]
+    assert errors["tpot"]["median_percent"] < 5
+    assert errors["ttft"]["median_percent"] < 10
+    assert errors["closed throughput"]["median_percent"] < 5
+
+
+def test_the_same_data_gives_the_same_bytes(measured, fitted, tmp_path):
+    again = serving.records(measured, date="2026-01-01", held_out=False)
+    first, second = serving.write(fitted, tmp_path / "a"), serving.write(again, tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_what_is_written_can_be_planned_with(fitted, tmp_path):
+    bundled = load_factors()
+    path = serving.write(fitted, tmp_path)
+    factors = from_records(json.loads(path.read_text(encoding="utf-8")), [])
+    assert factors.shared.keys() == bundled.shared.keys()
+    assert set(factors.engines) == {"vllm", "sglang"}
+    assert set(factors.gpus) == {"H100 SXM 80GB", "H200 SXM 141GB", "B200 SXM 180GB"}
+
+
+def test_the_certificate_says_what_the_factors_came_from(fitted):
+    birth = fitted["birth"]
+    assert birth["runs"] == 72
+    assert birth["runs_by_source"] == {"own (closed)": 72}
+    assert birth["models"] == ["meta-llama/Llama-3.1-8B"]
+    assert birth["date"] == "2026-01-01"
+
+
+def test_a_group_weighs_the_same_however_many_rows_it_has(measured):
+    runs, _ = read_runs(measured)
+    few, many = [r for r in runs if r.gpu.startswith("H100")][:6], [r for r in runs if r.gpu.startswith("B200")]
+    weights = serving.group_weights([*few, *many])
+    assert (weights[:6] ** 2).sum() == pytest.approx((weights[6:] ** 2).sum())
+
+
+def test_a_file_without_usable_runs_is_refused_with_the_reasons(tmp_path):
+    path = tmp_path / "measured.csv"
+    path.write_text("run,engine,model,weights_quant,gpu\nown/1,vllm,some model,bf16,Abacus\n", encoding="utf-8")
+    with pytest.raises(serving.NothingToFit, match="no ttft"):
+        serving.records(path, date="2026-01-01", held_out=False)
+
+
+def test_error_bounds_hold_nine_in_ten():
+    values = np.exp(np.random.default_rng(0).normal(0, 0.2, 2000))
+    bounds = serving.error_bounds(dict.fromkeys((*serving.METRIC_WEIGHTS, "closed throughput"), values))
+    low, high = bounds["tpot"]
+    assert ((values >= low) & (values <= high)).mean() == pytest.approx(0.9, abs=0.01)
+
+
+def test_errors_are_reported_as_peers_do():
+    table = serving.error_table({"tpot": np.array([2.0, 0.5, np.nan])})  # predicted half as long, and twice as long
+    assert table["tpot"] == {"runs": 2, "median_percent": 75.0, "mean_percent": 75.0, "bias_percent": 25.0}
