@@ -206,19 +206,24 @@ def named_cards(row: Mapping[str, str]) -> Cards:
     if named:
         assert total_gib is not None
         near = tuple(gpu for gpu in named if abs(visible_bytes(gpu) / GIB / total_gib - 1) < SAME_MEMORY) or named[:1]
-        if total_gib == int(total_gib):
-            return Cards(near, True)  # "24" is what a card is sold as, not what its engine printed
+        if _is_nominal(row):
+            return Cards(near, True)
         return Cards(tuple(_with_total(gpu, total_gib) for gpu in near[:1]), True)
     if total_gib is None:
         what = f"its GPU {text[:40]!r} is not described here" if text else "its GPU is not stated"
         raise Unpredictable(f"{what}, and no total is stated")
-    return _of_total(total_gib)
+    return _of_class(total_gib) if _is_nominal(row) else _of_total(total_gib)
 
 
 def _total_gib(row: Mapping[str, str]) -> float | None:
     if "+" in row.get("gpu_mem_gib", ""):
         raise Unpredictable(f"its GPUs differ: {row['gpu_mem_gib'][:40]} GiB")
     return number(row, "gpu_mem_gib", 1, GIB_PER_GPU)
+
+
+def _is_nominal(row: Mapping[str, str]) -> bool:
+    """Whether a total is what cards are sold as ("24"), not what an engine printed ("23.55", "12.00")."""
+    return row["gpu_mem_gib"].strip().isdigit()
 
 
 def _of_size(named: tuple[Gpu, ...], text: str) -> Cards:
@@ -232,15 +237,22 @@ def _of_size(named: tuple[Gpu, ...], text: str) -> Cards:
     return Cards(fitting[:1], True)
 
 
+def _of_class(marketed_gb: float) -> Cards:
+    """Every card that is sold with so many GB."""
+    near = [gpu for gpu in _engine_cards() if round(gpu.memory_marketed_bytes / 1e9) == int(marketed_gb)]
+    if not near:
+        raise Unpredictable(f"no card is sold with {marketed_gb:g} GB, and its total is not stated to the decimal")
+    return Cards(tuple(near), True, f"a card of {marketed_gb:g} GB")
+
+
 def _of_total(total_gib: float) -> Cards:
-    """Every card of about this total; nominal totals ("24") are those of the cards sold by that number."""
-    nominal = total_gib == int(total_gib)
-    cards = [gpu for gpu in load_gpus().values() if gpu.memory_bytes and gpu.vendor in ("NVIDIA", "AMD")]
-    if nominal:
-        near = [gpu for gpu in cards if round(gpu.memory_marketed_bytes / 1e9) == int(total_gib)]
-        return Cards(tuple(near[:8]) or (_with_total(find_gpu("RTX 4090"), total_gib),), True, "a card of that class")
-    near = [gpu for gpu in cards if abs(visible_bytes(gpu) / GIB / total_gib - 1) < SAME_MEMORY] or [find_gpu("A100")]
-    return Cards(tuple(_with_total(gpu, total_gib) for gpu in near), True)
+    """Every card of about this total."""
+    near = [gpu for gpu in _engine_cards() if abs(visible_bytes(gpu) / GIB / total_gib - 1) < SAME_MEMORY]
+    return Cards(tuple(_with_total(gpu, total_gib) for gpu in near or [find_gpu("A100")]), True)
+
+
+def _engine_cards() -> list[Gpu]:
+    return [gpu for gpu in load_gpus().values() if gpu.memory_bytes and gpu.vendor in ("NVIDIA", "AMD")]
 
 
 def _with_total(gpu: Gpu, total_gib: float) -> Gpu:
@@ -269,7 +281,8 @@ def _named(text: str) -> tuple[Gpu, ...]:
             family = find_gpus(name)
         except GpuDbError:
             family = ()
-        found = [gpu for gpu in ((decided,) if decided else ()) + family if gpu and gpu.memory_bytes]
+        like = [gpu for gpu in _engine_cards() if re.match(rf"{re.escape(name)}(?!\w)", gpu.name, re.IGNORECASE)]
+        found = [gpu for gpu in (decided, *family, *like) if gpu and gpu.memory_bytes]
         if found:
             return tuple({gpu.name: gpu for gpu in found}.values())
     return ()

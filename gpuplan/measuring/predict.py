@@ -92,6 +92,7 @@ class Start:
     max_batched_tokens: int | None
     enforce_eager: bool
     pool_bytes: float | None
+    weights_stated: bool
     prints_groups: bool
     assumed: tuple[str, ...]
 
@@ -162,6 +163,7 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
         max_batched_tokens=count(row, "max_num_batched_tokens", 2**31),
         enforce_eager=flag(row, "enforce_eager") or False,
         pool_bytes=None if pool is None else pool * GIB,
+        weights_stated=bool(row.get("weights_dtype_or_quant", "").strip()),
         prints_groups=_prints_groups(row, engine),
         assumed=tuple(each for each in (model.assumed, cards.assumed, *taken) if each),
     )
@@ -286,6 +288,8 @@ def _predict_parts(start: Start, said: Prediction) -> None:
     )
     stored = start.kv_format or "bf16"
     columns = measure_memory(start.spec, start.engine, rows, stored, settings, np.asarray(batches))
+    if not start.weights_stated and start.cards.total_known and (columns.weight_bytes > columns.total_bytes).all():
+        start = replace(start, model=replace(start.model, weights_reason=_TOO_HEAVY.format(start.spec.weight_format)))
     _fill(said, start, _by_part(columns, mine))
     if start.kv_format is None:
         said.values.pop(TOKENS, None)
@@ -327,6 +331,7 @@ def _fill(said: Prediction, start: Start, values: Mapping[str, Floats]) -> None:
         said.assumed.append(f"{start.engine.title}'s default utilization {start.engine.memory_utilization:g}")
 
 
+_TOO_HEAVY = "its weights do not fit in {}, and no other format is stated"
 AGREES = 0.001
 
 
