@@ -39,9 +39,9 @@ PARTS = (WEIGHTS, ACTIVATION, NON_TORCH, AVAILABLE, TOKENS, GRAPHS)
 MOST_GPUS = 4096
 MOST_TOKENS = 1e15
 PRINTED_SHARE = 0.9
-LEGACY_SEQUENCES = 256
-LEGACY_TOKENS = 2048
-LEGACY_CHUNKS_BEYOND = 32_768
+FIRST_V1 = "0.8.0"
+"""The first release whose default engine is V1."""
+
 ASSUMED_LEGACY = "0.7.3"
 """The last release whose only engine was V0."""
 
@@ -78,7 +78,6 @@ class Start:
 
     model: NamedModel
     engine: Engine
-    legacy: bool
     cards: Cards
     kv_format: str | None
     kv_reason: str
@@ -131,7 +130,7 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
         Unpredictable: the row does not name what every part depends on, or a cell cannot be read.
     """
     model = named_model(row, configs_dir)
-    engine, legacy, taken = _engine(row)
+    engine, taken = _engine(row)
     ranks = count(row, "tp", MOST_GPUS)
     if ranks is None:
         raise Unpredictable("its tensor parallelism is not stated")
@@ -146,10 +145,9 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
     cards = _cards(row)
     pool = number(row, AVAILABLE, -GIB_PER_GPU, GIB_PER_GPU)
     length = count(row, "max_model_len", 2**31)
-    start = Start(
+    return Start(
         model=model,
         engine=engine,
-        legacy=legacy,
         cards=cards,
         kv_format=stored,
         kv_reason=kv_reason,
@@ -167,7 +165,6 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
         prints_groups=_prints_groups(row, engine),
         assumed=tuple(each for each in (model.assumed, cards.assumed, *taken) if each),
     )
-    return _with_legacy_defaults(start) if legacy else start
 
 
 def _cards(row: Mapping[str, str]) -> Cards:
@@ -185,23 +182,30 @@ def _kv_format(row: Mapping[str, str], spec: ModelSpec) -> tuple[str | None, str
         return None, str(reason)
 
 
-def _engine(row: Mapping[str, str]) -> tuple[Engine, bool, list[str]]:
-    """The engine at the row's version, whether it is vLLM's first one, and what was assumed."""
+def _engine(row: Mapping[str, str]) -> tuple[Engine, list[str]]:
+    """The engine at the version whose behaviour the row tells of, and what was assumed."""
     name = row.get("engine", "").strip()
     said = version(row.get("engine_version", ""))
     try:
         newest = find_engine(name)
     except UnknownEngine as error:
         raise Unpredictable(str(error)) from error
-    legacy = newest.name == "vllm" and (said.legacy or _sounds_legacy(row.get("quote", ""), said))
-    wanted = said.number or (
-        ASSUMED_LEGACY if legacy else _by_month(said.month) or ASSUMED if newest.name == "vllm" else None
-    )
-    taken = [] if said.number else [f"{newest.title.split()[0]} {wanted or newest.version}"]
+    wanted = _behaviour(said, row.get("quote", "")) if newest.name == "vllm" else said.number
     try:
-        return find_engine(name, wanted), legacy, taken
+        engine = find_engine(name, wanted)
     except UnknownEngine:
-        return newest, legacy, [newest.title]
+        engine = newest
+    return engine, [] if said.number else [engine.title]
+
+
+def _behaviour(said: Version, quote: str) -> str:
+    """The vLLM release that behaves as a row's: releases with two engines count as the one that ran."""
+    legacy = said.legacy or _sounds_legacy(quote, said)
+    if legacy:
+        older = said.number is not None and parse_version(said.number) < parse_version(FIRST_V1)
+        return said.number or ASSUMED_LEGACY if older else ASSUMED_LEGACY
+    number = said.number or _by_month(said.month) or ASSUMED
+    return max(number, FIRST_V1, key=parse_version)
 
 
 def _sounds_legacy(quote: str, said: Version) -> bool:
@@ -238,21 +242,6 @@ def _prints_groups(row: Mapping[str, str], engine: Engine) -> bool:
         return False
     concurrency, length, printed = (float(each or 0) for each in factors)
     return printed < PRINTED_SHARE * concurrency * length
-
-
-def _with_legacy_defaults(start: Start) -> Start:
-    """V0 profiled one prompt of the longest length, and at most 256 sequences; beyond 32,768 tokens it cut prompts.
-
-    Source: vLLM 0.6.6 `vllm/config.py`, `SchedulerConfig`: max_num_batched_tokens = max(max_model_len, 2048) without
-    chunked prefill, 2048 with it; `vllm/engine/arg_utils.py`: chunked prefill from 32K on by default.
-    """
-    chunks = start.max_model_len > LEGACY_CHUNKS_BEYOND
-    tokens = LEGACY_TOKENS if chunks else max(start.max_model_len, LEGACY_TOKENS)
-    return replace(
-        start,
-        max_num_seqs=start.max_num_seqs or LEGACY_SEQUENCES,
-        max_batched_tokens=start.max_batched_tokens or tokens,
-    )
 
 
 def replicas_on(cards: tuple[Gpu, ...], start: Start) -> ReplicaColumns:
@@ -354,7 +343,11 @@ def tokens_in_pool(start: Start, rows: ReplicaColumns, pool_bytes: float) -> Flo
     """
     stages = lay_out_stages(start.spec, start.engine, rows)
     batched = np.asarray(
-        [start.max_batched_tokens or start.engine.default_max_batched_tokens(gpu) for gpu in rows.gpus], dtype=np.int64
+        [
+            start.max_batched_tokens or start.engine.default_max_batched_tokens(gpu, start.max_model_len)
+            for gpu in rows.gpus
+        ],
+        dtype=np.int64,
     )
     pages = lay_out_pages(start.spec, start.engine, rows, start.kv_format or "bf16", stages, batched)
     blocks = stages.minimum(pages.blocks(np.full((len(stages.row), 1), pool_bytes)))[:, 0]
