@@ -71,7 +71,7 @@ def write_plan(
         alternatives=alternatives,
         prices_as_of=min(line.offer.as_of for line in lines),
         data_fingerprint=stamp.data_fingerprint,
-        warnings=_warnings(lines, purchase, requirements),
+        warnings=_warnings(lines, purchase, requirements, search.knowledge.spec),
     )
 
 
@@ -332,8 +332,12 @@ def _slow_answers(lines: tuple[Line, ...], requirements: Requirements) -> Iterat
         yield f"No --max-tpot was asked for: at full load a user gets {1 / tpot:.1f} tokens per second."
 
 
-def _warnings(lines: tuple[Line, ...], purchase: Purchase, requirements: Requirements) -> tuple[str, ...]:
+def _warnings(
+    lines: tuple[Line, ...], purchase: Purchase, requirements: Requirements, spec: ModelSpec
+) -> tuple[str, ...]:
     warnings = list(_slow_answers(lines, requirements))
+    if spec.confidence != "read":
+        warnings.append(f"The shape of {spec.repo_id} is in part {spec.confidence}, not read from its own config: {spec.source}.")
     if not purchase.tie_broken:
         warnings.append("Time ran out before ties were broken: an equally good plan may be returned another time.")
     for line in lines:
