@@ -1,8 +1,9 @@
 """The program `plan` (and `gpuplan`): finds the command, runs it, turns errors into a sentence and an exit status.
 
 A command is a file in `gpuplan/cli/commands/` with `command` (its typer function), `SUMMARY` and `EXAMPLES`; the
-file's name is the command's. Only the file of the command that was typed is loaded. Without a command word, `plan` does
-the main job: `commands/plan.py`.
+file's name is the command's: `read_log.py` is `plan read-log`, and `check_memory.py` is `plan check memory`, because
+`check` is one of the verbs that another word follows. Only the file of the command that was typed is loaded. Without a
+command word, `plan` does the main job: `commands/plan.py`.
 
 Exit status: 0 answered; 2 bad input or an unknown name; 3 nothing fits; 130 stopped by Ctrl-C.
 """
@@ -31,6 +32,8 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 ANSWERED, BAD_INPUT, NOTHING_FITS, STOPPED = 0, 2, 3, 130
 MAIN_JOB = "plan"
 HOME = "gpuplan.cli.commands"
+VERBS = frozenset({"check"})
+"""First words of commands of two words."""
 
 
 class CommandFile(Protocol):
@@ -44,12 +47,32 @@ class CommandFile(Protocol):
 def command_names() -> list[str]:
     """Every command, the main job aside, in alphabetical order."""
     files = (Path(__file__).parent / "commands").glob("[!_]*.py")
-    return sorted(file.stem for file in files if file.stem != MAIN_JOB)
+    return sorted(_typed(file.stem) for file in files if file.stem != MAIN_JOB)
+
+
+def _typed(stem: str) -> str:
+    """A file's name as one types it.
+
+    >>> _typed("read_log"), _typed("check_memory")
+    ('read-log', 'check memory')
+    """
+    verb, _, rest = stem.partition("_")
+    return f"{verb} {rest.replace('_', '-')}" if verb in VERBS else stem.replace("_", "-")
 
 
 def load(name: str) -> CommandFile:
     """The file of one command."""
-    return cast(CommandFile, import_module(f"{HOME}.{name}"))
+    return cast(CommandFile, import_module(f"{HOME}.{name.replace(' ', '_').replace('-', '_')}"))
+
+
+def _split(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The words of the command in front, as one, and the others.
+
+    >>> _split(["check", "memory", "rows.csv"]), _split(["gpus", "--json"])
+    (('check memory', ['rows.csv']), ('gpus', ['--json']))
+    """
+    several = 2 if words and words[0] in VERBS else 1
+    return " ".join(words[:several]), list(words[several:])
 
 
 class CommandFolder(TyperGroup):
@@ -58,6 +81,11 @@ class CommandFolder(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of the files."""
         return command_names()
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that the words begin with, and the words after it."""
+        name, left = _split(args)
+        return name, self.get_command(ctx, name), left
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command in one file, or UnknownName."""
@@ -105,11 +133,12 @@ def understand(argv: Sequence[str]) -> tuple[str, Asked]:
     >>> name, asked.max_tpot
     ('plan', 0.025)
     """
-    if argv and argv[0] in command_names():
-        name, called, left = argv[0], command_of(argv[0]), argv[1:]
+    first, after = _split(argv)
+    if first in command_names():
+        name, called, left = first, command_of(first), after
     else:
-        name, called, left = MAIN_JOB, program(), argv
-    return name, asked_in(called.make_context(name, list(left)))
+        name, called, left = MAIN_JOB, program(), list(argv)
+    return name, asked_in(called.make_context(name, left))
 
 
 def known_errors() -> tuple[type[Exception], ...]:
@@ -138,9 +167,9 @@ def _leave_pipe() -> int:
 def sentence(error: typer.TyperException) -> str:
     """What typer found wrong, the option's name in front."""
     option = getattr(error, "param", None)
-    if isinstance(error, typer.BadParameter) and option is not None:
+    if isinstance(error, typer.BadParameter) and option is not None and error.message:
         return f"{option.opts[-1] if option.opts[-1].startswith('--') else option.opts[0]}: {error.message}"
-    text = error.message if isinstance(error, typer.BadParameter) else error.format_message()
+    text = (isinstance(error, typer.BadParameter) and error.message) or error.format_message()
     return f"{text.rstrip('.')}. `plan --help` lists what can be typed." if "--help" not in text else text
 
 

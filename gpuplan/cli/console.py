@@ -98,6 +98,11 @@ def show_json(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def show_csv(text: str) -> None:
+    """Print a table in CSV on stdout and nothing else."""
+    sys.stdout.write(text)
+
+
 def complain(sentence: str) -> None:
     """Print one sentence on stderr."""
     sys.stderr.write(clean(f"plan: {sentence}") + "\n")

@@ -117,7 +117,7 @@ def predict(row: Mapping[str, str], configs_dir: Path | None = None) -> Predicti
     said.family = start.spec.family or start.spec.architecture
     said.engine = start.engine.name
     said.settings_known = start.settings_known
-    said.gpu = start.cards.candidates[0].name if start.cards.total_known else said.gpu
+    said.gpu = start.cards.candidates[0].name if len(start.cards.candidates) == 1 else said.gpu
     said.assumed = list(start.assumed)
     _predict_parts(start, said)
     return said

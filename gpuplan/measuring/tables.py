@@ -164,17 +164,23 @@ def _rows(
     return rows, lines, problems
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
+    """A CSV in which no cell starts a formula when a spreadsheet opens it."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow([harmless(name) for name in columns])
+    writer.writerows([harmless(row.get(name, "")) for name in columns] for row in rows)
+    return text.getvalue()
+
+
 def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
-    """Write a CSV in which no cell starts a formula when a spreadsheet opens it.
+    """Write `csv_text` to a file.
 
     Raises:
         BadTable: the file cannot be written.
     """
     try:
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([harmless(name) for name in columns])
-            writer.writerows([harmless(row.get(name, "")) for name in columns] for row in rows)
+        Path(path).write_text(csv_text(columns, rows), encoding="utf-8", newline="")
     except (OSError, ValueError) as error:
         raise BadTable(f"{str(path)[:200]} cannot be written: {error}.") from error
 
