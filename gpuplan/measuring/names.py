@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from catalog.errors import CatalogError
-from catalog.find import find_model, read_folder
+from catalog.find import bundled_models, find_model, read_folder
 from catalog.model import ModelSpec
 from catalog.quantization import SCHEMES, UNQUANTIZED, stored_in
 from gpu_db.errors import GpuDbError
@@ -36,6 +36,8 @@ _FORMAT_WORDS = re.compile(
 )
 _BESIDE = re.compile(r"\bMTP\b.*|\bDSpark\b|\bDFlash\w*|draft\w*|LoRA|\w*offload\w*|CPU experts", re.IGNORECASE)
 """What takes memory beside the model and is not modelled."""
+
+_REVISION = re.compile(r"-(\d{4}|instruct|thinking|chat|it|hf|base)$", re.IGNORECASE)
 
 _SCHEMES = {
     "fp8": ("fp8_channel", "compressed-tensors"),
@@ -112,22 +114,43 @@ def _bare(text: str) -> str:
 
 
 def _found(name: str, configs_dir: Path | None) -> tuple[ModelSpec, bool]:
-    """A spec, and whether it is of this very repository."""
+    """A spec, and whether it is of this very repository, not of one that has its shape."""
     if not _MODEL.fullmatch(name):
         raise Unpredictable(f"{name[:60]!r} is no model's name")
     folder = _folder(name, configs_dir)
     if folder is not None:
         return _read(folder, name), True
-    stem = name
-    while True:
-        for candidate in dict.fromkeys((stem, stem.split("/")[-1])):
-            spec = _bundled(candidate)
-            if spec is not None:
-                return spec, stem == name
-        shorter = _FORMAT_WORDS.sub("", stem)
-        if shorter == stem:
-            raise Unpredictable(f"{name} is not bundled, and no folder with its config.json is given")
+    spec = _bundled(name)
+    if spec is not None:
+        return spec, True
+    for tail in dict.fromkeys((name.rsplit("/", maxsplit=1)[-1], _stem(name))):
+        repo_id = _stems().get(_stem(tail))
+        spec = _bundled(tail) or (_bundled(repo_id) if repo_id else None)
+        if spec is not None:
+            return spec, False
+    raise Unpredictable(f"{name} is not bundled, and no folder with its config.json is given")
+
+
+def _stem(name: str) -> str:
+    """A name without its owner, its weight format, its date, and what its training was for.
+
+    >>> _stem("cyankiwi/gemma-4-31B-it-AWQ-4bit"), _stem("deepseek-ai/DeepSeek-V4-Flash-0731")
+    ('gemma-4-31b', 'deepseek-v4-flash')
+    """
+    stem = name.rsplit("/", maxsplit=1)[-1]
+    while (shorter := _REVISION.sub("", _FORMAT_WORDS.sub("", stem))) != stem:
         stem = shorter
+    return stem.lower()
+
+
+@cache
+def _stems() -> dict[str, str]:
+    """The bundled model of each stem: one in 16 bit where there is one, for others can be made from it."""
+    records = sorted(bundled_models(), key=lambda record: (record.weight_format not in UNQUANTIZED, record.repo_id))
+    stems: dict[str, str] = {}
+    for record in records:
+        stems.setdefault(_stem(record.repo_id), record.repo_id)
+    return stems
 
 
 @lru_cache(maxsize=4096)
