@@ -221,6 +221,8 @@ class Layers:
         stored_copies: how many times the weights are stored; None = once per layer. A block shared by all its layers
             is stored once; what such a layer has of its own is another group with the same index (Zamba 2).
         next_token_prediction: MTP layers: in the checkpoint, but loaded and run only for speculative decoding.
+        drafts: layers that guess tokens, numbered behind the model's own: loaded and run on its last stage, but no
+            token of an answer passes them (`optimizer.memory.speculation`).
     """
 
     indices: tuple[int, ...]
@@ -228,6 +230,7 @@ class Layers:
     matrices: tuple[Matrix, ...]
     stored_copies: int | None = None
     next_token_prediction: bool = False
+    drafts: bool = False
 
     @property
     def count(self) -> int:
@@ -296,4 +299,5 @@ class ModelSpec:
     @property
     def layer_count(self) -> int:
         """Layers of the language model that every token passes; one whose parts are in two groups counts once."""
-        return len({i for group in self.layers if not group.next_token_prediction for i in group.indices})
+        passed = (group for group in self.layers if not (group.next_token_prediction or group.drafts))
+        return len({index for group in passed for index in group.indices})

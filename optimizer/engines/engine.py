@@ -20,7 +20,7 @@ from optimizer.engines.facts import Facts, fact_at
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import NonTorch, visible_bytes
 from optimizer.memory.factors import GIB
-from optimizer.memory.kv_cache import BlockRule, kv_value_bytes
+from optimizer.memory.kv_cache import PACKED_VECTORS, BlockRule, kv_value_bytes
 from optimizer.memory.page_groups import plan_pages
 from optimizer.memory.weights import is_row_parallel_expert
 from optimizer.replica_columns import ReplicaColumns
@@ -180,8 +180,12 @@ class Engine(ABC):
         return (pipeline_parallel + 1) * max_batched_tokens
 
     def kv_formats(self, spec: ModelSpec, gpu: Gpu) -> tuple[str, ...]:
-        """KV-cache formats that this engine has kernels for on this GPU; "auto" is the first."""
-        formats = [entry["format"] for entry in self.facts["kv_formats"] if _refusal(entry, gpu) == ""]
+        """KV-cache formats that this engine has kernels for on this GPU; "auto" is the first.
+
+        Formats that cost accuracy (4 bit) are not among them: they are served when asked for by name.
+        """
+        known = [entry for entry in self.facts["kv_formats"] if not entry.get("on_request")]
+        formats = [entry["format"] for entry in known if _refusal(entry, gpu) == ""]
         own = spec.kv_cache_format
         return tuple(sorted(formats, key=lambda name: name != own)) if own in formats else tuple(formats)
 
@@ -208,6 +212,7 @@ class Engine(ABC):
             lambda: self._refuses_architecture(spec),
             lambda: self._refuses_kernel("weights", spec.weight_format, "kernels", spec, gpu),
             lambda: self._refuses_kernel("KV cache", kv_format, "kv_formats", spec, gpu),
+            lambda: self._refuses_packed_latent(spec, kv_format),
             lambda: self._refuses_half_precision(spec, gpu),
         )
         return next((reason for check in checks if (reason := check())), None)
@@ -245,6 +250,13 @@ class Engine(ABC):
             return f"{self.title} has no {wanted} {what} kernels on {gpu.vendor} GPUs that are vouched for here"
         reason = _refusal(entries[0], gpu)
         return f"{self.title} runs {wanted} {what} {reason}" if reason else ""
+
+    def _refuses_packed_latent(self, spec: ModelSpec, kv_format: str) -> str:
+        latent = any(isinstance(mixer, LatentAttention) for mixer in mixers(spec))
+        packed = latent and kv_format in PACKED_VECTORS
+        return (
+            f"{self.title} has no {kv_format} KV cache for latent attention, which {spec.repo_id} has" if packed else ""
+        )
 
     def _refuses_half_precision(self, spec: ModelSpec, gpu: Gpu) -> str:
         unstable = self.facts.get("float16_unstable", {}).get("architectures", ())

@@ -29,5 +29,8 @@ class CachePlan(Protocol):
     def rates(self, stages: Sequence[int]) -> Floats:
         """Bytes per token that grow, bytes per token of windows, bytes per request: shape (3, stages)."""
 
+    def shared_blocks(self, tokens: int) -> int:
+        """Whole blocks of the first tokens that requests beginning alike can share: of what keeps every token."""
+
     def blocks(self, tokens: Ints, in_flight_tokens: Ints) -> Ints:
         """Blocks that one request of so many tokens takes; broadcasts."""

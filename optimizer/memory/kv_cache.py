@@ -18,6 +18,18 @@ Kind = Literal["full", "window", "chunk", "state"]
 BYTES_PER_VALUE = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 """Size of one cached value by KV format."""
 
+PACKED_VECTORS = {
+    "int8_per_token_head": (8, 4, None),
+    "fp8_per_token_head": (8, 4, None),
+    "int4_per_token_head": (4, 4, None),
+    "nvfp4": (4, 1, 16),
+}
+"""KV formats with scales: bits per value, bytes per scale, values that share one (None: a whole vector of a head).
+
+Source: vLLM 0.33.0 `vllm/v1/attention/backends/triton_attn.py` (fp32 scale inline per token and head) and
+`vllm/utils/torch_utils.py`, `nvfp4_kv_cache_full_dim`.
+"""
+
 SCALE_GROUP = 128
 """Values of an indexer's key, or of a packed latent vector, that share one fp32 scale (DeepSeek-V3.2)."""
 
@@ -102,12 +114,25 @@ def kv_value_bytes(kv_format: str) -> int:
     >>> kv_value_bytes("bf16"), kv_value_bytes("fp8")
     (2, 1)
     """
+    if kv_format in PACKED_VECTORS:
+        return 1  # their pages are bytes
     try:
         return BYTES_PER_VALUE[kv_format]
     except KeyError:
-        raise UnknownKvFormat(
-            f"No KV-cache format is called {kv_format!r}; known are {', '.join(BYTES_PER_VALUE)}."
-        ) from None
+        known = ", ".join((*BYTES_PER_VALUE, *PACKED_VECTORS))
+        raise UnknownKvFormat(f"No KV-cache format is called {kv_format!r}; known are {known}.") from None
+
+
+def kv_vector_bytes(values: int, kv_format: str) -> int:
+    """Bytes of one cached vector of a head, its scales included.
+
+    >>> kv_vector_bytes(128, "bf16"), kv_vector_bytes(128, "nvfp4"), kv_vector_bytes(128, "int4_per_token_head")
+    (256, 72, 68)
+    """
+    if kv_format not in PACKED_VECTORS:
+        return values * kv_value_bytes(kv_format)
+    bits, scale_bytes, shared_by = PACKED_VECTORS[kv_format]
+    return values * bits // 8 + scale_bytes * (1 if shared_by is None else values // shared_by)
 
 
 GroupCaches = tuple[tuple[tuple[int, ...], tuple[LayerCache, ...]], ...]
@@ -194,7 +219,7 @@ def _attention_caches(mixer: Attention, tensor_parallel: int, kv_format: str) ->
     kind: Kind = "full" if mixer.window is None else ("chunk" if mixer.chunked else "window")
     yield LayerCache(
         kind,
-        heads * (mixer.head_dim + mixer.value_head_dim) * kv_value_bytes(kv_format),
+        heads * (kv_vector_bytes(mixer.head_dim, kv_format) + kv_vector_bytes(mixer.value_head_dim, kv_format)),
         reach=mixer.window,
         shape=(heads, mixer.head_dim, mixer.value_head_dim),
     )
@@ -219,6 +244,8 @@ def _latent_caches(mixer: LatentAttention, kv_format: str, rule: BlockRule) -> I
 
 
 def _latent_entry_bytes(mixer: LatentAttention, kv_format: str, rule: BlockRule) -> int:
+    if kv_format in PACKED_VECTORS:
+        raise UnknownKvFormat(f"Latent attention has no KV cache of format {kv_format!r}; use bf16 or fp8.")
     bytes_each = kv_value_bytes(kv_format)
     if mixer.indexer is not None and rule.packs_sparse_latent and bytes_each == 1:
         scales = mixer.kv_rank // SCALE_GROUP * BYTES_PER_VALUE["fp32"]

@@ -127,6 +127,13 @@ class PagePlan:
             need += number * group.blocks(tokens, in_flight_tokens)
         return need
 
+    def shared_blocks(self, tokens: int) -> int:
+        """Whole blocks of the first tokens that requests beginning alike can share.
+
+        Groups that keep every token share them; a window that slid on and a state that moved on do not.
+        """
+        return sum(tokens // group.block_tokens for group in self.groups if group.kind == "full")
+
     def _alike(self) -> list[tuple[int, Group]]:
         """One of each kind of group with how many there are, so that equal ones are worked out once."""
         kinds = {(group.kind, group.reach, group.block_tokens): group for group in self.groups}
@@ -135,8 +142,8 @@ class PagePlan:
 
 
 def sum_by_stage(layers: Sequence[int], values: Sequence[float], stages: Sequence[int]) -> Floats:
-    """Sum of values by the pipeline stage of their layer, shape (stages,)."""
-    stage = np.searchsorted(np.cumsum(stages), np.asarray(layers, dtype=np.int64), side="right")
+    """Sum of values by the pipeline stage of their layer, shape (stages,); layers behind the last are on the last."""
+    stage = np.searchsorted(np.cumsum(stages)[:-1], np.asarray(layers, dtype=np.int64), side="right")
     return np.asarray(
         np.bincount(stage, weights=np.asarray(values, dtype=np.float64), minlength=len(stages)), np.float64
     )

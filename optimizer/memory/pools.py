@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.model import ModelSpec
+from catalog.model import Attention, ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.distinct import distinct_columns
+from optimizer.memory.kv_cache import BlockRule
+from optimizer.memory.lengths import Lengths, requests_at_once
 from optimizer.memory.stages import Stages
 from optimizer.memory.weights import pipeline_stages
 from optimizer.replica_columns import ReplicaColumns
@@ -20,6 +22,10 @@ Floats = NDArray[np.float64]
 
 NO_LIMIT = np.iinfo(np.int64).max // 4
 """Blocks of a stage that caches nothing."""
+
+
+class CannotDivide(ValueError):
+    """A way of dividing a request among ranks that does not suit the model or its tensor parallelism."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class PagePlans:
         block_bytes: of one block on every stage of every row, shape (stages,).
         rates: bytes per token that grow, bytes per token of windows, bytes per request, shape (3, stages).
         in_flight_tokens: shape (rows,).
+        context_parallel: ranks that divide the tokens of a request among them.
+        shared_tokens: first tokens that all requests have in common and keep once.
     """
 
     plans: tuple[CachePlan, ...]
@@ -39,6 +47,8 @@ class PagePlans:
     block_bytes: Ints
     rates: Floats
     in_flight_tokens: Ints
+    context_parallel: int = 1
+    shared_tokens: int = 0
 
     def blocks(self, pool_bytes: Floats) -> Ints:
         """Whole blocks in every stage's pool, shape (stages, batches)."""
@@ -54,25 +64,47 @@ class PagePlans:
         """Requests of so many tokens that free blocks hold at once, shape (rows, batches).
 
         A window frees its blocks as the answer grows, so a decoding request holds little more than the window; only
-        the tokens in flight, of all requests together, hold more:
+        the tokens in flight, of all requests together, hold more. What requests share is held once:
 
-            max(floor((free - blocks of the tokens in flight) / blocks while decoding), floor(free / most blocks))
+            max(floor((free - shared - blocks of the tokens in flight) / (blocks while decoding - shared)),
+                floor((free - shared) / (most blocks - shared)))
         """
         one = np.ones_like(self.in_flight_tokens)
-        decoding, most = self._blocks(tokens, one), self.needed(tokens)
+        shared = self._shared(tokens)
+        free = free_blocks - shared[:, None]
+        decoding, most = self._blocks(tokens, one) - shared, self.needed(tokens) - shared
+        steady = (free - self._in_flight()[:, None]) // np.maximum(decoding, 1)[:, None]
+        held: Ints = np.maximum(np.maximum(steady, free // np.maximum(most, 1)[:, None]), 0)
+        return held
+
+    def capacity_of(self, free_blocks: Ints, lengths: Lengths) -> Ints:
+        """Requests of random lengths that free blocks hold with the wanted probability, shape (rows, batches)."""
+        one = np.ones_like(self.in_flight_tokens)
+        shared = self._shared(min(lengths.tokens))
+        blocks = np.stack([self._blocks(tokens, one) for tokens in lengths.tokens], axis=1) - shared[:, None]
+        free = free_blocks - (shared + self._in_flight())[:, None]
+        return requests_at_once(free, np.maximum(blocks, 1), lengths)
+
+    def _in_flight(self) -> Ints:
+        """Blocks that tokens in flight hold beyond the windows they belong to, shape (rows,)."""
+        one = np.ones_like(self.in_flight_tokens)
         unbounded = max((plan.longest_reach for plan in self.plans), default=0) + int(
             self.in_flight_tokens.max(initial=1)
         )
-        in_flight = self._blocks(unbounded, self.in_flight_tokens) - self._blocks(unbounded, one)
-        steady = (free_blocks - in_flight[:, None]) // decoding[:, None]
-        held: Ints = np.maximum(np.maximum(steady, free_blocks // most[:, None]), 0)
-        return held
+        return self._blocks(unbounded, self.in_flight_tokens) - self._blocks(unbounded, one)
+
+    def _shared(self, tokens: int) -> Ints:
+        """Blocks that all requests of so many tokens keep once; the last token is never shared. Shape (rows,)."""
+        first = -(-min(self.shared_tokens, tokens - 1) // self.context_parallel)
+        each = np.array([plan.shared_blocks(first) for plan in self.plans], dtype=np.int64)
+        return each[self.plan]
 
     def _blocks(self, tokens: int, in_flight_tokens: Ints) -> Ints:
         need = np.ones(len(self.plan), dtype=np.int64)
         for number, plan in enumerate(self.plans):
             chosen = self.plan == number
-            need[chosen] = np.maximum(plan.blocks(np.asarray(tokens), in_flight_tokens[chosen]), 1)
+            kept = -(-np.asarray(tokens) // self.context_parallel)
+            need[chosen] = np.maximum(plan.blocks(kept, in_flight_tokens[chosen]), 1)
         return need
 
     def longest_contexts(self, blocks: Ints, most_tokens: int) -> Ints:
@@ -83,7 +115,7 @@ class PagePlans:
             if chosen.any():
                 in_flight = self.in_flight_tokens[chosen][:, None]
                 longest[chosen] = longest_context(plan, np.maximum(blocks[chosen], 0), in_flight, most_tokens)
-        return longest
+        return np.minimum(longest * self.context_parallel, most_tokens)
 
 
 def longest_context(plan: CachePlan, blocks: Ints, in_flight_tokens: Ints, most_tokens: int) -> Ints:
@@ -99,7 +131,16 @@ def longest_context(plan: CachePlan, blocks: Ints, in_flight_tokens: Ints, most_
 
 
 def lay_out_pages(
-    spec: ModelSpec, engine: Engine, rows: ReplicaColumns, kv_format: str, stages: Stages, max_batched_tokens: Ints
+    spec: ModelSpec,
+    engine: Engine,
+    rows: ReplicaColumns,
+    kv_format: str,
+    stages: Stages,
+    max_batched_tokens: Ints,
+    *,
+    context_parallel: int = 1,
+    shared_tokens: int = 0,
+    guessed_tokens: int = 0,
 ) -> PagePlans:
     """The page plans of all rows: one per TP and block rule, cut to each row's pipeline stages.
 
@@ -110,15 +151,61 @@ def lay_out_pages(
         kv_format: of the cache.
         stages: the rows' pipeline stages.
         max_batched_tokens: shape (rows,).
+        context_parallel: ranks that divide the tokens of a request among them (decode context parallelism).
+        shared_tokens: first tokens that all requests have in common.
+        guessed_tokens: per step of speculative decoding; a recurrent state is kept for each.
+
+    Raises:
+        CannotDivide: context parallelism does not suit the model or a row.
     """
-    rules = [engine.block_rule(spec, gpu, kv_format) for gpu in rows.gpus]
+    rules = [_with_guesses(engine.block_rule(spec, gpu, kv_format), guessed_tokens) for gpu in rows.gpus]
     distinct = list(dict.fromkeys(rules))
     rule = np.array([distinct.index(each) for each in rules])[rows.gpu]
     keys, plan = distinct_columns(np.stack([rows.tensor_parallel, rule]))
     plans = tuple(engine.cache_plan(spec, int(tp), kv_format, distinct[number]) for tp, number in keys.T)
     block_bytes, rates = _on_stages(spec, plans, plan, rows.pipeline_parallel, stages)
     in_flight = engine.in_flight_tokens(rows.pipeline_parallel, max_batched_tokens)
-    return PagePlans(plans, plan, block_bytes, rates, in_flight)
+    if context_parallel > 1:
+        _check_context_parallel(spec, rows, plans, context_parallel)
+        rates = rates / context_parallel
+    return PagePlans(plans, plan, block_bytes, rates, in_flight, context_parallel, shared_tokens)
+
+
+def _with_guesses(rule: BlockRule, guessed_tokens: int) -> BlockRule:
+    """A state per guessed token is kept until the model has checked it.
+
+    Source: vLLM 0.33.0 `vllm/v1/kv_cache_interface.py`, MambaSpec.num_speculative_blocks.
+    """
+    if not guessed_tokens:
+        return rule
+    by_kind = tuple((kind, pages + guessed_tokens) for kind, pages in rule.state_pages_by_kind)
+    return replace(rule, state_pages=rule.state_pages + guessed_tokens, state_pages_by_kind=by_kind)
+
+
+def _check_context_parallel(
+    spec: ModelSpec, rows: ReplicaColumns, plans: tuple[CachePlan, ...], context_parallel: int
+) -> None:
+    """Ranks can divide tokens only where they would keep the same ones: copies of a latent vector, or of a KV head.
+
+    Source: vLLM 0.33.0 `vllm/config/parallel.py`: TP is a multiple of it; docs "Context Parallel Deployment": with
+    grouped-query attention at most TP / KV heads.
+    """
+    if any(plan.tokens_per_block is None for plan in plans):
+        raise CannotDivide(
+            f"Decode context parallelism is not supported for {spec.repo_id}: some of its layers keep only a window "
+            "or a state, which ranks cannot divide; set it to 1."
+        )
+    copies = rows.tensor_parallel // max(spec.kv_heads, 1) if _keeps_heads(spec) else rows.tensor_parallel
+    if (rows.tensor_parallel % context_parallel).any() or (copies % context_parallel).any():
+        raise CannotDivide(
+            f"Decode context parallelism of {context_parallel} must divide the ranks that keep the same tokens of "
+            f"{spec.repo_id}; at TP {', '.join(str(tp) for tp in np.unique(rows.tensor_parallel))} those are "
+            f"{', '.join(str(count) for count in np.unique(copies))}."
+        )
+
+
+def _keeps_heads(spec: ModelSpec) -> bool:
+    return any(isinstance(mixer, Attention) for group in spec.layers for mixer in group.mixers)
 
 
 def _on_stages(

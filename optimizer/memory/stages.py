@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.memory.activations import forward_bytes_per_token
+from optimizer.memory.adapters import Adapters, adapters_by_stage
 from optimizer.memory.distinct import distinct_columns
-from optimizer.memory.weights import Division, pipeline_stages, weights_by_stage
+from optimizer.memory.encoder import encoder_bytes_per_token
+from optimizer.memory.weights import Division, layer_bytes, pipeline_stages, weights_by_stage
 from optimizer.replica_columns import ReplicaColumns
 
 Ints = NDArray[np.int64]
@@ -34,6 +36,9 @@ class Stages:
         layers: layers it runs.
         weight_bytes: on its fullest rank.
         forward_bytes_per_token: of a forward pass.
+        encoder_bytes_per_token: of encoding an image, on the first stage; zero elsewhere and for text models.
+        adapter_bytes: LoRA buffers.
+        layer_bytes: weights of the stage's largest layer.
     """
 
     row: Ints
@@ -43,6 +48,9 @@ class Stages:
     layers: Ints
     weight_bytes: Ints
     forward_bytes_per_token: Floats
+    encoder_bytes_per_token: Floats
+    adapter_bytes: Ints
+    layer_bytes: Ints
 
     def minimum(self, values: Ints) -> Ints:
         """Smallest value among each row's stages: (stages, batches) -> (rows, batches)."""
@@ -59,28 +67,34 @@ class Stages:
         return np.lexsort((pool, blocks, self.row))[self.first]
 
 
-def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> Stages:
+def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapters: Adapters | None = None) -> Stages:
     """The stages of all rows with what the model puts on them.
 
     Args:
         spec: the model.
         engine: whose kernels may pad experts.
         rows: shapes of one replica; a row with more stages than layers gets empty ones.
+        adapters: LoRA adapters loaded at once.
     """
     keys, key_of_row = distinct_columns(_division_columns(spec, engine, rows))
-    weights, forward, first_of_key = _keys(spec, keys)
+    on_keys, first_of_key = _keys(spec, keys, adapters)
     depth = rows.pipeline_parallel
     first = np.cumsum(depth) - depth
     row = np.repeat(np.arange(rows.rows), depth)
     number = np.arange(row.size) - first[row]
+    weights, added = on_keys.stages[:, first_of_key[key_of_row[row]] + number]
+    key = key_of_row[row]
     return Stages(
         row=row,
         number=number,
         first=first,
         is_last=number == depth[row] - 1,
         layers=_layers(spec, depth, first, row.size),
-        weight_bytes=weights[first_of_key[key_of_row[row]] + number],
-        forward_bytes_per_token=forward[key_of_row[row]],
+        weight_bytes=weights,
+        forward_bytes_per_token=on_keys.forward[key],
+        encoder_bytes_per_token=np.where(number == 0, on_keys.encoder[key], 0),
+        adapter_bytes=added,
+        layer_bytes=on_keys.layer[key],
     )
 
 
@@ -91,16 +105,38 @@ def _division_columns(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> 
     return np.stack([rows.pipeline_parallel, rows.tensor_parallel, rows.data_parallel, rows.expert_parallel, *padding])
 
 
-def _keys(spec: ModelSpec, keys: Ints) -> tuple[Ints, Floats, Ints]:
-    """Weight bytes of the stages of all keys in a row, forward bytes per key, and where each key's stages begin."""
+@dataclass(frozen=True)
+class _OnKeys:
+    """What the ways to divide a model put on a rank.
+
+    Attributes:
+        stages: weights and adapters of the stages of all keys in a row, shape (2, stages of all keys).
+        forward, encoder: bytes per token, shape (keys,).
+        layer: weights of the largest layer, shape (keys,).
+    """
+
+    stages: Ints
+    forward: Floats
+    encoder: Floats
+    layer: Ints
+
+
+def _keys(spec: ModelSpec, keys: Ints, adapters: Adapters | None) -> tuple[_OnKeys, Ints]:
+    """What lies on the stages of all keys, and where each key's stages begin."""
     depth = keys[0]
     first = np.cumsum(depth) - depth
-    weights = np.zeros(int(depth.sum()), dtype=np.int64)
+    flat = np.zeros((2, int(depth.sum())), dtype=np.int64)
     for stages in np.unique(depth):
         chosen = np.flatnonzero(depth == stages)
-        divided = weights_by_stage(spec, Division(*keys[1:, chosen]), int(stages))
-        weights[first[chosen][None, :] + np.arange(stages)[:, None]] = divided
-    return weights, forward_bytes_per_token(spec, Division(*keys[1:])), first
+        division = Division(*keys[1:, chosen])
+        places = first[chosen][None, :] + np.arange(stages)[:, None]
+        flat[0, places] = weights_by_stage(spec, division, int(stages))
+        if adapters is not None:
+            flat[1, places] = adapters_by_stage(spec, adapters, division, int(stages))
+    whole = Division(*keys[1:])
+    layer = np.max([layer_bytes(group, whole) for group in spec.layers], axis=0)
+    forward, encoder = forward_bytes_per_token(spec, whole), encoder_bytes_per_token(spec, whole)
+    return _OnKeys(flat, forward, encoder, layer), first
 
 
 def _layers(spec: ModelSpec, depth: Ints, first: Ints, size: int) -> Ints:

@@ -89,6 +89,10 @@ class TokenPools:
             need = np.minimum(need, self.reach + in_flight_tokens)
         return np.maximum(need, self._slots_of_a_state())
 
+    def shared_blocks(self, tokens: int) -> int:
+        """Slots of the first tokens that requests beginning alike can share; none beside windows or states."""
+        return tokens if self.tokens_per_block == 1 and any(self.full_rates) else 0
+
     def _slots_of_a_state(self) -> int:
         """Slots whose share of state memory is one request's state."""
         if not self._has_states:

@@ -10,7 +10,7 @@ Rows share few ways to divide a model, so weights and page plans are worked out 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,13 @@ from numpy.typing import NDArray
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.memory.activations import sampler_bytes
+from optimizer.memory.adapters import Adapters
 from optimizer.memory.communication import context_bytes, non_torch_bytes, visible_bytes
+from optimizer.memory.encoder import profiled_tokens
 from optimizer.memory.graphs import captured_sizes, graph_bytes
-from optimizer.memory.pools import lay_out_pages
+from optimizer.memory.lengths import Lengths
+from optimizer.memory.pools import PagePlans, lay_out_pages
+from optimizer.memory.speculation import Speculation, with_drafts
 from optimizer.memory.stages import Stages, lay_out_stages
 from optimizer.replica_columns import ReplicaColumns
 
@@ -42,6 +46,14 @@ class MemorySettings:
         max_batched_tokens: tokens per step; None = the engine's default for the card.
         memory_utilization: share of memory; None = the engine's default.
         enforce_eager: no CUDA graphs.
+        language_model_only: the vision tower is neither loaded nor profiled.
+        speculation: how tokens are guessed; None = they are not.
+        adapters: LoRA adapters loaded at once.
+        offload_bytes: of weights per GPU that lie in the host's memory and are streamed.
+        decode_context_parallel: ranks that divide the tokens of a request among them.
+        shared_prefix_tokens: first tokens that all counted requests have in common and prefix caching keeps once.
+        lengths: of the requests that are counted, when they differ; None = all have `tokens_per_request`.
+        occupied_bytes: held on every GPU by other processes when the engine starts.
     """
 
     max_model_len: int
@@ -49,8 +61,17 @@ class MemorySettings:
     max_batched_tokens: int | None = None
     memory_utilization: float | None = None
     enforce_eager: bool = False
+    language_model_only: bool = False
+    speculation: Speculation | None = None
+    adapters: Adapters | None = None
+    offload_bytes: int = 0
+    decode_context_parallel: int = 1
+    shared_prefix_tokens: int = 0
+    lengths: Lengths | None = None
+    occupied_bytes: int = 0
 
     def __post_init__(self) -> None:
+        self._check_counts()
         if not 1 <= self.tokens_per_request <= self.max_model_len:
             raise ValueError(
                 f"tokens_per_request is {self.tokens_per_request}; it must be between 1 and max_model_len, "
@@ -60,6 +81,16 @@ class MemorySettings:
             raise ValueError(f"memory_utilization is {self.memory_utilization}; it must be above 0 and at most 1.")
         if self.max_batched_tokens is not None and self.max_batched_tokens < 1:
             raise ValueError(f"max_batched_tokens is {self.max_batched_tokens}; it must be at least 1.")
+        if self.lengths is not None and max(self.lengths.tokens) > self.max_model_len:
+            raise ValueError(
+                f"A request of {max(self.lengths.tokens)} tokens is longer than max_model_len, {self.max_model_len}."
+            )
+
+    def _check_counts(self) -> None:
+        least = {"offload_bytes": 0, "decode_context_parallel": 1, "shared_prefix_tokens": 0, "occupied_bytes": 0}
+        for name, floor in least.items():
+            if getattr(self, name) < floor:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {floor}.")
 
 
 @dataclass(frozen=True)
@@ -74,7 +105,9 @@ class MemoryColumns:
         context_bytes: (rows,) the driver's context, beside vLLM's budget.
         weight_bytes: (rows,).
         non_torch_bytes: (rows,) communication and library buffers.
-        activation_bytes: (rows, batches) the larger of forward pass and sampler.
+        activation_bytes: (rows, batches) the largest of forward pass, sampler and vision encoder.
+        adapter_bytes: (rows,) LoRA buffers.
+        offloaded_bytes: (rows,) of the weights, in the host's memory; `weight_bytes` does not count them.
         graph_bytes: (rows, batches) CUDA graphs, inside the budget or beside it as the engine's version has it.
         kv_pool_bytes: (rows, batches) left for KV and states; negative when weights do not fit.
         kv_bytes_per_token: (rows,) that every further token of a long request costs.
@@ -90,6 +123,8 @@ class MemoryColumns:
     budget_bytes: Ints
     context_bytes: Floats
     weight_bytes: Ints
+    adapter_bytes: Ints
+    offloaded_bytes: Ints
     non_torch_bytes: Floats
     activation_bytes: Floats
     graph_bytes: Floats
@@ -125,21 +160,34 @@ def measure_memory(
         ValueError: a GPU whose usable memory nobody published.
     """
     max_num_seqs = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
-    stages = lay_out_stages(spec, engine, rows)
+    spec = _as_started(spec, settings)
+    stages = lay_out_stages(spec, engine, rows, settings.adapters)
     cards = _read_cards(spec, engine, rows, settings)
     parts = _measure_parts(spec, engine, rows, stages, cards, settings, max_num_seqs)
-    pages = lay_out_pages(spec, engine, rows, kv_format, stages, cards.batched_tokens)
+    pages = lay_out_pages(
+        spec,
+        engine,
+        rows,
+        kv_format,
+        stages,
+        cards.batched_tokens,
+        context_parallel=settings.decode_context_parallel,
+        shared_tokens=settings.shared_prefix_tokens,
+        guessed_tokens=settings.speculation.tokens if settings.speculation else 0,
+    )
     stage_blocks = pages.blocks(parts.pool)
     poorest = stages.poorest(stage_blocks[:, -1], parts.pool[:, -1])
     blocks = stages.minimum(stage_blocks)
     free = blocks - engine.reserved_blocks
     longest = pages.needed(settings.max_model_len)[:, None]
-    capacity = pages.capacity(free, settings.tokens_per_request)
+    capacity = _capacity(pages, free, settings)
     return MemoryColumns(
         total_bytes=cards.total,
         budget_bytes=cards.budget,
         context_bytes=cards.context,
-        weight_bytes=stages.weight_bytes[poorest],
+        weight_bytes=(stages.weight_bytes - parts.offloaded)[poorest],
+        adapter_bytes=stages.adapter_bytes[poorest],
+        offloaded_bytes=parts.offloaded[poorest],
         non_torch_bytes=parts.non_torch,
         activation_bytes=parts.activation[poorest],
         graph_bytes=parts.graphs[poorest],
@@ -152,6 +200,18 @@ def measure_memory(
         longest_context=pages.longest_contexts(free, max(spec.max_context_tokens, settings.max_model_len)),
         fits=(free >= longest) & (capacity >= max_num_seqs) & stages.every(parts.fits_beside),
     )
+
+
+def _as_started(spec: ModelSpec, settings: MemorySettings) -> ModelSpec:
+    """The model as the options have it loaded: without its vision tower, with what guesses tokens."""
+    loaded = replace(spec, vision=None) if settings.language_model_only and spec.vision is not None else spec
+    return with_drafts(loaded, settings.speculation)
+
+
+def _capacity(pages: PagePlans, free: Ints, settings: MemorySettings) -> Ints:
+    if settings.lengths is not None:
+        return pages.capacity_of(free, settings.lengths)
+    return pages.capacity(free, settings.tokens_per_request)
 
 
 @dataclass(frozen=True)
@@ -192,9 +252,10 @@ def _batched_tokens(engine: Engine, rows: ReplicaColumns, settings: MemorySettin
 
 @dataclass(frozen=True)
 class _Parts:
-    """Bytes per stage and batch, shape (stages, batches); non_torch has shape (rows,)."""
+    """Bytes per stage and batch, shape (stages, batches); non_torch has shape (rows,), offloaded (stages,)."""
 
     non_torch: Floats
+    offloaded: Ints
     activation: Floats
     graphs: Floats
     pool: Floats
@@ -211,16 +272,30 @@ def _measure_parts(
     max_num_seqs: Ints,
 ) -> _Parts:
     non_torch = non_torch_bytes(rows, engine.non_torch, quantized=spec.weight_format not in SIXTEEN_BIT)
-    batched = cards.batched_tokens[stages.row][:, None]
-    forward = stages.forward_bytes_per_token[:, None] * batched
-    sampled = np.minimum(max_num_seqs[None, :], batched)
-    sampler = sampler_bytes(spec.vocabulary, sampled, engine.sampler_bytes_per_logit) * stages.is_last[:, None]
-    activation = np.maximum(forward, sampler)
+    offloaded = np.minimum(stages.weight_bytes, settings.offload_bytes)
+    streamed = np.where(offloaded > 0, stages.layer_bytes, 0)[:, None]
+    activation = _activation(spec, engine, stages, cards, settings, max_num_seqs) + streamed
     ranks = rows.tensor_parallel[stages.row]
     graphs = _graphs(stages, cards, max_num_seqs, ranks) if not settings.enforce_eager else np.zeros_like(activation)
-    kept = stages.weight_bytes + non_torch[stages.row]
-    pool, beside = _pool_bytes(engine, cards, stages, kept[:, None], activation, graphs)
-    return _Parts(non_torch, activation, graphs, pool, beside)
+    kept = stages.weight_bytes - offloaded + stages.adapter_bytes + non_torch[stages.row]
+    pool, beside = _pool_bytes(engine, cards, stages, kept[:, None], activation, graphs, settings.occupied_bytes)
+    return _Parts(non_torch, offloaded, activation, graphs, pool, beside)
+
+
+CHECKED_ROWS = 2
+"""Rows of logits per sequence when a guess is checked: the guessed token's and the next one's."""
+
+
+def _activation(
+    spec: ModelSpec, engine: Engine, stages: Stages, cards: _Cards, settings: MemorySettings, max_num_seqs: Ints
+) -> Floats:
+    """The largest of what is profiled one after the other, shape (stages, batches)."""
+    batched = cards.batched_tokens[stages.row][:, None]
+    forward = stages.forward_bytes_per_token[:, None] * batched
+    encoder = stages.encoder_bytes_per_token[:, None] * profiled_tokens(spec, batched)
+    logits = np.minimum(max_num_seqs[None, :], batched) * (CHECKED_ROWS if settings.speculation else 1)
+    sampler = sampler_bytes(spec.vocabulary, logits, engine.sampler_bytes_per_logit) * stages.is_last[:, None]
+    return np.maximum(np.maximum(forward, encoder), sampler)
 
 
 def _graphs(stages: Stages, cards: _Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
@@ -229,7 +304,13 @@ def _graphs(stages: Stages, cards: _Cards, max_num_seqs: Ints, ranks: Ints) -> F
 
 
 def _pool_bytes(
-    engine: Engine, cards: _Cards, stages: Stages, kept: Floats, activation: Floats, graphs: Floats
+    engine: Engine,
+    cards: _Cards,
+    stages: Stages,
+    kept: Floats,
+    activation: Floats,
+    graphs: Floats,
+    occupied: int,
 ) -> tuple[Floats, Bools]:
     """Bytes left for KV, and whether what lies beside the budget fits there; each of shape (stages, batches).
 
@@ -238,6 +319,8 @@ def _pool_bytes(
     share_of_free_at_start    pool = fraction * (total - context) - kept; beside it: activation and graphs
     share_of_free_after_load  pool = fraction * (total - context - kept - activation - graphs)
 
+    What other processes hold counts as little free memory at start: vLLM refuses to start unless its share is free.
+
     Source: vLLM `determine_available_memory`; SGLang `memory_hook.py`; TensorRT-LLM `KvCacheConfig`.
     """
     total, context, budget, share = (
@@ -245,9 +328,10 @@ def _pool_bytes(
         for column in (cards.total, cards.context, cards.budget, cards.utilization)
     )
     if engine.accounting == "share_of_free_after_load":
-        pool = share * (total - context - kept - activation - graphs)
+        pool = share * (total - occupied - context - kept - activation - graphs)
         return pool, pool > 0
     if engine.accounting == "share_of_free_at_start":
-        return budget - kept + 0 * graphs, total - context - budget >= activation + graphs
+        static = budget - share * occupied
+        return static - kept + 0 * graphs, total - occupied - context - static >= activation + graphs
     charged = graphs if engine.graphs_inside_budget else np.zeros_like(graphs)
-    return budget - kept - activation - charged, total - budget >= context + graphs - charged
+    return budget - kept - activation - charged, total - occupied - budget >= context + graphs - charged

@@ -68,11 +68,11 @@ def shard_bytes(matrix: Matrix, division: Division) -> Ints:
     >>> shard_bytes(q_proj, Division.of(np.array([1, 4])))
     array([134217728,  33554432])
     """
-    outputs, inputs, copies = _shard_shape(matrix, division)
+    outputs, inputs, copies = shard_shape(matrix, division)
     return np.asarray(stored_bytes(matrix, outputs, inputs, copies), dtype=np.int64)
 
 
-def _shard_shape(matrix: Matrix, division: Division) -> tuple[Ints, Ints, Ints]:
+def shard_shape(matrix: Matrix, division: Division) -> tuple[Ints, Ints, Ints]:
     """Outputs, inputs and copies of the largest shard, each of shape (keys,)."""
     whole = np.ones_like(division.tensor_parallel)
     outputs, inputs, copies = whole * matrix.outputs, whole * matrix.inputs, whole * matrix.copies
@@ -148,12 +148,15 @@ def pipeline_stages(layers: int, pipeline_parallel: int) -> tuple[int, ...]:
 
 
 def layers_by_stage(spec: ModelSpec, pipeline_parallel: int) -> Ints:
-    """How many layers of each group every stage runs, shape (stages, groups); multi-token-prediction layers none."""
+    """How many layers of each group every stage runs, shape (stages, groups).
+
+    Multi-token-prediction layers none; drafts lie behind the last layer, on the last stage.
+    """
     edges = np.cumsum([0, *pipeline_stages(spec.layer_count, pipeline_parallel)])
     counts = np.zeros((pipeline_parallel, len(spec.layers)), dtype=np.int64)
     for number, group in enumerate(spec.layers):
         if not group.next_token_prediction:
-            stage = np.searchsorted(edges, np.asarray(group.indices), side="right") - 1
+            stage = np.minimum(np.searchsorted(edges, np.asarray(group.indices), side="right"), pipeline_parallel) - 1
             counts[:, number] = np.bincount(stage, minlength=pipeline_parallel)[:pipeline_parallel]
     return counts
 

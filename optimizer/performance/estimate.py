@@ -103,13 +103,23 @@ def estimate(
     )
 
 
+_KV_SCHEMES = {
+    "fp8": "fp8_tensor",
+    "fp8_e4m3": "fp8_tensor",
+    "fp8_e5m2": "fp8_tensor",
+    "int8_per_token_head": "fp8_tensor",
+    "int4_per_token_head": "int4_group128",
+}
+"""KV formats that weights have under another name."""
+
+
 def kv_bytes_per_value(kv_format: str) -> float:
     """Bytes of one cached value.
 
     >>> kv_bytes_per_value("bf16"), kv_bytes_per_value("fp8")
     (2.0, 1.0)
     """
-    scheme = {"fp8": "fp8_tensor", "fp8_e4m3": "fp8_tensor", "fp8_e5m2": "fp8_tensor"}.get(kv_format, kv_format)
+    scheme = _KV_SCHEMES.get(kv_format, kv_format)
     return find_scheme(scheme).bits_per_weight / 8
 
 
