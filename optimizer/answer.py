@@ -337,7 +337,9 @@ def _warnings(
 ) -> tuple[str, ...]:
     warnings = list(_slow_answers(lines, requirements))
     if spec.confidence != "read":
-        warnings.append(f"The shape of {spec.repo_id} is in part {spec.confidence}, not read from its own config: {spec.source}.")
+        warnings.append(
+            f"The shape of {spec.repo_id} is in part {spec.confidence}, not read from its own config: {spec.source}."
+        )
     if not purchase.tie_broken:
         warnings.append("Time ran out before ties were broken: an equally good plan may be returned another time.")
     for line in lines:
