@@ -43,9 +43,10 @@ COLUMNS = (
 """Columns of a measured row, as in the tables that `check_memory` reads."""
 
 MOST_BYTES = 1 << 30
-LONGEST_LINE = 100_000
+LONGEST_LINE = 20_000
 LONGEST_QUOTE = 4_000
 
+_BLANKS = re.compile(r"\s+")
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -98,7 +99,7 @@ def _boots(text: str) -> Iterator[list[str]]:
     lines: list[str] = []
     sized = False
     for raw in text.splitlines():
-        line = _COLOURS.sub("", raw)[:LONGEST_LINE]
+        line = _BLANKS.sub(" ", _COLOURS.sub("", raw[:LONGEST_LINE]))
         if sized and BOOT.search(line):
             yield lines
             lines, sized = [], False
@@ -133,7 +134,7 @@ def _read_boot(lines: Sequence[str]) -> Row:
         for column, sign, value in _numbers(line, SIGNS[engine]):
             found[column].append((sign, value))
         if sum(map(len, found.values())) > before:
-            quoted.append(" ".join(line.split())[:LONGEST_QUOTE])
+            quoted.append(line.strip()[:LONGEST_QUOTE])
     numbers = {column: _picked(values, SIGNS[engine]) for column, values in found.items()}
     _work_out(numbers)
     if not _MEASURED & numbers.keys():

@@ -16,10 +16,11 @@ Pick = Callable[[Sequence[float]], float]
 GIB_PER_UNIT = {"gib": 1.0, "gb": 1.0, "mib": 2**-10, "mb": 2**-10, "bytes": 2**-30, "": 1.0}
 """GiB in one unit, as engines print them: "GB" and "MB" are binary."""
 
-_SIZE = r"(?P<n>-?\d[\d,]*\.?\d*)\s*(?P<u>GiB|GB|MiB|MB|bytes)?"
-_COUNT = r"(?P<n>\d[\d,]*)"
+_NUMBER = r"\d[\d,]{0,24}(?:\.\d{0,12})?"
+_SIZE = rf"(?P<n>-?(?<![\d,.]){_NUMBER})\s*(?P<u>GiB|GB|MiB|MB|bytes)?"
+_COUNT = r"(?P<n>\d[\d,]{0,24})"
 _SHARE = r"(?P<n>0?\.\d+|1\.0+|1)\b"
-_REAL = r"(?P<n>\d[\d,]*\.?\d*)"
+_REAL = rf"(?P<n>{_NUMBER})"
 
 
 def first(values: Sequence[float]) -> float:
@@ -63,27 +64,41 @@ VLLM: tuple[Sign, ...] = (
     _sign(WEIGHTS, r"(?:loading model weights took|model loading took:?)\s+", _SIZE, pick=max),
     _sign(WEIGHTS, r"model weights take:?\s+", _SIZE, pick=max),
     _sign(WEIGHTS, r"actual usage is\s+", _SIZE, r"\s+for weight", max),
-    _sign(WEIGHTS, r"(?<!model )(?<!loading )\bweights (?:take )?", r"(?P<n>\d+\.\d+)\s*(?P<u>GiB)?", r"(?=;| )", max),
+    _sign(
+        WEIGHTS,
+        r"(?<!model )(?<!loading )\bweights (?:take )?",
+        r"(?P<n>\d{1,16}\.\d{1,12})\s*(?P<u>GiB)?",
+        r"(?=;| )",
+        max,
+    ),
     _sign(CONSUMED, r"actual usage is\s+", _SIZE, r"\s+(?:for )?consumed", max),
-    _sign(NON_TORCH, r"non[_-]torch(?:[_ ]memory)?(?: takes|=)?\s*", r"(?P<n>-?\d+\.\d+)\s*(?P<u>GiB|MiB)?", pick=max),
+    _sign(
+        NON_TORCH,
+        r"non[_-]torch(?:[_ ]memory)?(?: takes|=)?\s*",
+        r"(?P<n>-?\d{1,16}\.\d{1,12})\s*(?P<u>GiB|MiB)?",
+        pick=max,
+    ),
     _sign(NON_TORCH, "", _SIZE, r"\s+for non-torch", max),
     _sign(
-        ACTIVATION, r"activation(?: peak)?(?: memory)?(?: takes)?\s+", r"(?P<n>\d+\.\d+)\s*(?P<u>GiB|MiB)?", pick=max
+        ACTIVATION,
+        r"activation(?: peak)?(?: memory)?(?: takes)?\s+",
+        r"(?P<n>\d{1,16}\.\d{1,12})\s*(?P<u>GiB|MiB)?",
+        pick=max,
     ),
     _sign(ACTIVATION, "", _SIZE, r"\s+for peak activation", max),
     _sign(
         AVAILABLE,
         r"(?:reserved for )?KV cache (?:is|size is)\s+(?:only be\s+)?",
-        r"(?P<n>-?\d+\.\d+)\s*(?P<u>GiB)",
+        r"(?P<n>-?\d{1,16}\.\d{1,12})\s*(?P<u>GiB)",
         pick=min,
     ),
     _sign(
         AVAILABLE,
         r"available[_ ]kv[_ ]cache(?:[_ ]memory)?:?\s+\(?(?:for \w+ )?",
-        r"(?P<n>-?\d+\.?\d*)\s*(?P<u>GiB)",
+        r"(?P<n>-?\d{1,16}\.?\d{0,12})\s*(?P<u>GiB)",
         pick=min,
     ),
-    _sign(AVAILABLE, r"available\s+\(", r"(?P<n>-?\d+\.?\d*)\s*(?P<u>GiB)", pick=min),
+    _sign(AVAILABLE, r"available\s+\(", r"(?P<n>-?\d{1,16}\.?\d{0,12})\s*(?P<u>GiB)", pick=min),
     _sign(AVAILABLE, r"(?:kv cache memory in use is|KV cache memory is)\s+", _SIZE, pick=min),
     _sign(AVAILABLE, r"kv_cache_size=", _SIZE, pick=min),
     _sign("kv_tokens", r"GPU KV cache size:\s+", _COUNT, r"\s+tokens", min),
@@ -99,13 +114,13 @@ VLLM: tuple[Sign, ...] = (
     _sign("max_model_len", r"(?:max_model_len['\"]?[=:]\s*|--max-model-len[ =])", _COUNT),
     _sign(NEEDED, r"\(?", _SIZE, r"\s+KV cache is needed", max),
     _sign("est_max_len", r"estimated maximum model length is\s+", _COUNT, pick=min),
-    _sign(GRAPHS, r"graph capturing (?:finished in \d+ secs?,?|[.\s]*)\s*took\s+", _SIZE, pick=max),
+    _sign(GRAPHS, r"graph capturing (?:finished in \d{1,9} secs?,?|[.\s]*)\s*took\s+", _SIZE, pick=max),
     _sign(GRAPHS, r"cudagraph took\s+", _SIZE, pick=max),
     _sign(GRAPHS, r"cuda graph pool memory:\s+", _SIZE, r"\s+\(actual\)", max),
     _sign(GRAPHS, r"", _SIZE, r"\s+for CUDAGraph memory", max),
     _sign(GRAPHS, r"estimated CUDA graph memory:\s+", _SIZE, pick=max),
-    _sign(TOTAL, r"total_gpu_memory\s*[=(]\s*", r"(?P<n>\d+\.?\d*)\s*(?P<u>GiB)", pick=min),
-    _sign(TOTAL, r"free memory on device[^(\n]*\([\d.]+/", r"(?P<n>\d+\.?\d*)\s*(?P<u>GiB)", pick=min),
+    _sign(TOTAL, r"total_gpu_memory\s*[=(]\s*", r"(?P<n>\d{1,16}\.?\d{0,12})\s*(?P<u>GiB)", pick=min),
+    _sign(TOTAL, r"free memory on device[^(\n]{0,200}\([\d.]+/", r"(?P<n>\d{1,16}\.?\d{0,12})\s*(?P<u>GiB)", pick=min),
     _sign("gpu_memory_utilization", r"gpu[_-]memory[_-]utilization['\"]?\s*(?:=|:|\(|\s|at)\s*\(?", _SHARE),
     _sign("gpu_memory_utilization", r"total_gpu_memory \([^)]*\) x \(?", _SHARE),
     _sign("gpu_memory_utilization", r"Desired GPU memory utilization is \(", _SHARE),
@@ -116,16 +131,16 @@ VLLM: tuple[Sign, ...] = (
     _sign("max_num_batched_tokens", r"(?:max_num_batched_tokens['\"]?[=:]\s*|--max-num-batched-tokens[ =])", _COUNT),
 )
 
-_GIB = r"(?P<n>-?\d+\.?\d*)\s*GiB"
+_GIB = r"(?P<n>-?(?<![\d,.])\d{1,16}(?:\.\d{0,12})?)\s*GiB"
 _FOUR = r"(?:^|= ?[\d.]+ ?GiB / )"
-_EACH = r"\d+\.\d+ / "
+_EACH = r"\d{1,16}\.\d{1,12} / "
 
 QUOTED: tuple[Sign, ...] = (
-    _sign(WEIGHTS, _FOUR, r"(?P<n>\d+\.\d+)", r" / \d+\.\d+ / \d+\.\d+ / \d+\.\d+ ?GiB", max),
-    _sign(NON_TORCH, _FOUR + _EACH, r"(?P<n>\d+\.\d+)", r" / \d+\.\d+ / \d+\.\d+ ?GiB", max),
-    _sign(ACTIVATION, _FOUR + 2 * _EACH, r"(?P<n>\d+\.\d+)", r" / \d+\.\d+ ?GiB", max),
+    _sign(WEIGHTS, _FOUR, r"(?P<n>\d{1,16}\.\d{1,12})", r" / \d{1,16}\.\d{1,12} / \d+\.\d+ / \d+\.\d+ ?GiB", max),
+    _sign(NON_TORCH, _FOUR + _EACH, r"(?P<n>\d{1,16}\.\d{1,12})", r" / \d{1,16}\.\d{1,12} / \d+\.\d+ ?GiB", max),
+    _sign(ACTIVATION, _FOUR + 2 * _EACH, r"(?P<n>\d{1,16}\.\d{1,12})", r" / \d{1,16}\.\d{1,12} ?GiB", max),
     _sign(AVAILABLE, _FOUR + 3 * _EACH, _GIB, pick=min),
-    _sign(WEIGHTS, r"weights\s+(?:take\s+)?~?", r"(?P<n>\d+\.?\d*)\s*(?:GiB|GB)", pick=max),
+    _sign(WEIGHTS, r"weights\s+(?:take\s+)?~?", r"(?P<n>\d{1,16}\.?\d{0,12})\s*(?:GiB|GB)", pick=max),
     _sign(WEIGHTS, "", _GIB, r"\s+(?:of\s+)?weights", max),
     _sign(AVAILABLE, r"(?:the rest|activation peak memory takes [\d.]+ ?GiB;)[ .]+", _GIB, pick=min),
     _sign(AVAILABLE, r"\bKV(?: cache| pool)?(?: budget)?:?\s+", _GIB, pick=min),
@@ -134,12 +149,12 @@ QUOTED: tuple[Sign, ...] = (
     _sign(
         "kv_tokens",
         r"(?<!for )(?<!to )(?<![\d,])",
-        r"(?P<n>\d{1,3}(?:,\d{3})+)",
+        r"(?P<n>\d{1,3}(?:,\d{3}){1,6})",
         r"[ -]tok(?:ens?)?\b(?! per request)",
         min,
     ),
     _sign("kv_tokens", r"stored in KV cache \(", _COUNT, r"\)", min),
-    _sign("max_concurrency", r"(?<![\d.])", r"(?P<n>\d+\.\d+)", r" ?x\b(?! \d\.)", min),
+    _sign("max_concurrency", r"(?<![\d.])", r"(?P<n>\d{1,16}\.\d{1,12})", r" ?x\b(?! \d\.)", min),
     _sign("max_model_len", r"x (?:concurrency )?(?:@|at )", r"(?P<n>\d[\d,]{3,})\b(?!K)"),
     _sign("gpu_blocks", r"kv_shape=\(", r"(?P<n>\d+)", pick=min),
     _sign(GRAPHS, r"(?:/ took|cuda graphs use)\s+", _SIZE, pick=max),
@@ -147,19 +162,19 @@ QUOTED: tuple[Sign, ...] = (
 )
 """The same numbers as people quote them; they count where no line of an engine gives the number."""
 
-_GB = r"(?P<n>\d[\d,]*\.?\d*)\s*(?P<u>GB|GiB)"
+_GB = rf"(?P<n>{_NUMBER})\s*(?P<u>GB|GiB)"
 
 SGLANG: tuple[Sign, ...] = (
-    _sign(WEIGHTS, r"load weight end[^\n]*?mem usage=", _GB, pick=max),
-    _sign(FREE_BEFORE, r"load weight begin[^\n]*?avail mem=", _GB),
-    _sign(FREE_AFTER, r"load weight end[^\n]*?avail mem=", _GB, pick=min),
-    _sign("kv_tokens", r"KV Cache is allocated[^\n]*?#tokens:\s+", _COUNT, pick=min),
+    _sign(WEIGHTS, r"load weight end[^\n]{0,400}?mem usage=", _GB, pick=max),
+    _sign(FREE_BEFORE, r"load weight begin[^\n]{0,400}?avail mem=", _GB),
+    _sign(FREE_AFTER, r"load weight end[^\n]{0,400}?avail mem=", _GB, pick=min),
+    _sign("kv_tokens", r"KV Cache is allocated[^\n]{0,400}?#tokens:\s+", _COUNT, pick=min),
     _sign("kv_tokens", r"max_total_num_tokens=", _COUNT, pick=min),
     _sign("kv_tokens", r"#tokens:\s+", _COUNT, pick=min),
-    _sign("k_gib", r"KV Cache is allocated[^\n]*?\bK size:\s+", _GB, pick=min),
-    _sign("v_gib", r"KV Cache is allocated[^\n]*?\bV size:\s+", _GB, pick=min),
-    _sign(AVAILABLE, r"KV Cache is allocated[^\n]*?\bKV size:\s+", _GB, pick=min),
-    _sign(GRAPHS, r"capture cuda graph end[^\n]*?mem usage=", _GB, pick=max),
+    _sign("k_gib", r"KV Cache is allocated[^\n]{0,400}?\bK size:\s+", _GB, pick=min),
+    _sign("v_gib", r"KV Cache is allocated[^\n]{0,400}?\bV size:\s+", _GB, pick=min),
+    _sign(AVAILABLE, r"KV Cache is allocated[^\n]{0,400}?\bKV size:\s+", _GB, pick=min),
+    _sign(GRAPHS, r"capture cuda graph end[^\n]{0,400}?mem usage=", _GB, pick=max),
     _sign(GRAPHS, r"cuda graph mem usage=", _GB, pick=max),
     _sign("gpu_memory_utilization", r"(?:mem_fraction_static['\"]?[=:]\s*|--mem-fraction-static[ =])", _SHARE),
     _sign("tp", r"(?:\btp_size=|--tp(?:-size)?[ =])", _COUNT),
@@ -173,9 +188,9 @@ SGLANG: tuple[Sign, ...] = (
 
 TENSORRT_LLM: tuple[Sign, ...] = (
     _sign(WEIGHTS, r"loaded engine size:\s+", _SIZE, pick=max),
-    _sign(WEIGHTS, r"inside torch\)(?: in memory usage profiling:)?\s+", r"(?P<n>\d+\.\d+)\s*(?P<u>GiB)"),
+    _sign(WEIGHTS, r"inside torch\)(?: in memory usage profiling:)?\s+", r"(?P<n>\d{1,16}\.\d{1,12})\s*(?P<u>GiB)"),
     _sign(ACTIVATION, r"allocated\s+", _SIZE, r"\s+for execution context memory", max),
-    _sign(ACTIVATION, r"dynamically allocated during inference[^\d\n]*", _SIZE, pick=max),
+    _sign(ACTIVATION, r"dynamically allocated during inference[^\d\n]{0,200}", _SIZE, pick=max),
     _sign(AVAILABLE, r"allocated\s+", _SIZE, r"\s+for (?:max tokens in paged kv cache|k/v cache)", min),
     _sign(AVAILABLE, r"available KV cache memory(?: when calculating max tokens:)?\s+", _SIZE, pick=min),
     _sign("kv_tokens", r"in paged kv cache\s+\(", _COUNT, r"\)", min),
@@ -184,8 +199,8 @@ TENSORRT_LLM: tuple[Sign, ...] = (
     _sign("kv_tokens", r"using\s+", _COUNT, r"\s+tokens in paged", min),
     _sign("gpu_blocks", r"(?:primary pool:|primary blocks=|primary pool)\s*", _COUNT, pick=min),
     _sign("block_size", r"(?:number of )?tokens per block(?:=|:)\s*", _COUNT, pick=last),
-    _sign(TOTAL, r"(?:total:|device total memory)\s+", r"(?P<n>\d+\.\d+)\s*(?P<u>GiB)", pick=min),
-    _sign(FREE_AFTER, r"total: [\d.]+ GiB, available:\s+", r"(?P<n>\d+\.\d+)\s*(?P<u>GiB)", pick=min),
+    _sign(TOTAL, r"(?:total:|device total memory)\s+", r"(?P<n>\d{1,16}\.\d{1,12})\s*(?P<u>GiB)", pick=min),
+    _sign(FREE_AFTER, r"total: [\d.]+ GiB, available:\s+", r"(?P<n>\d{1,16}\.\d{1,12})\s*(?P<u>GiB)", pick=min),
     _sign(
         "gpu_memory_utilization", r"(?:free_gpu_memory_fraction['\"]?[=:]\s*|fraction is set\s+|fraction\s+)", _SHARE
     ),

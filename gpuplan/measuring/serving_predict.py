@@ -1,0 +1,317 @@
+"""Cases -> what the performance model says about each, by metric, with the interval that its calibration promises.
+
+closed loop   the model's own case; where memory holds fewer requests than are kept in flight, the others queue
+static batch  all prompts, then as many steps as answers are long: the cycle of a closed loop of that size
+offline       a closed loop of as many requests as memory holds
+rate          the closed loop whose throughput is the rate (Little's law); above the highest one, saturated
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gpu_db.load import load_gpus
+from gpuplan.fitting.bench import replicas
+from gpuplan.measuring.errors import Unpredictable
+from gpuplan.measuring.serving_rows import Case
+from optimizer.engines.errors import UnknownEngine
+from optimizer.engines.find import find_engine
+from optimizer.memory.vram import MemorySettings, measure_memory
+from optimizer.performance.estimate import EstimateColumns, Factors, estimate
+from optimizer.replica_columns import Floats, Ints, ReplicaColumns
+
+GRID = np.unique(np.round(2.0 ** np.arange(0, 13.5, 0.5)).astype(np.int64))
+MOST_IN_FLIGHT = 2048
+"""TensorRT-LLM's default batch limit, of each pipeline stage; benchmarks of other engines raise theirs."""
+
+COUNTED_BATCH = np.array([256], dtype=np.int64)
+"""Running requests for which engines set memory aside when the pool's size is asked for."""
+
+TTFT = ("ttft_ms", "ttft_ms_mean", "ttft_ms_median")
+TPOT = ("tpot_ms", "tpot_ms_mean", "tpot_ms_median", "itl_ms_mean", "itl_ms")
+STEP = ("itl_ms_median",)
+TOTAL = ("e2e_ms", "e2e_ms_mean", "e2e_ms_median")
+RATES = ("output_tps_total", "output_tps_per_gpu", "total_tps", "requests_per_s")
+ENERGY, POWER = "energy_j_per_token", "avg_power_w"
+TAILS = ("ttft_ms_p99", "itl_ms_p99", "tpot_ms_p99", "e2e_ms_p99")
+METRICS = (*TTFT, *TPOT, *STEP, *TOTAL, *RATES, ENERGY, POWER)
+
+STATISTIC = {
+    **dict.fromkeys(TTFT, "mean TTFT of the steady state"),
+    **dict.fromkeys(TPOT, "mean time between a request's tokens"),
+    **dict.fromkeys(STEP, "one step without prompts: the median gap"),
+    **dict.fromkeys(TOTAL, "mean time of a request, queueing for a slot included; of a static batch, the whole batch"),
+    "output_tps_total": "output tokens per second of all GPUs",
+    "output_tps_per_gpu": "output tokens per second, divided by the GPUs",
+    "total_tps": "input and output tokens per second of all GPUs",
+    "requests_per_s": "requests per second of all GPUs",
+    ENERGY: "joules of all GPUs per output token",
+    POWER: "mean watts of all GPUs, hosts not included",
+}
+"""What each prediction is, whatever statistic its column holds."""
+
+SATURATED = "more requests are sent than served: its TTFT is the depth of a queue"
+TAIL = "a tail of its distribution; the model gives means"
+
+
+@dataclass
+class Prediction:
+    """What is said about one row.
+
+    Attributes:
+        values: by metric, in the column's unit. low, high: 90% of left-out measurements lie between.
+        reasons: by metric that has no value.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    low: dict[str, float] = field(default_factory=dict)
+    high: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+    calibration: str = ""
+    engine: str = ""
+    gpu: str = ""
+    model: str = ""
+
+
+def predict_cases(choices: Sequence[Sequence[Case]], factors: Factors) -> list[Prediction | str]:
+    """Each row's prediction, or why it has none.
+
+    Args:
+        choices: per row the layouts that it may have had, at least one; the fastest counts.
+        factors: from `load_factors()`.
+    """
+    groups: dict[tuple[object, ...], list[tuple[int, Case]]] = defaultdict(list)
+    for number, cases in enumerate(choices):
+        for case in cases:
+            key = (id(case.spec), case.engine, case.kv_format, case.input_tokens, case.output_tokens)
+            groups[key].append((number, case))
+    found: dict[int, list[Prediction | str]] = defaultdict(list)
+    for members in groups.values():
+        speeds = Speeds([case for _, case in members], factors)
+        for place, (number, case) in enumerate(members):
+            found[number].append(_one(speeds, place, case, factors))
+    return [_fastest(found[number]) for number in range(len(choices))]
+
+
+def _fastest(several: Sequence[Prediction | str]) -> Prediction | str:
+    made = [each for each in several if isinstance(each, Prediction)]
+    return max(made, key=lambda each: each.values["output_tps_total"]) if made else several[0]
+
+
+class Speeds:
+    """Estimates of cases that share model, engine, cache and lengths, on a grid of batch sizes."""
+
+    def __init__(self, cases: Sequence[Case], factors: Factors) -> None:
+        first = cases[0]
+        self.rows = replicas(cases, load_gpus())
+        self.grid = _grid(cases)
+        self.columns: EstimateColumns = estimate(
+            first.spec, first.engine, self.rows, first.kv_format, self.grid, first.input_tokens, first.output_tokens,
+            factors,
+        )  # fmt: skip
+        self._capacity: Floats | str | None = None
+        self.first = first
+
+    def capacity(self, place: int) -> float:
+        """Requests of mean length that the cache holds, per attention-DP rank.
+
+        Raises:
+            Unpredictable: the engine's memory is not described, or the model does not fit.
+        """
+        if self._capacity is None:
+            self._capacity = _capacities(self.first, self.rows)
+        if isinstance(self._capacity, str):
+            raise Unpredictable(self._capacity)
+        held = float(self._capacity[place])
+        if held < 1:
+            raise Unpredictable("by the memory model it does not fit on these GPUs")
+        return held
+
+    def at(self, name: str, place: int, batch: float) -> float:
+        """A column at a batch size between those of the grid: logarithms in a line."""
+        values = getattr(self.columns, name)[place]
+        return float(np.exp(np.interp(math.log(batch), np.log(self.grid), np.log(values))))
+
+    def batch_at_rate(self, place: int, rate: float, most: float) -> float | None:
+        """Requests in flight at which so many end per second; None when even `most` do not give it."""
+        served = self.columns.requests_per_second[place]
+        if rate >= self.at("requests_per_second", place, most):
+            return None
+        rising = np.maximum.accumulate(served)
+        return float(np.exp(np.interp(math.log(rate), np.log(rising), np.log(self.grid)))) if rate > rising[0] else 1.0
+
+
+def _grid(cases: Sequence[Case]) -> Ints:
+    stated = [case.batch if case.batch == case.batch else case.load.amount for case in cases]
+    exact = {int(batch) for batch in stated if 1 <= batch <= 1e5 and batch == int(batch)}
+    per_rank = {batch // case.data_parallel for batch in exact for case in cases}
+    return np.unique(np.array([*GRID, *exact, *(each for each in per_rank if each)], dtype=np.int64))
+
+
+def _capacities(case: Case, rows: ReplicaColumns) -> Floats | str:
+    """Requests of mean length in the KV pool, or why it is not known."""
+    length = max(round(case.input_tokens + case.output_tokens), 2)
+    mean = max(round(case.input_tokens + case.output_tokens / 2), 1)
+    try:
+        engine = find_engine(case.engine.split()[0])
+        settings = MemorySettings(max_model_len=length, tokens_per_request=mean)
+        memory = measure_memory(case.spec, engine, rows, case.kv_format, settings, COUNTED_BATCH)
+    except (UnknownEngine, ValueError) as reason:
+        return f"the memory of {case.engine} is not described: {reason}"[:300]
+    return memory.requests_capacity[:, 0].astype(np.float64)
+
+
+def _one(speeds: Speeds, place: int, case: Case, factors: Factors) -> Prediction | str:
+    """One layout's prediction, or why it has none."""
+    if np.isnan(speeds.columns.tpot_seconds[place]).any():
+        return f"the bandwidth, 16-bit rate or links of {case.gpu} are not known"
+    try:
+        state = _SETTLE[case.load.kind](speeds, place, case)
+    except Unpredictable as reason:
+        return str(reason)
+    said = Prediction(
+        assumed=case.assumed, calibration=speeds.columns.calibration[place], engine=case.engine, gpu=case.gpu
+    )
+    _fill(said, state, case)
+    _bound(said, speeds.columns, place, factors)
+    return said
+
+
+@dataclass(frozen=True)
+class State:
+    """A replica under its load, in seconds; `requests` per second and `watts` of one replica.
+
+    `ttft` is None where it is the depth of a queue.
+    """
+
+    ttft: float | None
+    tpot: float
+    step: float
+    total: float
+    requests: float
+    watts: float
+
+
+def _at_batch(speeds: Speeds, place: int, case: Case, batch: float) -> State:
+    """A closed loop of `batch` requests per attention-DP rank."""
+    requests = speeds.at("requests_per_second", place, batch)
+    ttft, tpot = (speeds.at(name, place, batch) for name in ("ttft_seconds", "tpot_seconds"))
+    return State(
+        ttft=ttft,
+        tpot=tpot,
+        step=speeds.at("decode_step_seconds", place, batch),
+        total=batch * case.data_parallel / requests if batch == 1 else ttft + tpot * (case.output_tokens - 1),
+        requests=requests,
+        watts=speeds.at("power_watts", place, batch),
+    )
+
+
+def _per_rank(case: Case, requests: float) -> float:
+    return max(requests / (case.replicas * case.data_parallel), 1.0)
+
+
+def _closed(speeds: Speeds, place: int, case: Case) -> State:
+    if case.batch == case.batch:
+        return _at_batch(speeds, place, case, max(case.batch / (case.replicas * case.data_parallel), 1.0))
+    wanted = _per_rank(case, case.load.amount)
+    try:
+        held = speeds.capacity(place)
+    except Unpredictable:
+        held = math.inf  # it ran, whatever our memory model says; nothing tells how many waited
+    if wanted <= held:
+        return _at_batch(speeds, place, case, wanted)
+    full = _at_batch(speeds, place, case, held)
+    total = wanted * case.data_parallel / full.requests
+    waiting = total - full.tpot * (case.output_tokens - 1)
+    return State(max(waiting, full.ttft or 0.0), full.tpot, full.step, total, full.requests, full.watts)
+
+
+def _static(speeds: Speeds, place: int, case: Case) -> State:
+    batch = _per_rank(case, case.load.amount)
+    loop = _at_batch(speeds, place, case, batch)
+    total = batch * case.data_parallel / loop.requests
+    prompts = total - case.output_tokens * loop.step
+    return State(prompts, loop.step, loop.step, total, loop.requests, loop.watts)
+
+
+def _offline(speeds: Speeds, place: int, case: Case) -> State:
+    most = case.max_num_seqs or MOST_IN_FLIGHT * case.pipeline_parallel
+    held = min(speeds.capacity(place), most, _per_rank(case, case.load.amount))
+    full = _at_batch(speeds, place, case, held)
+    return State(None, full.tpot, full.step, full.total, full.requests, full.watts)
+
+
+def _rate(speeds: Speeds, place: int, case: Case) -> State:
+    try:
+        most = min(speeds.capacity(place), MOST_IN_FLIGHT * case.pipeline_parallel)
+    except Unpredictable:
+        most = float(MOST_IN_FLIGHT)
+    rate = case.load.amount / case.replicas
+    batch = speeds.batch_at_rate(place, rate, most)
+    if batch is None:
+        full = _at_batch(speeds, place, case, most)
+        return State(None, full.tpot, full.step, full.total, full.requests, full.watts)
+    loop = _at_batch(speeds, place, case, batch)
+    return State(loop.ttft, loop.tpot, loop.step, loop.total, min(rate, loop.requests) or rate, loop.watts)
+
+
+_SETTLE: dict[str, Callable[[Speeds, int, Case], State]] = {
+    "closed": _closed,
+    "static": _static,
+    "offline": _offline,
+    "rate": _rate,
+}
+
+
+def _fill(said: Prediction, state: State, case: Case) -> None:
+    requests = state.requests * case.replicas
+    tokens = requests * case.output_tokens
+    gpus = case.gpus * case.replicas
+    times = {TPOT: state.tpot, STEP: state.step, TTFT: state.ttft, TOTAL: None if state.ttft is None else state.total}
+    for names, seconds in times.items():
+        if seconds is None:
+            said.reasons |= dict.fromkeys(names, SATURATED)
+        else:
+            said.values |= dict.fromkeys(names, seconds * 1e3)
+    said.values |= {
+        "output_tps_total": tokens,
+        "output_tps_per_gpu": tokens / gpus,
+        "total_tps": requests * (case.input_tokens + case.output_tokens),
+        "requests_per_s": requests,
+    }
+    if math.isnan(state.watts):
+        said.reasons |= dict.fromkeys((ENERGY, POWER), f"the power limit of {case.gpu} is not known")
+    else:
+        said.values |= {POWER: state.watts * case.replicas, ENERGY: state.watts * case.replicas / tokens}
+    said.reasons |= dict.fromkeys(TAILS, TAIL)
+
+
+def _bound(said: Prediction, columns: EstimateColumns, place: int, factors: Factors) -> None:
+    """The interval of each value: measured over predicted, in 90% of cases left out of the fit."""
+    pairs = {name: (columns.error_low[name][place], columns.error_high[name][place]) for name in columns.error_low}
+    slow, fast = pairs["throughput"]
+    by_metric = {
+        **dict.fromkeys((*TPOT, *STEP), pairs["tpot"]),
+        **dict.fromkeys(TTFT, pairs["ttft"]),
+        **dict.fromkeys(TOTAL, (1 / fast, 1 / slow)),
+        **dict.fromkeys(RATES, pairs["throughput"]),
+    }
+    watts = factors.power.get("bounds")
+    if watts:
+        by_metric[POWER] = (watts[0], watts[1])
+        by_metric[ENERGY] = (_both(watts[0], 1 / fast), _both(watts[1], 1 / slow))
+    for metric, value in said.values.items():
+        if metric in by_metric and not any(map(math.isnan, by_metric[metric])):
+            low, high = by_metric[metric]
+            said.low[metric], said.high[metric] = value * float(low), value * float(high)
+
+
+def _both(one: float, other: float) -> float:
+    """Two independent errors as one: logarithms at a right angle."""
+    return math.exp(math.copysign(math.hypot(math.log(one), math.log(other)), math.log(one)))
