@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from catalog.find import find_model
 from gpu_db.query import find_gpu
 from optimizer.engines.find import ENGINES, find_engine
+from optimizer.memory.adapters import Adapters
 from optimizer.memory.graphs import captured_sizes
+from optimizer.memory.lengths import Lengths
 from optimizer.memory.vram import MemorySettings, measure_memory
 from optimizer.replica_columns import ReplicaColumns
 
@@ -75,6 +77,39 @@ def test_a_larger_share_of_memory_never_holds_less(model, share, more):
     less, full = (measured(model, memory_utilization=value) for value in (share, share + more))
     assert (full.requests_capacity >= less.requests_capacity).all()
     assert (full.kv_pool_bytes >= less.kv_pool_bytes).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(MODELS), st.integers(1, 64), st.integers(1, 8))
+def test_adapters_never_leave_more_room(model, rank, loaded):
+    plain, adapted = (measured(model, adapters=each) for each in (None, Adapters(rank, loaded)))
+    assert (plain.kv_pool_bytes - adapted.kv_pool_bytes).ravel() == pytest.approx(int(adapted.adapter_bytes[0]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(MODELS), st.integers(0, 1024), st.integers(0, 1024))
+def test_a_longer_shared_prefix_never_holds_fewer_requests(model, some, more):
+    less, full = sorted((some, more))
+    few, many = (measured(model, shared_prefix_tokens=tokens) for tokens in (less, full))
+    assert (many.requests_capacity >= few.requests_capacity).all()
+    assert (many.fits >= few.fits).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(MODELS), st.integers(1, 8192), st.floats(0.5, 0.999))
+def test_one_length_for_certain_is_that_length(model, tokens, confidence):
+    plain = measured(model, tokens=tokens)
+    mixed = measured(model, tokens=tokens, lengths=Lengths((tokens,), (1,), confidence))
+    assert (mixed.requests_capacity <= plain.requests_capacity).all()
+    surer = measured(model, tokens=tokens, lengths=Lengths((tokens, 8192), (1, 1), confidence))
+    assert (surer.requests_capacity <= mixed.requests_capacity).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(MODELS), st.integers(0, 60))
+def test_more_offloaded_never_leaves_less_once_anything_is(model, gib):
+    some, more = (measured(model, tp=1, offload_bytes=size << 30) for size in (gib + 1, gib + 2))
+    assert (more.kv_pool_bytes >= some.kv_pool_bytes).all()
 
 
 def test_a_table_without_rows_has_no_answers():

@@ -47,7 +47,7 @@ def test_kv_left_is_what_the_engine_logged(log, make_gpu, make_rows):
 
 
 # Pools that vLLM 0.19 found on H100 SXM 80GB at utilization 0.95 with its defaults (1024 sequences), GiB per GPU, from
-# a published validation of llm-d-planner. Llama and Qwen2.5 7B are among the samples of the factors; the others are not.
+# a published validation of llm-d-planner. Llama and Qwen2.5 7B are samples of the factors; the others are not.
 PUBLISHED_POOLS = [
     ("meta-llama/Llama-3.1-8B-Instruct", 1, 1, 58.11, 0.005),
     ("meta-llama/Llama-3.1-8B-Instruct", 2, 1, 63.76, 0.005),
