@@ -112,7 +112,7 @@ class Attention:
 
     `window` is None for full attention. `shares_kv` marks layers that read another layer's cache and keep none.
     `value_head_dim` differs from `head_dim` in few families. `indexer` chooses the tokens attended (MiniMax-M3);
-    all are kept.
+    all are kept. `cross` attention keeps the encoder's tokens, at most `window`, however long the request is.
     """
 
     query_heads: int

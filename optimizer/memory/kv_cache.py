@@ -13,7 +13,7 @@ from typing import Literal
 
 from catalog.model import Attention, Compressor, Indexer, LatentAttention, Mixer, ModelSpec, RecurrentState, StateArray
 
-Kind = Literal["full", "window", "chunk", "state"]
+Kind = Literal["full", "window", "chunk", "cross", "state"]
 
 BYTES_PER_VALUE = {"fp32": 4, "bf16": 2, "fp16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 """Size of one cached value by KV format."""
@@ -76,7 +76,8 @@ class LayerCache:
     """What one mixer of one layer keeps, on one TP rank.
 
     Attributes:
-        kind: "full" grows with every token; "window" and "chunk" keep the newest `reach` tokens; "state" is one page
+        kind: "full" grows with every token; "window" and "chunk" keep the newest `reach` tokens; "cross" keeps
+            `reach` tokens of an encoder; "state" is one page
             per request whatever its length.
         entry_bytes: bytes of one entry (0 for a state).
         state_bytes: bytes per request (0 unless a state).
@@ -216,15 +217,22 @@ def _attention_caches(mixer: Attention, tensor_parallel: int, kv_format: str) ->
     if mixer.shares_kv:
         return
     heads = -(-mixer.kv_heads // tensor_parallel)
-    kind: Kind = "full" if mixer.window is None else ("chunk" if mixer.chunked else "window")
     yield LayerCache(
-        kind,
+        _attention_kind(mixer),
         heads * (kv_vector_bytes(mixer.head_dim, kv_format) + kv_vector_bytes(mixer.value_head_dim, kv_format)),
         reach=mixer.window,
         shape=(heads, mixer.head_dim, mixer.value_head_dim),
     )
     if mixer.indexer is not None and not mixer.indexer.shared:
         yield _key_cache(mixer.indexer)
+
+
+def _attention_kind(mixer: Attention) -> Kind:
+    if mixer.window is None:
+        return "full"
+    if mixer.cross:
+        return "cross"
+    return "chunk" if mixer.chunked else "window"
 
 
 def _latent_caches(mixer: LatentAttention, kv_format: str, rule: BlockRule) -> Iterator[LayerCache]:

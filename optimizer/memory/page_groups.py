@@ -46,6 +46,8 @@ class Group:
         if self.kind == "state":
             return np.full(np.broadcast(tokens, in_flight_tokens).shape, self.pages_per_request, dtype=np.int64)
         reach = self.reach or 0
+        if self.kind == "cross":
+            return np.full(np.broadcast(tokens, in_flight_tokens).shape, -(-reach // self.block_tokens), dtype=np.int64)
         if self.kind == "window":
             return np.asarray(-(-np.minimum(reach - 1 + in_flight_tokens, tokens) // self.block_tokens) + 1)
         if self.kind == "chunk":
@@ -79,7 +81,7 @@ class PagePlan:
     @property
     def longest_reach(self) -> int:
         """Tokens that the widest window or chunk keeps; 0 without one."""
-        return max((group.reach or 0 for group in self.groups), default=0)
+        return max((group.reach or 0 for group in self.groups if group.kind != "cross"), default=0)
 
     @property
     def full_bytes_per_token(self) -> float:
@@ -116,6 +118,7 @@ class PagePlan:
             full    ceil(tokens / block)
             window  ceil(min(window - 1 + in_flight, tokens) / block) + 1   (a window may start inside a block)
             chunk   ceil(min(chunk + in_flight, tokens) / block)
+            cross   ceil(encoder tokens / block)
             state   1, or 2 where states are checkpointed
 
         Args:
@@ -197,8 +200,15 @@ def _plan(caches_of_groups: GroupCaches, rule: BlockRule) -> PagePlan:
         layers=tuple(page.layer for page in pages),
         full_rates=tuple(_rate(page) if page.cache.kind == "full" else 0 for page in pages),
         window_rates=tuple(_rate(page) if page.cache.kind in ("window", "chunk") else 0 for page in pages),
-        state_sizes=tuple(states[page.layer] if page.cache.kind == "state" else 0 for page in pages),
+        state_sizes=tuple(_bytes_per_request(page, states) for page in pages),
     )
+
+
+def _bytes_per_request(page: _Page, states: dict[int, int]) -> int:
+    """What a request keeps of it whatever its length: a padded state, or the blocks of an encoder's tokens."""
+    if page.cache.kind == "cross":
+        return -(-(page.cache.reach or 0) // page.block_tokens) * page.size
+    return states[page.layer] if page.cache.kind == "state" else 0
 
 
 def _page(layer: int, cache: LayerCache, block: int) -> _Page:

@@ -127,8 +127,11 @@ def plan_token_pools(
         layers=tuple(layer for layer, _ in caches),
         full_rates=tuple(rate if full else 0 for rate, full in zip(rates, is_full, strict=True)),
         window_rates=tuple(rate if window else 0 for rate, window in zip(rates, is_window, strict=True)),
-        state_sizes=tuple(cache.state_bytes for _, cache in caches),
+        state_sizes=tuple(
+            cache.entry_bytes * (cache.reach or 0) if cache.kind == "cross" else cache.state_bytes
+            for _, cache in caches
+        ),
         window_slots_per_slot=window_slots_per_slot,
         state_to_kv_bytes=state_to_kv_bytes,
-        reach=max((cache.reach or 0 for _, cache in caches), default=0),
+        reach=max((cache.reach or 0 for _, cache in caches if cache.kind != "cross"), default=0),
     )

@@ -219,6 +219,23 @@ def test_contexts_beyond_a_million_tokens_are_counted_exactly(make_llama, make_g
     assert memory.longest_context[0, 0] == 10_000_000
 
 
+# --- cross-attention
+
+
+def test_cross_attention_keeps_the_tokens_of_the_encoder(make_llama, make_gpu, make_rows):
+    # The shape of Whisper large: 32 layers, 20 heads of 64, 1,500 frames.
+    spec = make_llama(hidden=1280, layers=32, heads=20, kv_heads=20, head=64, intermediate=5120, vocabulary=51866)
+    (group,), own = spec.layers, spec.layers[0].mixers[0]
+    spec = replace(spec, layers=(replace(group, mixers=(own, replace(own, cross=True, window=1500))),))
+    memory = measured(spec, make_rows([make_gpu()], [1]), max_model_len=448, tokens_per_request=448)
+    page = 16 * 20 * (64 + 64) * 2
+    assert memory.kv_bytes_per_token[0] == 32 * page / 16
+    assert memory.state_bytes_per_request[0] == 32 * 94 * page  # 1,500 frames are 94 blocks
+    # Own tokens and the encoder's form a group each: 28 blocks and 94 of 32 layers.
+    blocks = int(memory.kv_pool_bytes[0, 0] // (32 * page)) - 1
+    assert memory.requests_capacity[0, 0] == blocks // (28 + 94)
+
+
 # --- four bits
 
 
