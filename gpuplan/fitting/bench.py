@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def build(runs: Sequence[Run], find: Find, gpus: Mapping[str, Gpu], factors: Fac
         except (CatalogError, LookupError) as reason:
             left_out[f"{model} {weights}: {type(reason).__name__}"] += len(members)
             continue
-        rows = _replicas(members, gpus)
+        rows = replicas(members, gpus)
         first = members[0]
         work = measure_work(spec, rows, kv_bytes_per_value(kv_format), first.input_tokens, first.output_tokens)
         kept += members
@@ -128,7 +128,25 @@ def joined(tables: Sequence[Table]) -> Table:
     return cast(Table, kind(**columns))
 
 
-def _replicas(runs: Sequence[Run], gpus: Mapping[str, Gpu]) -> ReplicaColumns:
+class Layout(Protocol):
+    """What a replica is made of."""
+
+    @property
+    def gpu(self) -> str: ...
+    @property
+    def tensor_parallel(self) -> int: ...
+    @property
+    def pipeline_parallel(self) -> int: ...
+    @property
+    def data_parallel(self) -> int: ...
+    @property
+    def expert_parallel(self) -> int: ...
+    @property
+    def gpus(self) -> int: ...
+
+
+def replicas(runs: Sequence[Layout], gpus: Mapping[str, Gpu]) -> ReplicaColumns:
+    """One replica per run, each on one machine that has just its GPUs."""
     distinct = sorted({run.gpu for run in runs})
     machines = [gpus[name] for name in distinct]
     fast = [_has_fast_links(gpu) for gpu in machines]

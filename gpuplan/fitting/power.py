@@ -24,7 +24,8 @@ def fit_power(
     """Non-negative awake, compute and memory terms with the least squared relative error.
 
     Returns:
-        The terms, the mean idle share of GPUs whose idle power is known, samples and median error.
+        The terms, the mean idle share of GPUs whose idle power is known, samples, median error, and the factors
+        (low, high) between which 90% of measured / predicted watts lie, in sample.
     """
     watts = np.array([run.watts or np.nan for run in bench.runs])
     use = ~np.isnan(watts) & np.array(
@@ -44,8 +45,10 @@ def fit_power(
     predicted = idles[use] / watts[use] + span * np.minimum(columns @ found, 1.0)
     names = ("awake", "compute", "memory")
     fitted = {name: float(f"{value:.4g}") for name, value in zip(names, found, strict=True)}
+    bounds = [float(f"{bound:.4g}") for bound in np.quantile(1 / predicted, (0.05, 0.95))]
     error = {"samples": int(use.sum()), "median_error": round(float(np.median(np.abs(predicted - 1))), 3)}
-    return terms | fitted | error | {"sources": sorted({r.source for r, u in zip(bench.runs, use, strict=True) if u})}
+    sources = sorted({r.source for r, u in zip(bench.runs, use, strict=True) if u})
+    return terms | fitted | error | {"bounds": bounds, "sources": sources}
 
 
 def _gpus(bench: Bench) -> Floats:

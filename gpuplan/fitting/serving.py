@@ -315,7 +315,10 @@ RATIO_OF_METRIC = {
     "ttft": ("ttft",),
     "throughput": ("closed throughput", "throughput", "request"),
 }
-"""Whose left-out ratios bound a planned metric. A single request's time is a throughput of one."""
+"""Whose left-out ratios bound a planned metric."""
+
+TIMES_AS_THROUGHPUT = frozenset({"request"})
+"""A single request's time is a throughput of one: twice the time is half of it."""
 
 
 FEWEST_ALONE, FOLDS = 40, 4
@@ -335,7 +338,8 @@ def error_bounds(left_out: Mapping[str, Floats]) -> dict[str, list[float]]:
     """Per planned metric the factors between which 90% of left-out measurements lie, measured over predicted."""
     bounds = {}
     for metric in METRICS:
-        parts = [left_out[name] for name in RATIO_OF_METRIC[metric]]
+        names = RATIO_OF_METRIC[metric]
+        parts = [1 / left_out[name] if name in TIMES_AS_THROUGHPUT else left_out[name] for name in names]
         values = np.concatenate([part[~np.isnan(part)] for part in parts])
         bounds[metric] = [_rounded(float(q)) for q in np.quantile(values, QUANTILES)] if len(values) else [np.nan] * 2
     return bounds

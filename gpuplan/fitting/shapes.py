@@ -41,3 +41,8 @@ def find_measured_model(name: str, weights: str) -> ModelSpec:
     config = shapes["configs"].get(same)
     spec = find_model(same) if config is None else read_config(config["config"], None, same, config["source"])
     return requantized(replace(spec, weight_format="bf16") if spec.weight_format == "fp16" else spec, weights)
+
+
+def known_names() -> tuple[str, ...]:
+    """Names of measured models whose shape is known here."""
+    return (*_shapes()["same_shape"], *_shapes()["configs"])

@@ -139,3 +139,9 @@ def test_error_bounds_hold_nine_in_ten():
 def test_errors_are_reported_as_peers_do():
     table = serving.error_table({"tpot": np.array([2.0, 0.5, np.nan])})  # predicted half as long, and twice as long
     assert table["tpot"] == {"runs": 2, "median_percent": 75.0, "mean_percent": 75.0, "bias_percent": 25.0}
+
+
+def test_a_request_that_took_twice_as_long_counts_as_half_the_throughput():
+    nothing = np.array([np.nan])
+    left_out = dict.fromkeys((*serving.METRIC_WEIGHTS, "closed throughput"), nothing) | {"request": np.array([2.0])}
+    assert serving.error_bounds(left_out)["throughput"] == [0.5, 0.5]
