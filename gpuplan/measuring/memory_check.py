@@ -63,7 +63,7 @@ def check_memory(path: str | Path, configs_dir: str | Path | None = None) -> Mem
     wanted = {*SETTINGS, *TRUTH_SETTINGS, *_MEASURED.parts, *_TRUTH.parts}
     table = read_table(path, wanted)
     kind = _kind(table.columns, path)
-    folder = _folder(configs_dir)
+    folder = folder_of(configs_dir)
     answers = [_answer(kind, row, folder) for row in table.rows]
     names = [_name_of(row, line) for row, line in zip(table.rows, table.lines, strict=True)]
     deviations, missing, problems = _compare(kind, table.rows, table.lines, names, answers)
@@ -77,7 +77,7 @@ def check_memory(path: str | Path, configs_dir: str | Path | None = None) -> Mem
         kind=kind.name,
         rows=len(table.rows),
         predicted=sum(bool(answer.values) for answer in answers),
-        problems=(*absent, *_shortened(table.problems), *_shortened(problems)),
+        problems=(*absent, *shortened(table.problems), *shortened(problems)),
         errors=summaries(deviations),
         unpredicted=reasons(missing),
         worst=worst_of(deviations),
@@ -98,7 +98,8 @@ def _kind(columns: Sequence[str], path: str | Path) -> _Kind:
     )
 
 
-def _folder(configs_dir: str | Path | None) -> Path | None:
+def folder_of(configs_dir: str | Path | None) -> Path | None:
+    """The folder of configs that was named, or BadTable; None when none was."""
     if configs_dir is None:
         return None
     folder = Path(configs_dir)
@@ -156,7 +157,7 @@ def _deviation(row: Row, line: int, name: str, part: str, measured: float, answe
     )
 
 
-def _shortened(problems: Sequence[str]) -> list[str]:
+def shortened(problems: Sequence[str]) -> list[str]:
     """Not more than a screenful of sentences."""
     if len(problems) <= MOST_PROBLEMS_OF_A_KIND:
         return list(problems)

@@ -304,7 +304,8 @@ def _named(text: str) -> tuple[Gpu, ...]:
             family = find_gpus(name)
         except GpuDbError:
             family = ()
-        like = [gpu for gpu in _engine_cards() if re.match(rf"{re.escape(name)}(?!\w)", gpu.name, re.IGNORECASE)]
+        alike = re.compile(rf"{re.escape(name)}(-\w+)?( \d+GB)?", re.IGNORECASE)  # "H20" is also "H20-3e 141GB"
+        like = [gpu for gpu in _engine_cards() if alike.fullmatch(gpu.name)]
         found = [gpu for gpu in (decided, *family, *like) if gpu and gpu.memory_bytes]
         if found:
             return tuple({gpu.name: gpu for gpu in found}.values())

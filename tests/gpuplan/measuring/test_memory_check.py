@@ -1,0 +1,298 @@
+"""The check against public measurements, against vLLM's own arithmetic, and against tables that mean harm."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from gpu_db.load import load_gpus
+from gpuplan.cli import app
+from gpuplan.measuring.errors import BadTable
+from gpuplan.measuring.memory_check import check_memory
+from gpuplan.measuring.predict import ACTIVATION, AVAILABLE, GRAPHS, NON_TORCH, TOKENS, WEIGHTS, predict
+from gpuplan.measuring.truth import CAPACITY, FULL, STATE, WEIGHT_BYTES, WINDOW
+from optimizer.memory.communication import visible_bytes
+
+ORACLES = Path(__file__).parents[2] / "oracles"
+SAMPLE = ORACLES / "measured_memory_sample.csv"
+HEADER = "id,engine,engine_version,model,gpu,gpu_mem_gib,tp,gpu_memory_utilization,max_model_len"
+GOOD = "good,vllm,0.11.0,Qwen/Qwen3-8B,H100 80GB,79.19,1,0.9,32768"
+GIB = 2**30
+
+
+def start(**cells):
+    """A row that says everything, with some cells changed."""
+    row = dict(zip(HEADER.split(","), GOOD.split(","), strict=True))
+    return row | {"max_num_seqs": "256", "max_num_batched_tokens": "2048"} | cells
+
+
+def written(tmp_path, text):
+    file = tmp_path / "rows.csv"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return check_memory(SAMPLE)
+
+
+def test_every_row_of_the_sample_is_predicted(sample):
+    assert (sample.kind, sample.rows, sample.predicted) == ("measured", 13, 13)
+    assert not sample.problems
+
+
+def test_tokens_of_a_measured_pool_are_within_two_thousandths(sample):
+    assert sample.of(TOKENS).rows == 4
+    assert sample.of(TOKENS).worst <= 0.002
+
+
+def test_weights_are_within_a_hundredth_but_for_twice_quantized_scales(sample):
+    weights = sample.of(WEIGHTS)
+    assert weights.rows == 9
+    assert weights.median <= 0.005
+    assert weights.worst_row == "m070"  # bitsandbytes quantizes the scales of its blocks once more
+    assert weights.worst <= 0.06
+
+
+def test_kv_left_is_within_the_bounds_that_the_issue_sets(sample):
+    left = sample.of(AVAILABLE)
+    assert left.rows >= 8
+    assert left.median <= 0.02
+    assert left.p90 <= 0.08
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory):
+    """The rows of vLLM's own arithmetic, in the columns of its run."""
+    names = {"tensor_parallel": "tp", "kv_format": "kv_cache_dtype", "kv_pool_gib": "kv_gib"}
+    with (ORACLES / "vllm_memory_truth.csv").open(newline="", encoding="utf-8") as file:
+        rows = [{names.get(name, name): cell for name, cell in row.items()} for row in csv.DictReader(file)]
+    path = tmp_path_factory.mktemp("truth") / "truth.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"model": row["model"].replace("/", "--")} for row in rows)
+    return check_memory(path)
+
+
+@pytest.mark.parametrize("part", [FULL, WINDOW, STATE, CAPACITY])
+def test_cache_of_every_row_of_vllms_own_arithmetic_is_exact(truth, part):
+    assert truth.kind == "truth"
+    assert truth.of(part).rows >= 300
+    assert truth.of(part).within_a_thousandth == 1
+
+
+def test_weights_equal_vllms_own_arithmetic_within_a_thousandth_in_95_of_100(truth):
+    """Six models were read by vLLM otherwise than published; this table does not say how it read them."""
+    assert truth.of(WEIGHT_BYTES).within_a_thousandth >= 0.95
+
+
+def test_a_column_that_says_that_nothing_was_quantized_is_believed(tmp_path):
+    both = "model,gpu,tp,dtype,quant,weight_bytes_rank0\n"
+    rows = "Qwen--Qwen3-8B-FP8,h100,1,bfloat16,,1\nQwen--Qwen3-8B-FP8,h100,1,bfloat16,fp8,1\n"
+    plain, quantized = (
+        float(row["predicted_weight_bytes_rank0"]) for row in check_memory(written(tmp_path, both + rows)).table
+    )
+    assert plain == pytest.approx(16_381_470_720, rel=1e-3)
+    assert 0.5 < quantized / plain < 0.6
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"model": "nobody/no-such-model"}, "is not bundled"),
+        ({"model": ""}, "its model is not named"),
+        ({"model": "(not in excerpt)"}, "its model is not named"),
+        ({"model": "../../etc/passwd"}, "is no model's name"),
+        ({"model": "/dev/zero"}, "is no model's name"),
+        ({"engine": "ollama"}, "ollama"),
+        ({"tp": ""}, "its tensor parallelism is not stated"),
+        ({"tp": "0"}, "tp is '0'"),
+        ({"tp": "-1"}, "tp is '-1'"),
+        ({"tp": "1e308"}, "tp is '1e308'"),
+        ({"tp": "4096", "pp": "4096"}, "more than 4,096"),
+        ({"pp": "99"}, "99 pipeline stages for 36 layers"),
+        ({"gpu_memory_utilization": "90"}, "not percent"),
+        ({"max_model_len": "nan"}, "max_model_len is 'nan'"),
+        ({"enforce_eager": "perhaps"}, "neither True nor False"),
+        ({"available_kv_gib_per_gpu": "8589934592"}, "(in GiB)"),
+    ],
+)
+def test_a_row_that_cannot_be_predicted_says_why(cells, said):
+    found = predict(start(**cells))
+    assert not found.values
+    assert said in found.reasons[AVAILABLE]
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({"gpu": "", "gpu_mem_gib": ""}, "its GPU is not stated"),
+        ({"gpu": "24GB class", "gpu_mem_gib": ""}, "is not described here"),
+        ({"gpu": "A100", "gpu_mem_gib": ""}, "sold with 40 and 80 GB"),
+        ({"gpu": "RTX 5070 + RTX 5090", "gpu_mem_gib": "11.5+31.8"}, "its GPUs differ"),
+        ({"gpu_mem_gib": "81559"}, "(in GiB)"),
+    ],
+)
+def test_without_a_card_weights_are_predicted_and_what_is_left_is_not(cells, said):
+    found = predict(start(**cells))
+    assert found.values[WEIGHTS] == pytest.approx(15.27, abs=0.03)
+    assert AVAILABLE not in found.values
+    assert said in found.reasons[AVAILABLE]
+
+
+def test_the_printed_total_counts_even_when_nobody_named_the_card():
+    named, unnamed = predict(start()), predict(start(gpu="80GB class"))
+    assert unnamed.values[AVAILABLE] == pytest.approx(named.values[AVAILABLE], abs=0.1)
+    smaller = predict(start(gpu_mem_gib="78.19"))
+    assert named.values[AVAILABLE] - smaller.values[AVAILABLE] == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_whole_number_of_gib_is_what_cards_are_sold_as():
+    card = visible_bytes(load_gpus()["RTX 3090 24GB"]) / GIB
+    sold, printed = (predict(start(gpu="RTX 3090", gpu_mem_gib=total)) for total in ("24", f"{card:.4f}"))
+    assert sold.values[AVAILABLE] == pytest.approx(printed.values[AVAILABLE], abs=0.01)
+
+
+def test_defaults_are_named_as_assumed():
+    found = predict(start(max_num_seqs="", gpu_memory_utilization="", engine_version=""))
+    said = "; ".join(found.assumed)
+    assert "default max_num_seqs" in said
+    assert "default utilization 0.9" in said
+    assert "vLLM 0." in said
+    assert not found.settings_known
+    assert predict(start()).settings_known
+
+
+def test_a_model_that_somebody_inferred_is_predicted_but_not_counted_as_known():
+    found = predict(start(model="Qwen3-8B class (15.27 GiB bf16; inferred)"))
+    assert WEIGHTS in found.values
+    assert not found.settings_known
+
+
+def test_what_runs_beside_the_model_leaves_only_its_cache_predictable():
+    found = predict(start(model="Qwen/Qwen3-8B (+LoRA rank 64)", available_kv_gib_per_gpu="10"))
+    assert "LoRA" in found.reasons[WEIGHTS]
+    assert {WEIGHTS, AVAILABLE}.isdisjoint(found.values)
+    assert found.values[TOKENS] == 10 * GIB // (16 * 147_456) * 16
+    assert found.kv_tokens_basis == "measured pool"
+
+
+def test_an_unknown_kv_format_costs_only_the_tokens():
+    found = predict(start(kv_dtype="int2 (group 32)"))
+    assert "int2" in found.reasons[TOKENS]
+    assert {WEIGHTS, ACTIVATION, NON_TORCH, AVAILABLE, GRAPHS} <= set(found.values)
+
+
+def test_old_versions_print_the_blocks_of_a_hybrid_model_divided_by_its_groups():
+    row = start(model="openai/gpt-oss-20b", available_kv_gib_per_gpu="10", max_model_len="131072")
+    old, new = (predict(row | {"engine_version": each}).values[TOKENS] for each in ("0.11.0", "0.25.0"))
+    assert old == pytest.approx(10 * GIB / (24 * 2 * 8 * 64 * 2), rel=0.01)  # all layers, as if none had a window
+    assert new > 1.5 * old
+
+
+def test_sglangs_tensor_parallelism_contains_its_attention_replicas():
+    row = start(engine="sglang", engine_version="", tp="8", dp="8", available_kv_gib_per_gpu="10")
+    alone = start(engine="sglang", engine_version="", tp="1", dp="8", available_kv_gib_per_gpu="10")
+    assert predict(row).values[TOKENS] == predict(alone).values[TOKENS]
+
+
+def test_sixteen_bit_weights_that_no_such_card_holds_are_not_assumed():
+    found = predict(start(model="meta-llama/Llama-3.3-70B-Instruct", gpu="RTX 4090", gpu_mem_gib="23.6"))
+    assert "do not fit in bf16" in found.reasons[AVAILABLE]
+
+
+def test_bad_cells_cost_their_rows_and_nothing_else(tmp_path):
+    text = (
+        f"{HEADER},kv_tokens\n{GOOD},100000\nbad,vllm,0.11.0,Qwen/Qwen3-8B,H100 80GB,79.19,x,0.9,32768,5\n{GOOD},many\n"
+    )
+    report = check_memory(written(tmp_path, text))
+    assert report.predicted == 2
+    assert report.of(TOKENS).rows == 1
+    assert report.problems == ("Row 4: kv_tokens is 'many', which is no number from -1e+15 to 1e+15.",)
+    assert [(each.reason, each.ids) for each in report.unpredicted if each.part == "row"] == [
+        ("tp is 'x', which is no number from 1 to 4096", ("bad",))
+    ]
+
+
+def test_missing_columns_are_named_and_what_needs_them_is_not_predicted(tmp_path):
+    report = check_memory(written(tmp_path, "model,engine,weights_gib_per_gpu\nQwen/Qwen3-8B,vllm,15.27\n"))
+    assert report.problems == ("Column 'tp' is missing; what depends on it is not predicted.",)
+    assert report.predicted == 0
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "model\nx\n", "kv_tokens\n1\n", "<html></html>"])
+def test_a_table_of_another_kind_is_refused_in_one_sentence(tmp_path, text):
+    with pytest.raises(BadTable, match="has no column 'model'"):
+        check_memory(written(tmp_path, text))
+
+
+def test_a_folder_of_configs_serves_models_that_are_not_bundled(tmp_path):
+    folder = tmp_path / "configs" / "me--tiny"
+    folder.mkdir(parents=True)
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 1000,
+        "max_position_embeddings": 2048,
+        "torch_dtype": "bfloat16",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    text = "model,gpu,tp,kv_bytes_per_token_full\nme--tiny,h100,1,256\nme--none,h100,1,256\n"
+    report = check_memory(written(tmp_path, text), tmp_path / "configs")
+    assert report.of(FULL).rows == 1
+    assert report.of(FULL).worst == 0
+    with pytest.raises(BadTable, match="is no folder"):
+        check_memory(written(tmp_path, text), tmp_path / "nowhere")
+
+
+def test_written_rows_have_predictions_beside_measurements_and_no_formulas(tmp_path, capsys):
+    text = f'{HEADER},kv_tokens,note\n{GOOD},100000,"=HYPERLINK(""http://evil"")"\n'
+    out = tmp_path / "out.csv"
+    assert app.main(["check", "memory", str(written(tmp_path, text)), "--rows", str(out)]) == app.ANSWERED
+    assert "1 of 1 measured starts predicted" in capsys.readouterr().out
+    with out.open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    names = list(row)
+    assert names[names.index("kv_tokens") + 1] == "predicted_kv_tokens"
+    assert {f"predicted_{part}" for part in (WEIGHTS, ACTIVATION, NON_TORCH, AVAILABLE, GRAPHS)} <= set(names)
+    assert row["note"].startswith("'=")
+    assert row["model"] == "Qwen/Qwen3-8B"
+
+
+def test_json_is_the_report(capsys):
+    assert app.main(["check", "memory", str(SAMPLE), "--json"]) == app.ANSWERED
+    report = json.loads(capsys.readouterr().out)
+    assert report["rows"] == 13
+    assert {each["part"] for each in report["errors"]} == {WEIGHTS, ACTIVATION, NON_TORCH, AVAILABLE, TOKENS, GRAPHS}
+    assert {each["grouped_by"] for each in report["errors"]} == {"all", "settings known", "engine", "family", "gpu"}
+    assert "table" not in report
+
+
+@pytest.mark.parametrize(
+    "argv", [["check", "memory"], ["check", "memory", "/no/such.csv"], ["check"], ["check", "x"], ["read-log", "/no"]]
+)
+def test_wrong_words_are_one_sentence_and_exit_2(capsys, argv):
+    assert app.main(argv) == app.BAD_INPUT
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_log_is_printed_as_a_table_or_as_json(tmp_path, capsys):
+    log = tmp_path / "server.log"
+    log.write_text("Available KV cache memory: 8.11 GiB\nGPU KV cache size: 178,880 tokens\n")
+    assert app.main(["read-log", str(log)]) == app.ANSWERED
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (row["available_kv_gib_per_gpu"], row["source"]) == ("8.11", "server.log")
+    assert app.main(["read-log", str(log), "--json"]) == app.ANSWERED
+    assert json.loads(capsys.readouterr().out) == [row]
+    out = tmp_path / "out.csv"
+    assert app.main(["read-log", str(log), "--rows", str(out)]) == app.ANSWERED
+    assert capsys.readouterr().out == ""
+    assert out.read_text().count("\n") == 2
