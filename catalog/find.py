@@ -99,6 +99,15 @@ def find_model(name: str) -> ModelSpec:
     raise _unknown(name)
 
 
+def is_bundled(name: str) -> bool:
+    """Whether `find_model` knows this name without looking for a folder.
+
+    >>> is_bundled("llama-3.3-70b"), is_bundled("/etc")
+    (True, False)
+    """
+    return _key(name) in _known_names()
+
+
 def bundled_models() -> list[ModelRecord]:
     """Every bundled model and sibling, sorted by name; no shape is loaded."""
     names = [*_index(), *(s.name for s in _siblings().values() if s.is_repository)]

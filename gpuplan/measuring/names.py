@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 from catalog.errors import CatalogError
-from catalog.find import bundled_models, find_model, read_folder
+from catalog.find import bundled_models, find_model, is_bundled, read_folder
 from catalog.model import ModelSpec
 from catalog.quantization import SCHEMES, UNQUANTIZED, stored_in
 from gpu_db.errors import GpuDbError
@@ -155,12 +155,7 @@ def _stems() -> dict[str, str]:
 
 @lru_cache(maxsize=4096)
 def _bundled(name: str) -> ModelSpec | None:
-    if Path(name).exists():
-        return None  # a cell must not choose which of our files is read
-    try:
-        return find_model(name)
-    except CatalogError:
-        return None
+    return find_model(name) if is_bundled(name) else None  # a cell must not choose which of our files is read
 
 
 def _folder(name: str, configs_dir: Path | None) -> Path | None:
