@@ -132,17 +132,28 @@ class Layout(Protocol):
     """What a replica is made of."""
 
     @property
-    def gpu(self) -> str: ...
+    def gpu(self) -> str:
+        """The card's name."""
+
     @property
-    def tensor_parallel(self) -> int: ...
+    def tensor_parallel(self) -> int:
+        """GPUs of a TP group."""
+
     @property
-    def pipeline_parallel(self) -> int: ...
+    def pipeline_parallel(self) -> int:
+        """Stages."""
+
     @property
-    def data_parallel(self) -> int: ...
+    def data_parallel(self) -> int:
+        """Attention-DP ranks."""
+
     @property
-    def expert_parallel(self) -> int: ...
+    def expert_parallel(self) -> int:
+        """GPUs over which whole experts are dealt out."""
+
     @property
-    def gpus(self) -> int: ...
+    def gpus(self) -> int:
+        """GPUs in all."""
 
 
 def replicas(runs: Sequence[Layout], gpus: Mapping[str, Gpu]) -> ReplicaColumns:

@@ -258,7 +258,7 @@ def _rate(speeds: Speeds, place: int, case: Case) -> State:
         full = _at_batch(speeds, place, case, most)
         return State(None, full.tpot, full.step, full.total, full.requests, full.watts)
     loop = _at_batch(speeds, place, case, batch)
-    return State(loop.ttft, loop.tpot, loop.step, loop.total, min(rate, loop.requests) or rate, loop.watts)
+    return State(loop.ttft, loop.tpot, loop.step, loop.total, rate, loop.watts)
 
 
 _SETTLE: dict[str, Callable[[Speeds, int, Case], State]] = {

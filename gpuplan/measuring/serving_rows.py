@@ -163,7 +163,6 @@ def _laid_out(case: Case, row: Mapping[str, str]) -> tuple[Case, ...]:
     match = _ATTENTION.search(row.get("note", ""))
     if match:
         return (_from_note(case, *map(int, match.groups())),)
-    experts = bool(case.spec.has_experts) if hasattr(case.spec, "has_experts") else True
     if gpus is None and tp is None:
         raise Unpredictable("neither its GPUs nor its tensor parallelism are stated")
     total = gpus or (tp or 1) * (pp or 1) * (dp or 1)
@@ -177,7 +176,7 @@ def _laid_out(case: Case, row: Mapping[str, str]) -> tuple[Case, ...]:
         tp = max(total // (pp * dp), 1)
     if tp * pp * dp > total or total % (tp * pp * dp):
         raise Unpredictable(f"TP {tp} x PP {pp} x DP {dp} does not divide {total} GPUs")
-    spread = tp * dp if experts and ((ep or 1) > 1) else 1
+    spread = tp * dp if (ep or 1) > 1 else 1
     return (_placed(case, tp, pp, dp, spread, total // (tp * pp * dp)),)
 
 
