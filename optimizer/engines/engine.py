@@ -156,6 +156,11 @@ class Engine(ABC):
         fast, pcie = ({int(n): gib * GIB for n, gib in entry[kind].items()} for kind in ("fast_links", "pcie"))
         return NonTorch(fast, pcie, entry["amd_extra"] * GIB, entry.get("quantized_extra", 0) * GIB)
 
+    @property
+    def copies_latent(self) -> bool:
+        """Whether it keeps a 16-bit copy of a quantized up-projection of latent attention."""
+        return bool(fact_at(self.facts["copies_latent"], self.version)["value"])
+
     def expert_padding(self, spec: ModelSpec, gpu: Gpu, *, served: bool = True) -> tuple[int, int]:
         """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing.
 

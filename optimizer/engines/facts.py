@@ -30,6 +30,7 @@ def load_facts(engine: str) -> Facts:
     return facts
 
 
+@cache
 def parse_version(version: str) -> Version:
     """A version as three comparable numbers or more; what follows them (rc1, .dev0) is dropped.
 

@@ -16,7 +16,14 @@ from optimizer.memory.activations import forward_bytes_per_token
 from optimizer.memory.adapters import Adapters, adapters_by_stage
 from optimizer.memory.distinct import distinct_columns
 from optimizer.memory.encoder import encoder_bytes_per_token
-from optimizer.memory.weights import Division, layer_bytes, pipeline_stages, weights_by_stage
+from optimizer.memory.weights import (
+    Division,
+    latent_copies,
+    layer_bytes,
+    layers_by_stage,
+    pipeline_stages,
+    weights_by_stage,
+)
 from optimizer.replica_columns import ReplicaColumns
 
 Ints = NDArray[np.int64]
@@ -34,7 +41,7 @@ class Stages:
         first: index of each row's first stage, shape (rows,).
         is_last: whether the stage samples.
         layers: layers it runs.
-        weight_bytes: on its fullest rank.
+        weight_bytes: on its fullest rank, as they are served.
         forward_bytes_per_token: of a forward pass.
         encoder_bytes_per_token: of encoding an image, on the first stage; zero elsewhere and for text models.
         adapter_bytes: LoRA buffers.
@@ -77,7 +84,7 @@ def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapte
         adapters: LoRA adapters loaded at once.
     """
     keys, key_of_row = distinct_columns(_division_columns(spec, engine, rows))
-    on_keys, first_of_key = _keys(spec, keys, adapters)
+    on_keys, first_of_key = _keys(spec, keys, adapters, copies_latent=engine.copies_latent)
     depth = rows.pipeline_parallel
     first = np.cumsum(depth) - depth
     row = np.repeat(np.arange(rows.rows), depth)
@@ -121,7 +128,7 @@ class _OnKeys:
     layer: Ints
 
 
-def _keys(spec: ModelSpec, keys: Ints, adapters: Adapters | None) -> tuple[_OnKeys, Ints]:
+def _keys(spec: ModelSpec, keys: Ints, adapters: Adapters | None, *, copies_latent: bool) -> tuple[_OnKeys, Ints]:
     """What lies on the stages of all keys, and where each key's stages begin."""
     depth = keys[0]
     first = np.cumsum(depth) - depth
@@ -131,12 +138,20 @@ def _keys(spec: ModelSpec, keys: Ints, adapters: Adapters | None) -> tuple[_OnKe
         division = Division(*keys[1:, chosen])
         places = first[chosen][None, :] + np.arange(stages)[:, None]
         flat[0, places] = weights_by_stage(spec, division, int(stages))
+        if copies_latent:
+            flat[0, places] += _copies_by_stage(spec, division, int(stages))
         if adapters is not None:
             flat[1, places] = adapters_by_stage(spec, adapters, division, int(stages))
     whole = Division(*keys[1:])
     layer = np.max([layer_bytes(group, whole) for group in spec.layers], axis=0)
     forward, encoder = forward_bytes_per_token(spec, whole), encoder_bytes_per_token(spec, whole)
     return _OnKeys(flat, forward, encoder, layer), first
+
+
+def _copies_by_stage(spec: ModelSpec, division: Division, pipeline_parallel: int) -> Ints:
+    """Unquantized copies of latent attention's up-projections on every stage, shape (stages, keys)."""
+    copies = np.stack([latent_copies(group, division) for group in spec.layers])
+    return layers_by_stage(spec, pipeline_parallel) @ copies
 
 
 def _layers(spec: ModelSpec, depth: Ints, first: Ints, size: int) -> Ints:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.model import Layers, Matrix, ModelSpec
-from catalog.quantization import stored_bytes
+from catalog.model import LatentAttention, Layers, Matrix, ModelSpec
+from catalog.quantization import find_scheme, stored_bytes
 
 Ints = NDArray[np.int64]
+
+COPY_BITS = 16
+"""What an unquantized copy of a weight takes."""
 
 VOCABULARY_GRANULE = 64
 """Rows of the vocabulary are padded to a multiple of this before TP divides them (Megatron's and vLLM's default)."""
@@ -112,6 +115,25 @@ def _padded(extent: Ints, granule: Ints) -> Ints:
 def layer_bytes(group: Layers, division: Division) -> Ints:
     """Weight bytes of one layer of a group on the fullest rank, shape (keys,)."""
     return _total((shard_bytes(matrix, division) for matrix in allocated_matrices(group)), division)
+
+
+def latent_copies(group: Layers, division: Division) -> Ints:
+    """Bytes of the 16-bit copy that an engine keeps of one layer's quantized up-projection, shape (keys,).
+
+    Decoding latent attention multiplies queries and outputs with its halves directly, which needs them unquantized; a
+    16-bit one is used in place.
+
+        2 * outputs / TP * kv_rank
+
+    Source: vLLM 0.33.0 `vllm/model_executor/layers/attention/mla_attention.py`, `process_weights_after_loading`.
+    """
+    copies = np.zeros_like(division.tensor_parallel)
+    if any(isinstance(mixer, LatentAttention) for mixer in group.mixers):
+        for matrix in group.matrices:
+            if matrix.name.endswith("kv_b_proj") and find_scheme(matrix.stored_as).bits_per_weight < COPY_BITS:
+                outputs, inputs, _ = shard_shape(matrix, division)
+                copies += COPY_BITS // 8 * outputs * inputs
+    return copies
 
 
 def allocated_matrices(group: Layers) -> tuple[Matrix, ...]:

@@ -9,6 +9,7 @@ from catalog.sizes import weight_bytes
 from optimizer.memory.weights import (
     Division,
     allocated_matrices,
+    latent_copies,
     layers_by_stage,
     pipeline_stages,
     shard_bytes,
@@ -18,6 +19,15 @@ from optimizer.memory.weights import (
 
 def divided(tp, dp=1, ep=1):
     return Division.of(np.atleast_1d(np.array(tp)), dp, ep)
+
+
+def test_latent_attention_keeps_its_quantized_up_projection_once_more_in_16_bit():
+    # DeepSeek-V3 in FP8: 128 heads of 128 + 128 rows, 512 wide, in 61 layers; bf16 ones are used in place.
+    spec = find_model("deepseek-ai/DeepSeek-V3")
+    copies = sum(g.count * latent_copies(g, divided([1, 8])) for g in spec.layers if not g.next_token_prediction)
+    assert copies.tolist() == [61 * 128 * 256 * 512 * 2, 61 * 16 * 256 * 512 * 2]
+    plain = find_model("deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct")
+    assert sum(int(latent_copies(g, divided(8))[0]) for g in plain.layers) == 0
 
 
 def test_one_rank_holds_the_whole_checkpoint():
