@@ -25,6 +25,7 @@ from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.facts import parse_version
 from optimizer.engines.find import find_engine
 from optimizer.memory.cache_plan import CachePlan
+from optimizer.memory.communication import visible_bytes
 from optimizer.memory.factors import GIB
 from optimizer.memory.page_groups import PagePlan
 from optimizer.memory.pools import PagePlans, lay_out_pages
@@ -120,7 +121,36 @@ def predict(row: Mapping[str, str], configs_dir: Path | None = None) -> Predicti
     said.gpu = start.cards.candidates[0].name if len(start.cards.candidates) == 1 else said.gpu
     said.assumed = list(start.assumed)
     _predict_parts(start, said)
+    contradiction = _contradiction(row, start)
+    if contradiction and AVAILABLE in said.values:
+        del said.values[AVAILABLE]
+        said.reasons[AVAILABLE] = contradiction
     return said
+
+
+CONTRADICTS_GIB = 0.5
+"""Far more than what rounded numbers leave."""
+
+
+def _contradiction(row: Mapping[str, str], start: Start) -> str:
+    """How a row's own parts exceed its own share of memory; "" when they do not, or do not say."""
+    measured = [_measured(row, part) for part in (WEIGHTS, ACTIVATION, NON_TORCH, AVAILABLE)]
+    weights, _, _, left = measured
+    if weights is None or left is None or start.utilization is None or start.engine.accounting != "share_of_total":
+        return ""
+    total_gib = max(visible_bytes(gpu) for gpu in start.cards.candidates) / GIB
+    beyond = sum(part or 0 for part in measured) - start.utilization * total_gib
+    if not start.cards.total_known or beyond < CONTRADICTS_GIB:
+        return ""
+    return f"its parts exceed its share of memory, {start.utilization:g} x {total_gib:.2f} GiB, by {beyond:.2f} GiB"
+
+
+def _measured(row: Mapping[str, str], part: str) -> float | None:
+    """A measured part in GiB; None where the row does not say, or nothing that can be read."""
+    try:
+        return number(row, part, -GIB_PER_GPU, GIB_PER_GPU)
+    except Unpredictable:
+        return None
 
 
 def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:

@@ -204,6 +204,14 @@ def test_sixteen_bit_weights_that_no_such_card_holds_are_not_assumed():
     assert "do not fit in bf16" in found.reasons[AVAILABLE]
 
 
+@pytest.mark.parametrize(("left", "contradicts"), [("53.5", False), ("54.5", True), ("x", False)])
+def test_parts_that_exceed_the_rows_own_budget_are_no_truth(left, contradicts):
+    row = start(weights_gib_per_gpu="15.27", activation_peak_gib="1.4", non_torch_gib="0.6")
+    found = predict(row | {"available_kv_gib_per_gpu": left} if left != "x" else row | {"non_torch_gib": "x"})
+    assert (AVAILABLE not in found.values) is contradicts
+    assert ("parts exceed its share of memory, 0.9 x 79.19" in found.reasons.get(AVAILABLE, "")) is contradicts
+
+
 def test_bad_cells_cost_their_rows_and_nothing_else(tmp_path):
     text = (
         f"{HEADER},kv_tokens\n{GOOD},100000\nbad,vllm,0.11.0,Qwen/Qwen3-8B,H100 80GB,79.19,x,0.9,32768,5\n{GOOD},many\n"
