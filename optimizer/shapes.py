@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,7 @@ TENSOR_PARALLEL_MOST = 64
 """Wider than any engine's tested TP; only rack-scale NVLink domains come near."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """What of an offer matters to speed and memory: offers alike in this run every replica alike.
 
     A rate of 0 means that it is not known or that there is no such link.
@@ -168,9 +168,22 @@ def enumerate_shapes(
     layout = np.concatenate(tables) if tables else np.empty((0, 5), dtype=np.int64)
     slot = np.asarray([gpus[p.gpu].pcie_bytes_per_second or 0.0 for p in places])
     keys = _shape_keys(places, names, slot, pair_place, layout)
-    distinct, pair_shape = np.unique(keys, axis=0, return_inverse=True)
-    columns = _columns(distinct, tuple(gpus[name] for name in names))
-    return ShapeTable(columns, places, pair_place, pair_shape.reshape(-1).astype(np.int64))
+    first, pair_shape = _distinct_rows(keys)
+    columns = _columns(keys[first], tuple(gpus[name] for name in names))
+    return ShapeTable(columns, places, pair_place, pair_shape)
+
+
+def _distinct_rows(keys: Floats) -> tuple[Ints, Ints]:
+    """Where each distinct row is first, and the number of each row's kind, in the order of the columns.
+
+    As `np.unique(keys, axis=0)`, faster: every column is numbered, and the numbers packed into one integer.
+    """
+    packed = np.zeros(len(keys), dtype=np.int64)
+    for column in keys.T:
+        values, number = np.unique(column, return_inverse=True)
+        packed = packed * max(len(values), 1) + number.reshape(-1)
+    _, first, kind = np.unique(packed, return_index=True, return_inverse=True)
+    return first, kind.reshape(-1).astype(np.int64)
 
 
 def _shape_keys(
