@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -77,13 +78,47 @@ def check_memory(path: str | Path, configs_dir: str | Path | None = None) -> Mem
         kind=kind.name,
         rows=len(table.rows),
         predicted=sum(bool(answer.values) for answer in answers),
-        problems=(*absent, *shortened(table.problems), *shortened(problems)),
+        problems=(
+            *absent,
+            *_misnamed(kind, table.columns),
+            *_unit_doubts(deviations),
+            *shortened(table.problems),
+            *shortened(problems),
+        ),
         errors=summaries(deviations),
         unpredicted=reasons(missing),
         worst=worst_of(deviations),
         table_columns=columns,
         table=rows,
     )
+
+
+def _misnamed(kind: _Kind, columns: Sequence[str]) -> list[str]:
+    """Measured columns that are missing while one with nearly their name is there."""
+    strange = [name for name in columns if name not in {*SETTINGS, *TRUTH_SETTINGS, *kind.parts}]
+    found = {part: get_close_matches(part, strange, n=1, cutoff=0.6) for part in kind.parts if part not in columns}
+    return [
+        f"Column {names[0][:60]!r} is not read; if it is {part!r} in that unit, name it so."
+        for part, names in found.items()
+        if names
+    ]
+
+
+UNITS = {"MiB": 1024.0, "MB": 2**30 / 1e6, "GB (of 10^9 bytes)": 2**30 / 1e9, "bytes": float(2**30)}
+"""What a size in GiB is multiplied by when it is written in another unit."""
+SAME_UNIT = 0.01
+
+
+def _unit_doubts(deviations: Sequence[Deviation]) -> list[str]:
+    """Columns most of whose numbers are the prediction in another unit."""
+    doubts: list[str] = []
+    for part in (predict.WEIGHTS, predict.AVAILABLE):
+        ratios = [each.measured / each.predicted for each in deviations if each.part == part and each.predicted > 0]
+        for unit, factor in UNITS.items():
+            alike = sum(abs(ratio / factor - 1) < SAME_UNIT for ratio in ratios)
+            if 2 * alike > len(ratios):
+                doubts.append(f"Column {part!r} seems to be in {unit}, not GiB: so in {alike} of {len(ratios)} rows.")
+    return doubts
 
 
 def _kind(columns: Sequence[str], path: str | Path) -> _Kind:

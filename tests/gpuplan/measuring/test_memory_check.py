@@ -204,7 +204,7 @@ def test_sixteen_bit_weights_that_no_such_card_holds_are_not_assumed():
     assert "do not fit in bf16" in found.reasons[AVAILABLE]
 
 
-@pytest.mark.parametrize(("left", "contradicts"), [("53.5", False), ("54.5", True), ("x", False)])
+@pytest.mark.parametrize(("left", "contradicts"), [("53.5", False), ("55.0", True), ("x", False)])
 def test_parts_that_exceed_the_rows_own_budget_are_no_truth(left, contradicts):
     row = start(weights_gib_per_gpu="15.27", activation_peak_gib="1.4", non_torch_gib="0.6")
     found = predict(row | {"available_kv_gib_per_gpu": left} if left != "x" else row | {"non_torch_gib": "x"})
@@ -229,6 +229,29 @@ def test_missing_columns_are_named_and_what_needs_them_is_not_predicted(tmp_path
     report = check_memory(written(tmp_path, "model,engine,weights_gib_per_gpu\nQwen/Qwen3-8B,vllm,15.27\n"))
     assert report.problems == ("Column 'tp' is missing; what depends on it is not predicted.",)
     assert report.predicted == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "said"),
+    [
+        ("Qwen/Qwen3-8B", "15.27", ""),
+        ("Qwen/Qwen3-8B", "1.527", ""),
+        ("Qwen/Qwen3-8B", "16.39", "seems to be in GB (of 10^9 bytes)"),
+        ("Qwen/Qwen3-8B", "15636", "(in GiB)"),
+        ("Qwen/Qwen3-0.6B", "1142.8", "seems to be in MiB"),
+    ],
+)
+def test_a_column_in_another_unit_is_doubted(tmp_path, model, size, said):
+    text = f"model,engine,tp,weights_gib_per_gpu\n{model},vllm,1,{size}\n"
+    problems = check_memory(written(tmp_path, text)).problems
+    assert len(problems) == bool(said)
+    assert said in "".join(problems)
+
+
+def test_a_column_with_another_units_name_is_not_read_and_named(tmp_path):
+    text = "model,engine,tp,weights_mib_per_gpu,kv_tokens\nQwen/Qwen3-8B,vllm,1,15636,5\n"
+    (said,) = check_memory(written(tmp_path, text)).problems
+    assert said.startswith("Column 'weights_mib_per_gpu' is not read; if it is 'weights_gib_per_gpu'")
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "model\nx\n", "kv_tokens\n1\n", "<html></html>"])
