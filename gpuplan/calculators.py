@@ -12,12 +12,13 @@ from catalog.find import find_model
 from catalog.quantization import requantized
 from gpu_db.query import find_gpu
 from gpuplan.planning import cache_format
+from optimizer.cells import estimate_at, memory_at
 from optimizer.engines.find import find_engine
 from optimizer.errors import BadRequirements
 from optimizer.memory.vram import MemorySettings, measure_memory
 from optimizer.performance.estimate import estimate
 from optimizer.performance.factors import load_factors
-from optimizer.plan import Estimate, Interval, Memory
+from optimizer.plan import Estimate, Memory
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 from optimizer.requirements import Count, Frozen, Positive, Tokens, Workload
 
@@ -240,26 +241,11 @@ def memory_of(asked: Configuration) -> MemoryAnswer:
     columns = replica.memory(replica.max_num_seqs)
     return MemoryAnswer(
         layout=replica.layout(),
-        memory=_memory(columns),
+        memory=memory_at(columns),
         tokens_per_request=asked.workload.tokens_per_request,
         longest_context=int(columns.longest_context[0, 0]),
         state_bytes_per_request=int(columns.state_bytes_per_request[0]),
         starts=bool(columns.longest_context[0, 0] >= replica.max_model_len),
-    )
-
-
-def _memory(columns: MemoryColumns) -> Memory:
-    return Memory(
-        total_bytes=int(columns.total_bytes[0]),
-        budget_bytes=int(columns.budget_bytes[0]),
-        weight_bytes=int(columns.weight_bytes[0]),
-        kv_cache_bytes=int(columns.kv_pool_bytes[0, 0]),
-        activation_bytes=int(columns.activation_bytes[0, 0]),
-        graph_bytes=int(columns.graph_bytes[0, 0]),
-        non_torch_bytes=int(columns.non_torch_bytes[0]),
-        kv_bytes_per_token=float(columns.kv_bytes_per_token[0]),
-        kv_tokens=int(columns.kv_tokens[0, 0]),
-        requests_that_fit=int(columns.requests_capacity[0, 0]),
     )
 
 
@@ -284,26 +270,8 @@ def estimate_of(asked: Configuration, concurrency: int) -> EstimateAnswer:
     return EstimateAnswer(
         layout=replica.layout(),
         workload=asked.workload,
-        estimate=_estimate(speed, per_rank * asked.data_parallel),
+        estimate=estimate_at(speed, per_rank * asked.data_parallel),
         decode_step_seconds=float(speed.decode_step_seconds[0, 0]),
         prefill_seconds=float(speed.prefill_seconds[0, 0]),
         fits=bool(replica.memory(per_rank).fits[0, 0]),
-    )
-
-
-def _estimate(speed: EstimateColumns, concurrency: int) -> Estimate:
-    def interval(metric: str, value: float) -> Interval:
-        low, high = float(speed.error_low[metric][0]), float(speed.error_high[metric][0])
-        known = math.isfinite(low) and math.isfinite(high)
-        return Interval(value=value, low=value * low if known else None, high=value * high if known else None)
-
-    watts = float(speed.power_watts[0, 0])
-    return Estimate(
-        concurrency=concurrency,
-        output_tokens_per_second=interval("throughput", float(speed.output_tokens_per_second[0, 0])),
-        requests_per_second=float(speed.requests_per_second[0, 0]),
-        ttft_seconds=interval("ttft", float(speed.ttft_seconds[0, 0])),
-        tpot_seconds=interval("tpot", float(speed.tpot_seconds[0, 0])),
-        power_watts=watts if math.isfinite(watts) else None,
-        calibration=speed.calibration[0],
     )

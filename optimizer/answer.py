@@ -11,14 +11,13 @@ import numpy as np
 from catalog.model import ModelSpec
 from gpu_db.offer import Offer
 from optimizer.candidates import BATCHES, Candidates, Variant
+from optimizer.cells import estimate_at, memory_at
 from optimizer.cp_sat.library import SOLVER_VERSION
 from optimizer.cp_sat.program import Purchase
 from optimizer.packing import Share, share_machines
 from optimizer.plan import (
-    Estimate,
     Interval,
     Line,
-    Memory,
     OfferedMachine,
     Plan,
     Proof,
@@ -127,14 +126,16 @@ def _line(search: Search, requirements: Requirements, purchase: Purchase, share:
     candidates = search.candidates(requirements)
     offer = purchase.columns.offers[share.machine]
     row = int(purchase.columns.candidate[share.column])
+    evaluation = candidates.evaluations[candidates.evaluation[row]]
+    at, batch = int(candidates.row[row]), int(candidates.batch[row])
     return Line(
         count=share.machines,
         replicas=share.replicas,
         shares_machines_of_line=share.with_line,
         offer=offered(offer),
         replica=replica_of(search, requirements, candidates, row),
-        memory=memory_of(candidates, row),
-        estimate=estimate_of(candidates, row),
+        memory=memory_at(evaluation.memory, at, batch),
+        estimate=estimate_at(evaluation.estimate, int(candidates.concurrency[row]), at, batch),
         cost_usd_per_hour=round(share.machines * offer.price_usd_per_hour, 6),
     )
 
@@ -213,49 +214,6 @@ def weights_from(
     if served.weight_format == published.weight_format:
         return "checkpoint"
     return "online quantization" if served.weight_format == "fp8" else "a quantized checkpoint to be named"
-
-
-def memory_of(candidates: Candidates, row: int) -> Memory:
-    """Bytes per GPU of one candidate."""
-    evaluation = candidates.evaluations[candidates.evaluation[row]]
-    memory, at, batch = evaluation.memory, int(candidates.row[row]), int(candidates.batch[row])
-    return Memory(
-        total_bytes=int(memory.total_bytes[at]),
-        budget_bytes=int(memory.budget_bytes[at]),
-        weight_bytes=int(memory.weight_bytes[at]),
-        kv_cache_bytes=int(memory.kv_pool_bytes[at, batch]),
-        activation_bytes=int(memory.activation_bytes[at, batch]),
-        graph_bytes=int(memory.graph_bytes[at, batch]),
-        non_torch_bytes=int(memory.non_torch_bytes[at]),
-        kv_bytes_per_token=float(memory.kv_bytes_per_token[at]),
-        kv_tokens=int(memory.kv_tokens[at, batch]),
-        requests_that_fit=int(memory.requests_capacity[at, batch]),
-    )
-
-
-def estimate_of(candidates: Candidates, row: int) -> Estimate:
-    """What one candidate is expected to do, with its error bars."""
-    evaluation = candidates.evaluations[candidates.evaluation[row]]
-    speed, at = evaluation.estimate, int(candidates.row[row])
-    watts = float(candidates.power_watts[row])
-
-    def interval(metric: str, value: float) -> Interval:
-        low, high = speed.error_low[metric][at], speed.error_high[metric][at]
-        known = bool(np.isfinite(low) and np.isfinite(high))
-        return Interval(
-            value=value, low=value * float(low) if known else None, high=value * float(high) if known else None
-        )
-
-    tokens = float(candidates.output_tokens_per_second[row])
-    return Estimate(
-        concurrency=int(candidates.concurrency[row]),
-        output_tokens_per_second=interval("throughput", tokens),
-        requests_per_second=float(speed.requests_per_second[at, candidates.batch[row]]),
-        ttft_seconds=interval("ttft", float(candidates.ttft_seconds[row])),
-        tpot_seconds=interval("tpot", float(candidates.tpot_seconds[row])),
-        power_watts=watts if np.isfinite(watts) else None,
-        calibration=speed.calibration[at],
-    )
 
 
 def totals_of(lines: tuple[Line, ...]) -> Totals:

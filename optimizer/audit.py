@@ -17,9 +17,10 @@ from gpu_db.offer import Offer
 from gpu_db.query import select_offers
 from optimizer.answer import describe_replica, totals_of
 from optimizer.candidates import BATCHES, Variant
+from optimizer.cells import estimate_at, memory_at
 from optimizer.memory.vram import MemorySettings, measure_memory
-from optimizer.performance.estimate import EstimateColumns, estimate
-from optimizer.plan import Estimate, Interval, Line, Memory, Plan, Totals
+from optimizer.performance.estimate import estimate
+from optimizer.plan import Estimate, Line, Plan, Totals
 from optimizer.replica_columns import ReplicaColumns
 from optimizer.search import Knowledge, kv_cache_formats, planned_max_model_len, stored_variants
 from optimizer.shapes import Place
@@ -88,56 +89,52 @@ def _audit_choices(plan: Plan, line: Line, knowledge: Knowledge) -> Iterator[str
 
 
 def _audit_replica(plan: Plan, line: Line, offer: Offer, knowledge: Knowledge) -> Iterator[str]:
-    replica, question = line.replica, plan.question
+    """The engine runs the replica as it is laid out, and its memory and speed are as stated."""
+    replica = line.replica
     engine = knowledge.engines.get(replica.engine)
     if engine is None or replica.model != knowledge.spec.repo_id or replica.gpu != offer.gpu:
         yield f"the replica on {offer.offer_id} names another model, engine or GPU"
-        return
-    row = _row(line, offer, knowledge)
-    stored = requantized(knowledge.spec, replica.weight_format)
-    refused = engine.refuses(stored, row.gpus[0], replica.kv_cache_format)
-    if refused is not None or any(mask[0] for mask, _ in engine.refused_shapes(stored, row)):
-        yield f"{engine.name} cannot run the replica on {offer.offer_id}: {refused or 'its shape is refused'}"
-        return
-    settings = MemorySettings(
-        planned_max_model_len(knowledge.spec, question.workload, question.choices),
-        question.workload.tokens_per_request,
-    )
-    if replica.max_num_seqs not in BATCHES:
+    elif replica.max_num_seqs not in BATCHES:
         yield f"max_num_seqs {replica.max_num_seqs} is not considered"
-        return
-    at = int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0])
-    memory = measure_memory(stored, engine, row, replica.kv_cache_format, settings, BATCHES)
-    measured = {
-        name: int(getattr(memory, source)[0].flat[at if getattr(memory, source).ndim > 1 else 0])
-        for name, source in _MEMORY.items()
-    }
-    if not memory.fits[0, at]:
-        yield f"{replica.max_num_seqs} requests do not fit on {offer.offer_id}"
-    if {name: int(getattr(line.memory, name)) for name in measured} != measured:
-        yield f"the memory on {offer.offer_id} is not as stated"
-    variant = Variant(stored, engine, replica.kv_cache_format)
-    if replica != describe_replica(knowledge.spec, variant, row, replica.max_num_seqs, settings.max_model_len):
-        yield f"the replica on {offer.offer_id} is not started as it is laid out"
+    else:
+        variant = Variant(requantized(knowledge.spec, replica.weight_format), engine, replica.kv_cache_format)
+        row = _row(line, offer, knowledge)
+        refused = engine.refuses(variant.spec, row.gpus[0], variant.kv_format)
+        if refused is not None or any(mask[0] for mask, _ in engine.refused_shapes(variant.spec, row)):
+            yield f"{engine.name} cannot run the replica on {offer.offer_id}: {refused or 'its shape is refused'}"
+            return
+        yield from _audit_memory(plan, line, variant, row, knowledge)
+        yield from _audit_speed(plan, line, variant, row, knowledge)
+
+
+def _audit_memory(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, knowledge: Knowledge) -> Iterator[str]:
+    workload, replica = plan.question.workload, line.replica
+    length = planned_max_model_len(knowledge.spec, workload, plan.question.choices)
+    settings = MemorySettings(length, workload.tokens_per_request)
+    memory = measure_memory(variant.spec, variant.engine, row, variant.kv_format, settings, BATCHES)
+    batch = int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0])
+    if not memory.fits[0, batch]:
+        yield f"{replica.max_num_seqs} requests do not fit on {line.offer.offer_id}"
+    if line.memory != memory_at(memory, batch=batch):
+        yield f"the memory on {line.offer.offer_id} is not as stated"
+    if replica != describe_replica(knowledge.spec, variant, row, replica.max_num_seqs, length):
+        yield f"the replica on {line.offer.offer_id} is not started as it is laid out"
+
+
+def _audit_speed(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, knowledge: Knowledge) -> Iterator[str]:
+    workload, replica = plan.question.workload, line.replica
     speed = estimate(
-        stored,
-        engine.name,
+        variant.spec,
+        variant.engine.name,
         row,
-        replica.kv_cache_format,
-        BATCHES[at : at + 1],
-        question.workload.input_tokens,
-        question.workload.output_tokens,
+        variant.kv_format,
+        np.asarray([replica.max_num_seqs], dtype=np.int64),
+        workload.input_tokens,
+        workload.output_tokens,
         knowledge.factors,
     )
-    if not _agree(line.estimate, _estimate(speed, replica.max_num_seqs * replica.data_parallel)):
-        yield f"the speed on {offer.offer_id} is not as stated"
-
-
-_MEMORY: dict[str, str] = {
-    **{name: name for name in Memory.model_fields},
-    "kv_cache_bytes": "kv_pool_bytes",
-    "requests_that_fit": "requests_capacity",
-}
+    if not _agree(line.estimate, estimate_at(speed, replica.max_num_seqs * replica.data_parallel)):
+        yield f"the speed on {line.offer.offer_id} is not as stated"
 
 
 def _row(line: Line, offer: Offer, knowledge: Knowledge) -> ReplicaColumns:
@@ -165,24 +162,6 @@ def _row(line: Line, offer: Offer, knowledge: Knowledge) -> ReplicaColumns:
         link_bytes_per_second=np.asarray([math.nan if alone or not link else link]),
         has_fast_links=np.asarray([fast]),
         internode_bytes_per_second=np.asarray([internode]),
-    )
-
-
-def _estimate(speed: EstimateColumns, concurrency: int) -> Estimate:
-    def interval(metric: str, value: float) -> Interval:
-        low, high = float(speed.error_low[metric][0]), float(speed.error_high[metric][0])
-        known = math.isfinite(low) and math.isfinite(high)
-        return Interval(value=value, low=value * low if known else None, high=value * high if known else None)
-
-    watts = float(speed.power_watts[0, 0])
-    return Estimate(
-        concurrency=concurrency,
-        output_tokens_per_second=interval("throughput", float(speed.output_tokens_per_second[0, 0])),
-        requests_per_second=float(speed.requests_per_second[0, 0]),
-        ttft_seconds=interval("ttft", float(speed.ttft_seconds[0, 0])),
-        tpot_seconds=interval("tpot", float(speed.tpot_seconds[0, 0])),
-        power_watts=watts if math.isfinite(watts) else None,
-        calibration=speed.calibration[0],
     )
 
 

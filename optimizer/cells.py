@@ -1,0 +1,45 @@
+"""One cell of the columnar tables as the record that a plan shows."""
+
+from __future__ import annotations
+
+import math
+
+from optimizer.memory.vram import MemoryColumns
+from optimizer.performance.estimate import EstimateColumns
+from optimizer.plan import Estimate, Interval, Memory
+
+
+def memory_at(memory: MemoryColumns, row: int = 0, batch: int = 0) -> Memory:
+    """Bytes per GPU of one row at one batch size."""
+    return Memory(
+        total_bytes=int(memory.total_bytes[row]),
+        budget_bytes=int(memory.budget_bytes[row]),
+        weight_bytes=int(memory.weight_bytes[row]),
+        kv_cache_bytes=int(memory.kv_pool_bytes[row, batch]),
+        activation_bytes=int(memory.activation_bytes[row, batch]),
+        graph_bytes=int(memory.graph_bytes[row, batch]),
+        non_torch_bytes=int(memory.non_torch_bytes[row]),
+        kv_bytes_per_token=float(memory.kv_bytes_per_token[row]),
+        kv_tokens=int(memory.kv_tokens[row, batch]),
+        requests_that_fit=int(memory.requests_capacity[row, batch]),
+    )
+
+
+def estimate_at(speed: EstimateColumns, concurrency: int, row: int = 0, batch: int = 0) -> Estimate:
+    """Speed of one row at one batch size with its error bars; `concurrency` requests are in flight on the replica."""
+    watts = float(speed.power_watts[row, batch])
+
+    def interval(metric: str, value: float) -> Interval:
+        low, high = float(speed.error_low[metric][row]), float(speed.error_high[metric][row])
+        known = math.isfinite(low) and math.isfinite(high)
+        return Interval(value=value, low=value * low if known else None, high=value * high if known else None)
+
+    return Estimate(
+        concurrency=concurrency,
+        output_tokens_per_second=interval("throughput", float(speed.output_tokens_per_second[row, batch])),
+        requests_per_second=float(speed.requests_per_second[row, batch]),
+        ttft_seconds=interval("ttft", float(speed.ttft_seconds[row, batch])),
+        tpot_seconds=interval("tpot", float(speed.tpot_seconds[row, batch])),
+        power_watts=watts if math.isfinite(watts) else None,
+        calibration=speed.calibration[row],
+    )
