@@ -2,15 +2,18 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpu_db.load import load_gpus
 from gpuplan.cli import app
 from gpuplan.measuring.errors import BadTable
 from gpuplan.measuring.memory_check import check_memory
-from gpuplan.measuring.predict import ACTIVATION, AVAILABLE, GRAPHS, NON_TORCH, TOKENS, WEIGHTS, predict
+from gpuplan.measuring.predict import ACTIVATION, AVAILABLE, GRAPHS, NON_TORCH, PARTS, TOKENS, WEIGHTS, predict
 from gpuplan.measuring.truth import CAPACITY, FULL, STATE, WEIGHT_BYTES, WINDOW
 from optimizer.memory.communication import visible_bytes
 
@@ -282,6 +285,31 @@ def test_a_folder_of_configs_serves_models_that_are_not_bundled(tmp_path):
     assert report.of(FULL).worst == 0
     with pytest.raises(BadTable, match="is no folder"):
         check_memory(written(tmp_path, text), tmp_path / "nowhere")
+
+
+ODD = {
+    "model": ["Qwen/Qwen3-8B", "openai/gpt-oss-120b", "deepseek-ai/DeepSeek-V3", "google/gemma-3-27b-it", "qwen3-next"],
+    "engine": ["vllm", "sglang", "tensorrt-llm", "VLLM", ""],
+    "engine_version": ["", "0.1.0", "0.7.3 (V0)", "0.33.0", "0.99", "9" * 30 + ".1"],
+    "tp": ["1", "3", "7", "64", "4096"],
+    "pp": ["", "2", "36"],
+    "dp": ["", "3", "16"],
+    "ep": ["", "8"],
+    "kv_dtype": ["", "fp8", "bf16"],
+    "gpu": ["", "H100", "MI300X", "T4", "GB10", "Gaudi2 96GB", "TPU v5e"],
+    "gpu_mem_gib": ["", "1", "24", "79.2", "4096"],
+    "max_num_batched_tokens": ["", "1", "2147483648"],
+    "max_num_seqs": ["", "1", "1000000"],
+    "max_model_len": ["", "1", "2000000000"],
+    AVAILABLE: ["", "0", "-3", "4096", "0.0001"],
+}
+
+
+@given(st.fixed_dictionaries({column: st.sampled_from(cells) for column, cells in ODD.items()}))
+def test_every_combination_of_settings_is_predicted_or_has_its_reasons(row):
+    found = predict(row)
+    assert all(part in found.values or found.reasons[part] for part in PARTS)
+    assert all(math.isfinite(value) for value in found.values.values())
 
 
 def test_written_rows_have_predictions_beside_measurements_and_no_formulas(tmp_path, capsys):
