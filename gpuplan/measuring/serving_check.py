@@ -117,7 +117,7 @@ def _deviation(
         row=name,
         line=line,
         metric=metric,
-        source=(name.split("/")[0] if "/" in name else row.get("source", "").strip())[:80] or "not stated",
+        source=(name.split("/", maxsplit=1)[0] if "/" in name else row.get("source", "").strip())[:80] or "not stated",
         load="single" if load == "closed" and row.get("load", "").strip() == "concurrency=1" else load,
         engine=answer.engine,
         gpu=answer.gpu,

@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gpu_db.load import load_gpus
 from gpuplan.fitting.bench import replicas
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_rows import Case
@@ -109,7 +108,7 @@ class Speeds:
 
     def __init__(self, cases: Sequence[Case], factors: Factors) -> None:
         first = cases[0]
-        self.rows = replicas(cases, load_gpus())
+        self.rows = replicas(cases, {case.gpu: case.card for case in cases})
         self.grid = _grid(cases)
         self.columns: EstimateColumns = estimate(
             first.spec, first.engine, self.rows, first.kv_format, self.grid, first.input_tokens, first.output_tokens,
@@ -157,10 +156,12 @@ def _grid(cases: Sequence[Case]) -> Ints:
 def _capacities(case: Case, rows: ReplicaColumns) -> Floats | str:
     """Requests of mean length in the KV pool, or why it is not known."""
     length = max(round(case.input_tokens + case.output_tokens), 2)
-    mean = max(round(case.input_tokens + case.output_tokens / 2), 1)
+    # TensorRT-LLM admits no request that it might have to evict; the others hold what has been generated so far.
+    kept = 1.0 if case.engine.startswith("tensorrt-llm") else 0.5
+    held = max(round(case.input_tokens + kept * case.output_tokens), 1)
     try:
         engine = find_engine(case.engine.split()[0])
-        settings = MemorySettings(max_model_len=length, tokens_per_request=mean)
+        settings = MemorySettings(max_model_len=length, tokens_per_request=held)
         memory = measure_memory(case.spec, engine, rows, case.kv_format, settings, COUNTED_BATCH)
     except (UnknownEngine, ValueError) as reason:
         return f"the memory of {case.engine} is not described: {reason}"[:300]
@@ -171,10 +172,13 @@ def _one(speeds: Speeds, place: int, case: Case, factors: Factors) -> Prediction
     """One layout's prediction, or why it has none."""
     if np.isnan(speeds.columns.tpot_seconds[place]).any():
         return f"the bandwidth, 16-bit rate or links of {case.gpu} are not known"
+    slower = float(factors.birth.get("source_slowness", {}).get(case.source, 1.0))
     try:
-        state = _SETTLE[case.load.kind](speeds, place, case)
+        state = _SETTLE[case.load.kind](speeds, place, case, slower).slowed(slower)
     except Unpredictable as reason:
         return str(reason)
+    if slower != 1:
+        case = replace(case, assumed=(*case.assumed, f"times as in this source's other runs: x {slower:.3g}"))
     said = Prediction(
         assumed=case.assumed, calibration=speeds.columns.calibration[place], engine=case.engine, gpu=case.gpu
     )
@@ -197,6 +201,13 @@ class State:
     requests: float
     watts: float
 
+    def slowed(self, slower: float) -> State:
+        """The same with every time longer."""
+        ttft = None if self.ttft is None else self.ttft * slower
+        return State(
+            ttft, self.tpot * slower, self.step * slower, self.total * slower, self.requests / slower, self.watts
+        )
+
 
 def _at_batch(speeds: Speeds, place: int, case: Case, batch: float) -> State:
     """A closed loop of `batch` requests per attention-DP rank."""
@@ -216,7 +227,7 @@ def _per_rank(case: Case, requests: float) -> float:
     return max(requests / (case.replicas * case.data_parallel), 1.0)
 
 
-def _closed(speeds: Speeds, place: int, case: Case) -> State:
+def _closed(speeds: Speeds, place: int, case: Case, slower: float) -> State:
     if case.batch == case.batch:
         return _at_batch(speeds, place, case, max(case.batch / (case.replicas * case.data_parallel), 1.0))
     wanted = _per_rank(case, case.load.amount)
@@ -232,7 +243,7 @@ def _closed(speeds: Speeds, place: int, case: Case) -> State:
     return State(max(waiting, full.ttft or 0.0), full.tpot, full.step, total, full.requests, full.watts)
 
 
-def _static(speeds: Speeds, place: int, case: Case) -> State:
+def _static(speeds: Speeds, place: int, case: Case, slower: float) -> State:
     batch = _per_rank(case, case.load.amount)
     loop = _at_batch(speeds, place, case, batch)
     total = batch * case.data_parallel / loop.requests
@@ -240,28 +251,44 @@ def _static(speeds: Speeds, place: int, case: Case) -> State:
     return State(prompts, loop.step, loop.step, total, loop.requests, loop.watts)
 
 
-def _offline(speeds: Speeds, place: int, case: Case) -> State:
+def _offline(speeds: Speeds, place: int, case: Case, slower: float) -> State:
     most = case.max_num_seqs or MOST_IN_FLIGHT * case.pipeline_parallel
     held = min(speeds.capacity(place), most, _per_rank(case, case.load.amount))
     full = _at_batch(speeds, place, case, held)
     return State(None, full.tpot, full.step, full.total, full.requests, full.watts)
 
 
-def _rate(speeds: Speeds, place: int, case: Case) -> State:
+def _rate(speeds: Speeds, place: int, case: Case, slower: float) -> State:
     try:
         most = min(speeds.capacity(place), MOST_IN_FLIGHT * case.pipeline_parallel)
     except Unpredictable:
         most = float(MOST_IN_FLIGHT)
-    rate = case.load.amount / case.replicas
+    rate = case.load.amount / case.replicas * slower
     batch = speeds.batch_at_rate(place, rate, most)
     if batch is None:
         full = _at_batch(speeds, place, case, most)
         return State(None, full.tpot, full.step, full.total, full.requests, full.watts)
     loop = _at_batch(speeds, place, case, batch)
-    return State(loop.ttft, loop.tpot, loop.step, loop.total, rate, loop.watts)
+    ttft = _open_ttft(speeds, place, batch, rate / case.data_parallel)
+    return State(ttft, loop.tpot, loop.step, ttft + loop.tpot * (case.output_tokens - 1), rate, loop.watts)
 
 
-_SETTLE: dict[str, Callable[[Speeds, int, Case], State]] = {
+BUSIEST = 0.95
+
+
+def _open_ttft(speeds: Speeds, place: int, batch: float, rate: float) -> float:
+    """TTFT where requests come independently of each other: host work, the prompt, and the wait for others' prompts.
+
+    The wait is that of one server with even service, W = S u / (2 (1 - u)), u = rate S (Pollaczek and Khinchine).
+    """
+    prompt = speeds.at("prefill_seconds", place, batch)
+    host = speeds.at("ttft_seconds", place, 1.0) - speeds.at("prefill_seconds", place, 1.0)
+    service = max(prompt - speeds.at("decode_step_seconds", place, batch), 0.0)
+    busy = min(rate * service, BUSIEST)
+    return host + prompt + service * busy / (2 * (1 - busy))
+
+
+_SETTLE: dict[str, Callable[[Speeds, int, Case, float], State]] = {
     "closed": _closed,
     "static": _static,
     "offline": _offline,

@@ -97,7 +97,7 @@ class ServingReport(Frozen):
 
 
 def summaries(deviations: Sequence[ServingDeviation], statistic: dict[str, str]) -> tuple[ServingErrors, ...]:
-    """Every metric over all rows, then by load, source, engine, GPU, model and calibration; the largest groups first."""
+    """Every metric over all rows, then by load, source, engine, GPU, model and calibration."""
     groups: dict[tuple[str, str, str], list[ServingDeviation]] = defaultdict(list)
     for each in deviations:
         groups[each.metric, "all", ""].append(each)

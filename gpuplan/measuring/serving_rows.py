@@ -1,4 +1,4 @@
-"""One measured serving run -> the replica, lengths and load that it describes, or the reason why it has no prediction."""
+"""One measured serving run -> the replica, lengths and load that it describes, or why it has no prediction."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ _NOT_DESCRIBED = (
 _ATTENTION = re.compile(r"attention tp(\d+) dp(\d+), moe tp(\d+) ep(\d+)")
 _JITTER = re.compile(r"length jitter")
 _TUNED = re.compile(r"^MLPerf")
+_SHORT_PROMPTS = re.compile(r"task=(?:lm-arena-chat|gpqa)|dataset OpenOrca")
+"""Chats and exam questions: a few hundred tokens, of which only the cache reads feel how many."""
+
+_HALF = re.compile(r"\(2 GCD\)")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Case:
     """One run, or one way in which it may have been laid out.
 
     Attributes:
+        source: the benchmark that it is of, as the fitted factors call it.
         engine: with its era, as the fitted factors call it.
         replicas: independent copies behind one address.
         load: of all replicas together.
@@ -48,6 +53,7 @@ class Case:
         assumed: what stands in for what the row does not say.
     """
 
+    source: str
     spec: ModelSpec
     engine: str
     card: Gpu
@@ -86,13 +92,14 @@ def read_case(row: Mapping[str, str], configs_dir: Path | None = None) -> tuple[
         if pattern.search(note):
             raise Unpredictable(reason)
     load = load_of(row.get("load", ""), note)
-    card, card_assumed = gpu_of(row.get("gpu", ""))
+    card, card_assumed = _half_card(*gpu_of(row.get("gpu", "")))
     engine = engine_of(row.get("engine", "").strip(), row.get("engine_version", ""), row.get("source_date", "").strip())
     weights, weights_assumed = _weights(row, card)
     spec = model_of(row.get("model", ""), weights, configs_dir)
     kv_format, kv_assumed = _kv_format(row, spec, card)
     isl, osl, lengths_assumed = _lengths(row)
     case = Case(
+        source=row.get("run", "").split("/")[0].strip(),
         spec=spec,
         engine=engine,
         card=card,
@@ -110,6 +117,23 @@ def read_case(row: Mapping[str, str], configs_dir: Path | None = None) -> tuple[
         assumed=tuple(filter(None, (card_assumed, weights_assumed, kv_assumed, lengths_assumed))),
     )
     return _laid_out(case, row)
+
+
+def _half_card(card: Gpu, assumed: str) -> tuple[Gpu, str]:
+    """Of a card of two dies, the one that a process sees as a GPU and a benchmark counts as one."""
+    if not _HALF.search(card.name):
+        return card, assumed
+    assert card.memory_bandwidth_bytes_per_second
+    half = replace(
+        card,
+        memory_bytes=card.memory_bytes and card.memory_bytes // 2,
+        memory_marketed_bytes=card.memory_marketed_bytes // 2,
+        memory_bandwidth_bytes_per_second=card.memory_bandwidth_bytes_per_second / 2,
+        flop_per_second={name: rate / 2 for name, rate in card.flop_per_second.items()},
+        power_watts=card.power_watts and card.power_watts / 2,
+        idle_watts=card.idle_watts and card.idle_watts / 2,
+    )
+    return half, f"a GPU is one of the two dies of a {card.name}"
 
 
 def _weights(row: Mapping[str, str], card: Gpu) -> tuple[str | None, str]:
@@ -147,7 +171,7 @@ def _lengths(row: Mapping[str, str]) -> tuple[float, float, str]:
     jitter = LENGTH_JITTER if _JITTER.search(note) else 1.0
     if isl is not None:
         return max(isl * jitter, 1.0), max(osl * jitter, 1.0), ""
-    if row.get("avg_batch_size", "").strip() or _TUNED.search(note):
+    if _SHORT_PROMPTS.search(note):
         return ASSUMED_PROMPT_TOKENS, osl, f"prompts of {ASSUMED_PROMPT_TOKENS:g} tokens"
     raise Unpredictable("its input length is not stated")
 
@@ -194,7 +218,7 @@ def _from_note(case: Case, tp: int, dp: int, expert_tp: int, ep: int) -> Case:
         raise Unpredictable("attention and experts are said to be on different numbers of GPUs")
     if tp * dp > 8 or (tp > 1 and dp > 1):
         if dp == 1:  # tp16 moe tp4 ep4: tp was multiplied by ep
-            tp, ep = expert_tp, ep
+            tp = expert_tp
         elif tp == dp:  # tp4 dp4 moe tp1 ep16 -> dp4, experts over 4
             tp = 1
         else:

@@ -17,7 +17,6 @@ from catalog.model import ModelSpec
 from catalog.quantization import SCHEMES, UNQUANTIZED, requantized, stored_in
 from gpu_db.errors import GpuDbError
 from gpu_db.gpu import Gpu
-from gpu_db.load import load_gpus
 from gpu_db.query import find_gpu
 from gpuplan.fitting.runs import GPU_NAMES
 from gpuplan.fitting.shapes import find_measured_model
@@ -132,7 +131,11 @@ def gpu_of(text: str) -> tuple[Gpu, str]:
     name = text.strip()
     if not name:
         raise Unpredictable("its GPU is not stated")
-    for choice in (GPU_NAMES.get(name, name), name.replace("-", " "), re.sub(r"[-_ ](SXM\d?|OAM)\b.*", "", name)):
+    for choice in (
+        _NAMES.get(name) or GPU_NAMES.get(name, name),
+        name.replace("-", " "),
+        re.sub(r"[-_ ](SXM\d?|OAM)\b.*", "", name),
+    ):
         try:
             gpu = find_gpu(choice)
         except GpuDbError:
@@ -141,6 +144,26 @@ def gpu_of(text: str) -> tuple[Gpu, str]:
         return gpu, form
     raise Unpredictable(f"its GPU {name[:40]!r} is not known, or several have that name")
 
+
+_NAMES = {
+    "Intel-Max-1550": "Data Center GPU Max 1550 128GB",
+    "MI250": "MI250 128GB (2 GCD)",
+    "MI250X": "MI250X 128GB (2 GCD)",
+    "GB300": "GB300 NVL72 (per GPU)",
+    "GB200-NVL72": "GB200 NVL72 (per GPU)",
+    "GB300-NVL72": "GB300 NVL72 (per GPU)",
+    "B300-SXM": "B300 SXM 288GB",
+    "B300": "B300 SXM 288GB",
+    "GH200": "GH200 96GB",
+    "GH200-96GB": "GH200 96GB",
+    "GH200-144GB": "GH200 144GB",
+    "H20": "H20 96GB",
+    "A100-PCIe-40GB": "A100 PCIe 40GB",
+    "A100-PCIe-80GB": "A100 PCIe 80GB",
+    "A100-SXM-40GB": "A100 SXM 40GB",
+    "TPU-v6e": "TPU v6e (Trillium)",
+}
+"""Names of benchmarks -> names of gpu_db."""
 
 _OPEN = frozenset({"H100", "A100", "H200", "RTX-PRO-6000-Blackwell"})
 """Names that leave a card's form open."""
@@ -264,13 +287,3 @@ def _stored(spec: ModelSpec, weights: str | None) -> ModelSpec:
 
 def _unpacked(spec: ModelSpec) -> ModelSpec:
     return stored_in(spec, "bf16", "")
-
-
-def fp8_is_native(gpu: Gpu) -> bool:
-    """Whether a card's tensor cores know FP8."""
-    return "fp8" in gpu.flop_per_second
-
-
-def all_gpus() -> Mapping[str, Gpu]:
-    """By name."""
-    return load_gpus()
