@@ -100,8 +100,9 @@ def prune(candidates: Candidates, offers: tuple[Offer, ...], allowed: Bools, rea
     order = np.lexsort((rows, group))
     place, rows, group = place[order], rows[order], group[order]
     kept = _front_positions(candidates, rows, group, reads)
-    if not reads.concurrency and not reads.power:
-        kept = kept[_beats_smaller(candidates, place[kept], rows[kept])]
+    if not reads.concurrency:
+        better = _saves_on_smaller if reads.power else _beats_smaller
+        kept = kept[better(candidates, place[kept], rows[kept])]
     return _on_offers(candidates, offers, place[kept], rows[kept])
 
 
@@ -128,6 +129,31 @@ def _beats_smaller(candidates: Candidates, place: Ints, rows: Ints) -> Bools:
     counted = np.where(within, height, place * (len(share) + 1))
     before = np.r_[np.int64(-1), np.maximum.accumulate(counted)[:-1]] if len(rows) else counted
     return height > before
+
+
+def _saves_on_smaller(candidates: Candidates, place: Ints, rows: Ints) -> Bools:
+    """Shape (rows,): no number of smaller replicas on the same GPUs gives as many tokens for as few watts.
+
+    As `_beats_smaller`, with watts: k replicas of a k times smaller size, for every size that fits a machine.
+    On each front watts rise with tokens, so of the small replicas that give enough the first is the most frugal.
+    """
+    size = candidates.shapes.columns.gpu_count[candidates.shape[rows]]
+    most = np.asarray([one.gpu_count for one in candidates.shapes.places], dtype=np.int64)[place]
+    tokens = capacity_milli(candidates.output_tokens_per_second[rows])
+    watts = np.ceil(candidates.power_watts[rows]).astype(np.int64)
+    saves = np.ones(len(rows), dtype=bool)
+    for small in np.unique(size):
+        few = np.flatnonzero((size == small) & (size <= most))
+        few = few[np.lexsort((tokens[few], place[few]))]
+        many = np.flatnonzero((size > small) & (size % small == 0))
+        times = size[many] // small
+        span = int(tokens.max(initial=0)) + 2
+        wanted = place[many] * span + -(-tokens[many] // times)
+        at = np.searchsorted(place[few] * span + tokens[few], wanted)
+        found = at < len(few)
+        beside = few[np.minimum(at, len(few) - 1)] if len(few) else many
+        saves[many] &= ~(found & (place[beside] == place[many]) & (times * watts[beside] <= watts[many]))
+    return saves
 
 
 def _front_positions(candidates: Candidates, rows: Ints, group: Ints, reads: Reads) -> Ints:
