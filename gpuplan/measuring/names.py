@@ -6,10 +6,12 @@ predicted, and where they differ the prediction says which it took.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from importlib.resources import files
 from pathlib import Path
 
 from catalog.errors import CatalogError
@@ -120,7 +122,7 @@ def _found(name: str, configs_dir: Path | None) -> tuple[ModelSpec, bool]:
     folder = _folder(name, configs_dir)
     if folder is not None:
         return _read(folder, name), True
-    spec = _bundled(name)
+    spec = _bundled(name) or _default(name)
     if spec is not None:
         return spec, True
     for tail in dict.fromkeys((name.rsplit("/", maxsplit=1)[-1], _stem(name))):
@@ -129,6 +131,22 @@ def _found(name: str, configs_dir: Path | None) -> tuple[ModelSpec, bool]:
         if spec is not None:
             return spec, False
     raise Unpredictable(f"{name} is not bundled, and no folder with its config.json is given")
+
+
+DEFAULTS = "tfdefault/"
+"""Owner of a config class's defaults in tables of an engine's own arithmetic."""
+
+
+@cache
+def _default(name: str) -> ModelSpec | None:
+    """The model that a config class describes when it is given nothing."""
+    if not name.startswith(DEFAULTS):
+        return None
+    from catalog.read import read_config
+
+    known = json.loads(files(__package__).joinpath("data/default_configs.json").read_text(encoding="utf-8"))
+    config = known["configs"].get(name.removeprefix(DEFAULTS))
+    return config and read_config(config, None, repo_id=name, source=known["source"])
 
 
 def _stem(name: str) -> str:

@@ -92,6 +92,20 @@ def test_weights_equal_vllms_own_arithmetic_within_a_thousandth_in_95_of_100(tru
     assert truth.of(WEIGHT_BYTES).within_a_thousandth >= 0.95
 
 
+def test_the_defaults_of_a_config_class_are_a_model_too(tmp_path):
+    """Rows of a public run of vLLM 0.32's classes on H100."""
+    names = "model,gpu,tp,max_model_len,kv_gib,kv_bytes_per_token_full,state_bytes_per_request,kv_tokens_capacity"
+    text = """\
+tfdefault--FalconH1Config,h100,1,8192,40,131072,18874368,310613,17029931008
+tfdefault--FalconH1Config,h100,8,8192,40,16384,2359296,2485452,2246791168
+tfdefault--Mamba2Config,h100,8,8192,40,0,17268736,20373504,1821818880
+tfdefault--Zamba2Config,h100,1,4096,40,184320,53084160,191172,4963697536
+"""
+    report = check_memory(written(tmp_path, f"{names},weight_bytes_rank0\n{text}"))
+    assert report.predicted == 4
+    assert all(report.of(part).within_a_thousandth == 1 for part in (FULL, STATE, CAPACITY, WEIGHT_BYTES))
+
+
 def test_a_column_that_says_that_nothing_was_quantized_is_believed(tmp_path):
     both = "model,gpu,tp,dtype,quant,weight_bytes_rank0\n"
     rows = "Qwen--Qwen3-8B-FP8,h100,1,bfloat16,,1\nQwen--Qwen3-8B-FP8,h100,1,bfloat16,fp8,1\n"
