@@ -1,4 +1,4 @@
-"""The bundled facts, loaded once for the tests that ask real questions; small models, cards and tables for the others."""
+"""The bundled facts, loaded once for tests that ask real questions; small models and cards for the others."""
 
 from collections.abc import Callable
 
