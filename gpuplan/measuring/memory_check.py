@@ -187,7 +187,7 @@ def _deviation(row: Row, line: int, name: str, part: str, measured: float, answe
         model=row.get("model", "")[:100],
         measured=measured,
         predicted=predicted,
-        relative=(predicted - measured) / abs(measured) if measured else None,
+        relative=(predicted - measured) / measured if measured > 0 else None,
         settings_known=answer.settings_known,
     )
 

@@ -39,7 +39,7 @@ _FORMAT_WORDS = re.compile(
 _BESIDE = re.compile(r"\bMTP\b.*|\bDSpark\b|\bDFlash\w*|draft\w*|LoRA|\w*offload\w*|CPU experts", re.IGNORECASE)
 """What takes memory beside the model and is not modelled."""
 
-_REVISION = re.compile(r"-(\d{4}|instruct|thinking|chat|it|hf|base)$", re.IGNORECASE)
+_REVISION = re.compile(r"-(\d{4}|instruct|thinking|chat|it|hf|base|1m)$|-math(?=-)", re.IGNORECASE)
 
 _SCHEMES = {
     "fp8": ("fp8_channel", "compressed-tensors"),
@@ -88,8 +88,9 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
     stored = row.get("weights_dtype_or_quant", "")
     try:
         wanted = weight_format(stored) or (None if exact else weight_format(_format_words(name)))
+        shape = "" if exact else f"the shape of {spec.repo_id}"
         if wanted is None or wanted in _formats(spec) or {wanted, spec.weight_format} <= UNQUANTIZED:
-            return NamedModel(spec, inferred)
+            return NamedModel(spec, inferred, shape)
         group = re.search(r"\bg(32|64|128)\b", stored)
         scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else wanted
         return NamedModel(_stored(spec, scheme), inferred, f"{spec.repo_id} stored as {scheme}")

@@ -21,7 +21,8 @@ class Deviation(Frozen):
 
     Attributes:
         part: the column.
-        relative: (predicted - measured) / |measured|; None when zero was measured.
+        relative: (predicted - measured) / measured; None unless more than nothing was measured (a pool that did not fit
+            is negative).
         settings_known: whether the row names its model, its GPU or total, TP and utilization itself.
     """
 
@@ -44,8 +45,8 @@ class ErrorSummary(Frozen):
     Attributes:
         grouped_by: "all", "settings known", "family", "engine" or "gpu"; `group` is its value.
         rows: with a measured and a predicted number.
-        median, p90, worst: of |predicted - measured| / |measured|, over the rows where measured is not 0.
-        bias: mean of (predicted - measured) / |measured|, over the rows whose error is at most 100 %.
+        median, p90, worst: of |predicted - measured| / measured, over the rows where measured is above 0.
+        bias: mean of (predicted - measured) / measured, over the rows whose error is at most 100 %.
         median_absolute, worst_absolute: of |predicted - measured|, in the part's unit.
         worst_row: id of the row of `worst`.
     """
