@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from optimizer.performance.estimate import EstimateColumns
 
 
+SHORTEST_SHOWN = 1024
 MOST_GPUS = 4096
 """Far above any replica that was ever measured; keeps products of hostile numbers small."""
 
@@ -85,6 +86,13 @@ class Layout(Frozen):
     gpu_memory_utilization: float | None
 
 
+class ContextCapacity(Frozen):
+    """How many requests of so many tokens fit at once, per attention-DP rank."""
+
+    tokens: int
+    requests: int
+
+
 class MemoryAnswer(Frozen):
     """Memory of one GPU of one replica, on its poorest rank.
 
@@ -93,10 +101,12 @@ class MemoryAnswer(Frozen):
         longest_context: tokens of the longest single request that the KV cache holds; 0 when none.
         starts: whether the engine starts: one request of `max_model_len` fits.
         state_bytes_per_request: recurrent state of one request; 0 for plain attention.
+        requests_by_context: for several lengths up to `max_model_len`, how many requests of that length fit at once.
     """
 
     layout: Layout
     memory: Memory
+    requests_by_context: tuple[ContextCapacity, ...]
     tokens_per_request: int
     longest_context: int
     state_bytes_per_request: int
@@ -189,9 +199,9 @@ class _Replica:
             gpu_memory_utilization=asked.gpu_memory_utilization or engine.memory_utilization,
         )
 
-    def memory(self, max_num_seqs: int) -> MemoryColumns:
-        """One row, one batch."""
-        asked, length = self.asked, self.asked.workload.tokens_per_request
+    def memory(self, max_num_seqs: int, tokens_per_request: int | None = None) -> MemoryColumns:
+        """One row, one batch; requests of the workload's length or of another."""
+        asked, length = self.asked, tokens_per_request or self.asked.workload.tokens_per_request
         if length > self.max_model_len:
             raise BadRequirements(
                 f"A request of {length} tokens is longer than max_model_len {self.max_model_len}; "
@@ -206,6 +216,11 @@ class _Replica:
         )
         batches = np.asarray([max_num_seqs], dtype=np.int64)
         return measure_memory(self.spec, self.engine, self.rows, self.kv_format, settings, batches)
+
+    def capacity(self, tokens: int) -> ContextCapacity:
+        """How many requests of so many tokens fit."""
+        columns = self.memory(self.max_num_seqs, tokens)
+        return ContextCapacity(tokens=tokens, requests=int(columns.requests_capacity[0, 0]))
 
     def speed(self, per_rank: int) -> EstimateColumns:
         """One row, one batch."""
@@ -242,11 +257,24 @@ def memory_of(asked: Configuration) -> MemoryAnswer:
     return MemoryAnswer(
         layout=replica.layout(),
         memory=memory_at(columns),
+        requests_by_context=tuple(replica.capacity(tokens) for tokens in _context_lengths(replica.max_model_len)),
         tokens_per_request=asked.workload.tokens_per_request,
         longest_context=int(columns.longest_context[0, 0]),
         state_bytes_per_request=int(columns.state_bytes_per_request[0]),
         starts=bool(columns.longest_context[0, 0] >= replica.max_model_len),
     )
+
+
+def _context_lengths(most: int) -> list[int]:
+    """Lengths worth showing: four times longer each, and the longest.
+
+    >>> _context_lengths(131072)
+    [2048, 8192, 32768, 131072]
+    """
+    lengths = [most]
+    while lengths[0] // 4 >= SHORTEST_SHOWN:
+        lengths.insert(0, lengths[0] // 4)
+    return lengths
 
 
 def estimate_of(asked: Configuration, concurrency: int) -> EstimateAnswer:

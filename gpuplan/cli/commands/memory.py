@@ -12,6 +12,7 @@ from gpuplan.cli.options import PRINTING, Asked, asked_in, flag
 
 if TYPE_CHECKING:
     from gpuplan.calculators import MemoryAnswer
+    from gpuplan.remedies import AdvisedMemory
 
 SUMMARY = "What one configuration needs of each GPU's memory, part by part."
 EXAMPLES = (
@@ -58,9 +59,9 @@ def command(
 def run(asked: Asked) -> int:
     """Print the memory of the configuration that was asked for."""
     configured = given.configuration_of(asked)
-    from gpuplan.calculators import memory_of
+    from gpuplan.remedies import advised_memory_of
 
-    answer = memory_of(configured)
+    answer = advised_memory_of(configured)
     if asked.json:
         console.show_json(answer.model_dump_json(indent=2))
     else:
@@ -68,14 +69,22 @@ def run(asked: Asked) -> int:
     return 0 if answer.starts else 3
 
 
-def page(answer: MemoryAnswer, ink: console.Ink) -> list[console.Line]:
+def page(answer: AdvisedMemory, ink: console.Ink) -> list[console.Line]:
     """The calculator's page."""
     from gpuplan.cli.layout_page import heading
     from gpuplan.cli.plan_page import memory_rows
 
     memory, layout = answer.memory, answer.layout
     title = console.Styled(f"Memory of each {layout.gpu}", "bold")
-    return [*heading(layout), (title,), *memory_rows(memory, ink), (), *_capacity(answer), *_verdict(answer)]
+    return [
+        *heading(layout),
+        (title,),
+        *memory_rows(memory, ink),
+        (),
+        *_capacity(answer),
+        *_verdict(answer),
+        *((f"  ! {sentence}",) for sentence in answer.warnings),
+    ]
 
 
 def _capacity(answer: MemoryAnswer) -> list[console.Line]:
@@ -86,19 +95,19 @@ def _capacity(answer: MemoryAnswer) -> list[console.Line]:
         [f"requests of {answer.tokens_per_request:,} tokens", f"{memory.requests_that_fit:,}", "at once"],
         ["longest single request", f"{answer.longest_context:,}", "tokens"],
     ]
+    for one in answer.requests_by_context:
+        rows.append([f"requests of {one.tokens:,} tokens", f"{one.requests:,}", "at once"])
     if answer.state_bytes_per_request:
         rows.insert(1, ["recurrent state of one request", f"{answer.state_bytes_per_request:,}", "bytes per GPU"])
     return console.aligned(rows, right=(1,))
 
 
-def _verdict(answer: MemoryAnswer) -> list[console.Line]:
+def _verdict(answer: AdvisedMemory) -> list[console.Line]:
     if answer.starts:
         return []
-    layout = answer.layout
-    remedy = (
-        f"--max-model-len {answer.longest_context} or less starts; "
-        if answer.longest_context > 0
-        else f"{console.gib(-min(answer.memory.kv_cache_bytes, 0))} GiB are missing on each GPU; "
-    )
-    said = f"It does not fit: one request of max_model_len {layout.max_model_len:,} has no room."
-    return [(), (console.Styled(said, "red"),), (f"  {remedy}more GPUs or smaller formats help.",)]
+    missing = console.gib(-min(answer.memory.kv_cache_bytes, 0))
+    said = f"It does not fit: one request of max_model_len {answer.layout.max_model_len:,} has no room."
+    short = [(f"  {missing} GiB are missing on each GPU",)] if answer.memory.kv_cache_bytes < 0 else []
+    works = [(f"  {one.option} {one.value}",) for one in answer.remedies]
+    title = "What would make it start (each alone, tried):" if works else "No single change makes it start."
+    return [(), (console.Styled(said, "red"),), *short, (title,), *works]
