@@ -28,12 +28,19 @@ DATA_FOLDERS = (
 )
 
 
-def plan(requirements: Requirements, *, offers_file: str | Path | None = None, today: date | None = None) -> Plan:
+def plan(
+    requirements: Requirements,
+    *,
+    offers_file: str | Path | None = None,
+    factors_dir: str | Path | None = None,
+    today: date | None = None,
+) -> Plan:
     """Answer one question from the bundled data (and the asker's own offers), offline.
 
     Args:
         requirements: the question.
         offers_file: a CSV of own machines and negotiated prices, which add to or override the bundled ones.
+        factors_dir: a folder that `plan fit serving` wrote; None = the bundled factors.
         today: the day that prices are judged by for age; None asks the clock.
 
     Returns:
@@ -43,6 +50,7 @@ def plan(requirements: Requirements, *, offers_file: str | Path | None = None, t
         BadRequirements: the question leaves out what it needs or contradicts itself.
         catalog.errors.CatalogError: the model is unknown or its config cannot be read.
         gpu_db.errors.GpuDbError: a GPU, provider or region is unknown, or the offers file cannot be read.
+        optimizer.performance.factors.BadFactors: the factors cannot be read.
 
     >>> from optimizer.requirements import Demand, Requirements
     >>> answer = plan(Requirements(model="llama-3.1-8b", demand=Demand(output_tokens_per_second=100)))
@@ -65,7 +73,7 @@ def plan(requirements: Requirements, *, offers_file: str | Path | None = None, t
         offers,
         load_gpus(),
         _with_the_others(named),
-        load_factors(),
+        load_factors(None if factors_dir is None else Path(factors_dir)),
         gpuplan_version=__version__,
         data_fingerprint=data_fingerprint(),
     )

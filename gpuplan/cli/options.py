@@ -39,6 +39,17 @@ def argument(help: str, read: Reader, metavar: str) -> Any:
     return typer.Argument(help=help, parser=_parser(read, ()), metavar=metavar, show_default=False)
 
 
+def arguments(help: str, read: Reader, metavar: str) -> Any:
+    """One or more words without an option's name in front."""
+    return typer.Argument(help=help, parser=_parser(read, ()), metavar=f"{metavar}...", show_default=False)
+
+
+def factor_folder(panel: str) -> Any:
+    """`--factors`: what every command that predicts speed takes."""
+    help = "A folder that `plan fit serving` wrote, instead of the bundled factors"
+    return option("--factors", help, words.name, "DIR", panel)
+
+
 def several(name: str, help: str, metavar: str, panel: str, choices: Iterable[str] | None = None) -> Any:
     """An option with several names: repeated, or separated by commas."""
     allowed = tuple(choices or ())

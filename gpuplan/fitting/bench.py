@@ -201,8 +201,15 @@ def _batches(runs: Sequence[Run], work: Work, rows: ReplicaColumns) -> Floats:
     memory = rows.gather([float(gpu.memory_bytes or gpu.memory_marketed_bytes) for gpu in rows.gpus])
     weights = (work.dense_bytes + work.expert_bytes).sum(axis=1) + 2 * work.head_bytes
     free = (memory * MEMORY_SHARE * rows.pipeline_parallel - weights).clip(min=0)
-    held = free / np.maximum(work.decode_kv_bytes, 1.0)
+    lengths = np.array([_reserved(run) for run in runs])
+    held = free / np.maximum(work.decode_kv_bytes * lengths, 1.0)
     return np.where(np.isnan(stated), held.clip(1, MOST_REQUESTS * rows.pipeline_parallel), stated)
+
+
+def _reserved(run: Run) -> float:
+    """Cache that a request holds, over that of its mean length: TensorRT-LLM admits none that might be evicted."""
+    whole = run.engine.startswith("tensorrt-llm")
+    return (run.input_tokens + run.output_tokens) / (run.input_tokens + run.output_tokens / 2) if whole else 1.0
 
 
 def select(bench: Bench, chosen: Bools) -> Bench:

@@ -21,6 +21,7 @@ METRIC_WORDS = {
     "closed throughput": "throughput, closed loop",
     "throughput": "throughput, offline",
     "request": "one request at a time, end to end",
+    "static": "a static batch, end to end",
     "step": "gap between tokens at a batch size (ML.ENERGY)",
 }
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["closed", "step", "single", "offline"]
+Kind = Literal["closed", "step", "single", "static", "offline"]
 """closed: TTFT and TPOT at a concurrency. step: the median gap between tokens at a batch size. single: one request at a
-time, end to end. offline: all requests at once, output tokens per second."""
+time, end to end. static: a batch that starts and ends together, end to end. offline: all requests at once, output
+tokens per second."""
 
 Row = Mapping[str, str]
 
@@ -172,9 +173,16 @@ def _common(row: Row, source: str, kind: Kind, measured: Mapping[str, float], **
     return Run(**(fields | more))  # type: ignore[arg-type]
 
 
+V1_SINCE = "2025-03"
+"""Month of vLLM 0.8, for rows that say when they were measured and not with what."""
+
+
 def _engine(row: Row) -> str:
     """The engine, and its era where a rewrite made it another: vLLM before 0.8, TensorRT-LLM before 0.20."""
     version = re.match(r"(\d+)\.(\d+)", row.get("engine_version") or "")
+    before_v1 = not version and "" < (row.get("source_date") or "") < V1_SINCE
+    if row["engine"] == "vllm" and before_v1:
+        return "vllm V0"
     if row["engine"] == "vllm" and version and (int(version[1]), int(version[2])) < (0, 8):
         return "vllm V0"
     if row["engine"] == "tensorrt-llm" and version and (int(version[1]), int(version[2])) < (0, 20):
@@ -342,6 +350,15 @@ def _offline(row: Row, source: str) -> Run:
     )
 
 
+def _static(row: Row, source: str) -> Run:
+    """A batch that starts and ends together: its time is all prompts and then as many steps as answers are long."""
+    isl, osl = _number(row, "isl"), _number(row, "osl")
+    seconds = _number(row, "e2e_ms") * 1e-3
+    batch = _concurrency(row)
+    kind: Kind = "static" if batch > 1 else "single"
+    return _common(row, source, kind, {"request": seconds}, batch=batch, input_tokens=isl, output_tokens=osl)
+
+
 _READERS: dict[str, Callable[[Row, str], Run]] = {
     "inferencex_aic": _inferencex,
     "mlenergy3": _mlenergy,
@@ -349,7 +366,8 @@ _READERS: dict[str, Callable[[Row, str], Run]] = {
     "qwen25speed": _single,
     "qwen3speed": _single,
     "redhat_hf": _single,
-    "rocmvllm": _single,
+    "rocmvllm": _static,
+    "argonne": _static,
     "trtllm_0.13.0": _offline,
     "trtllm_0.17.0": _offline,
     "trtllm_0.20.0": _offline,
@@ -358,7 +376,6 @@ _READERS: dict[str, Callable[[Row, str], Run]] = {
 }
 
 _NOT_READ = {
-    "argonne": "static batches of engines of 2024",
     "dstack": "static batches and request rates",
     "lmdeploy": "another engine",
     "mlperf41": "tensor parallelism not recorded",

@@ -74,7 +74,7 @@ SHARED_FACTORS: dict[str, Bounds] = {
 }
 ENGINE_FACTORS: dict[str, Bounds] = {
     "step_seconds": (1e-3, 1e-5, 2e-2),
-    "layer_seconds": (1.5e-5, 1e-6, 2e-4),
+    "layer_seconds": (1.5e-5, 1e-6, 6e-5),
     "expert_layer_seconds": (1e-5, 1e-7, 2e-4),
     "latent_layer_seconds": (1e-5, 1e-7, 2e-4),
     "recurrent_layer_seconds": (1e-5, 1e-7, 2e-4),
@@ -98,13 +98,18 @@ CHUNK_TOKENS = dict.fromkeys(("vllm", "vllm V0", "sglang", "tensorrt-llm", "tens
 """Prompt tokens of one step: the engines' defaults on data-center GPUs (max_num_batched_tokens, chunked_prefill_size,
 max_num_tokens)."""
 
+MOST_CHUNK = 8192.0
+
 METRIC_WEIGHTS = {"tpot": 1.0, "ttft": 0.4, "step": 0.5, "request": 0.4, "throughput": 0.2}
 FEWEST_IN_GROUP = 5
+STATIC_SHARE = 0.2
+"""Weight of a static batch: nobody serves like that, but it tells what a step of an older engine costs."""
+
 ROBUST_SCALE = 0.15
 REFERENCE_SOURCES = frozenset({"inferencex_aic", "redhat_hf", "rocmvllm", "trtllm_0.17.0"})
 """One per era of an engine and per vendor: against them the others are slower or faster."""
 SOURCE_PULL, REFERENCE_PULL = 1.5, 1e3
-GPU_PULL, KERNEL_PULL, KIN_PULL, START_PULL = 2.5, 1.0, 0.3, 0.05
+GPU_PULL, KERNEL_PULL, KIN_PULL, START_PULL, CENTER_PULL = 4.0, 1.0, 0.3, 0.05, 100.0
 EVALUATIONS, REFIT_EVALUATIONS = 20, 8
 EDGE, DIFFERENCE = 1e-6, 1e-6
 REFERENCE_ENGINE = "vllm"
@@ -134,8 +139,8 @@ class Solution:
 class Search:
     """The vector that the optimizer moves, and what it means: logarithms of shared, engine, GPU and source factors."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
+    def __init__(self, bench: Bench, prior: Factors | None = None) -> None:
+        self.bench, self.prior = bench, prior
         bounds = [*SHARED_FACTORS.values()]
         parts = [slice(0, len(bounds))]
         blocks = ((bench.engines, ENGINE_FACTORS), (bench.gpus, GPU_FACTORS), (bench.sources, SOURCE_FACTORS))
@@ -144,7 +149,9 @@ class Search:
             parts.append(slice(parts[-1].stop, len(bounds)))
         self.start, self.low, self.high = np.log(np.array(bounds)).T
         self.shared_part, self.engine_part, self.gpu_part, self.source_part = parts
-        self.pulls = self._pulls()
+        if prior is not None:
+            self.start = self._known(prior)
+        self.pulls = self._pulls() if prior is None else self._prior_pulls(prior)
 
     def solution(self, vector: Floats) -> Solution:
         """Named factors of a vector."""
@@ -152,12 +159,32 @@ class Search:
         shared = {name: next(values) for name in SHARED_FACTORS} | {"bandwidth_reference": BANDWIDTH_REFERENCE}
         bench = self.bench
         engines = {
-            engine: {name: next(values) for name in ENGINE_FACTORS} | {"chunk_tokens": CHUNK_TOKENS[engine]}
+            engine: {name: next(values) for name in ENGINE_FACTORS}
+            | {"chunk_tokens": CHUNK_TOKENS.get(engine, MOST_CHUNK)}
             for engine in bench.engines
         }
         gpus = {gpu: {name: next(values) for name in GPU_FACTORS} for gpu in bench.gpus}
         sources = {source: next(values) for source in bench.sources}
         return Solution(shared, engines, gpus, sources)
+
+    def _known(self, prior: Factors) -> Floats:
+        """The vector of fitted factors; what they lack stays in the middle of what is plausible."""
+        bench = self.bench
+        known = [prior.shared.get(name, b[0]) for name, b in SHARED_FACTORS.items()]
+        known += [prior.engines.get(e, {}).get(n, b[0]) for e in bench.engines for n, b in ENGINE_FACTORS.items()]
+        known += [prior.gpus.get(g, {}).get(n, b[0]) for g in bench.gpus for n, b in GPU_FACTORS.items()]
+        known += [1.0] * len(bench.sources)
+        return np.asarray(np.log(np.maximum(known, np.exp(self.low))))
+
+    def _prior_pulls(self, prior: Factors) -> Floats:
+        """Holds what fitted factors say: only GPUs' multipliers, and engines that they lack, may move."""
+        pull = np.full(len(self.start), REFERENCE_PULL)
+        for place, engine in enumerate(self.bench.engines):
+            if engine not in prior.engines:
+                begin = self.engine_part.start + place * len(ENGINE_FACTORS)
+                pull[begin : begin + len(ENGINE_FACTORS)] = START_PULL
+        pull[self.gpu_part] = GPU_PULL
+        return np.diag(pull)
 
     def _pulls(self) -> Floats:
         """(pulls, parameters): what draws factors together, times (vector - start), is one more residual each."""
@@ -166,8 +193,15 @@ class Search:
         gpus = GPU_PULL * np.eye(size)[self.gpu_part]
         fixed = [REFERENCE_PULL if name in REFERENCE_SOURCES else SOURCE_PULL for name in self.bench.sources]
         sources = np.array(fixed)[:, None] * np.eye(size)[self.source_part]
-        together = [self._together(kind) for kind in ("compute", "memory")]
+        together = [self._together(kind) for kind in ("compute", "memory")] + [self._centered()]
         return np.concatenate([everything, gpus, sources, *together, self._kin()])
+
+    def _centered(self) -> Floats:
+        """Draws the mean of the GPUs' multipliers to 1, so that a GPU without its own is a usual one."""
+        rows = np.zeros((len(GPU_FACTORS), len(self.start)))
+        for offset, row in enumerate(rows):
+            row[self.gpu_part.start + offset : self.gpu_part.stop : len(GPU_FACTORS)] = CENTER_PULL
+        return rows / max(len(self.bench.gpus), 1)
 
     def _kin(self) -> Floats:
         """Draws a kernel's factors towards those of its kin."""
@@ -205,10 +239,10 @@ class Search:
 class Misfit:
     """Residuals of a vector and how they change with it."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.search = Search(bench)
+    def __init__(self, bench: Bench, prior: Factors | None = None) -> None:
+        self.search = Search(bench, prior)
         self.bench = bench
-        weights = group_weights(bench.runs)
+        weights = group_weights(bench.runs) * [STATIC_SHARE if run.kind == "static" else 1.0 for run in bench.runs]
         self.targets = {metric: measured(bench, metric) for metric in METRIC_WEIGHTS}
         self.known = {metric: ~np.isnan(target) for metric, target in self.targets.items()}
         self.weights = {metric: (weight * weights)[self.known[metric]] for metric, weight in METRIC_WEIGHTS.items()}
@@ -242,15 +276,18 @@ class Misfit:
         return np.concatenate([slopes, self.search.pulls])
 
 
-def fit(bench: Bench, start: Floats | None = None, evaluations: int = EVALUATIONS) -> tuple[Solution, Floats]:
+def fit(
+    bench: Bench, start: Floats | None = None, evaluations: int = EVALUATIONS, prior: Factors | None = None
+) -> tuple[Solution, Floats]:
     """Factors that meet the runs best, and the vector behind them.
 
     Args:
         bench: the runs.
         start: a vector to begin from; None = the middle of what is plausible.
         evaluations: how often the optimizer may look.
+        prior: fitted factors that stay as they are, but for GPUs' multipliers; None = nothing is known.
     """
-    misfit = Misfit(bench)
+    misfit = Misfit(bench, prior)
     search = misfit.search
     found = least_squares(
         misfit.residuals,
@@ -286,7 +323,9 @@ def ratios(bench: Bench, solution: Solution) -> dict[str, Floats]:
     predicted = predict(bench, solution.shared, solution.engines, solution.gpus)
     found = {metric: measured(bench, metric) / predicted.of(metric) for metric in METRIC_WEIGHTS}
     took = measured(bench, "ttft") + measured(bench, "tpot") * (bench.output_tokens[:, 0] - 1)
-    return found | {"closed throughput": predicted.request / took}
+    together = np.array([run.kind == "static" for run in bench.runs])
+    alone, static = (np.where(use, found["request"], np.nan) for use in (~together, together))
+    return found | {"closed throughput": predicted.request / took, "request": alone, "static": static}
 
 
 def left_out_ratios(bench: Bench, start: Floats, groups: Sequence[str], keep_gpus: bool) -> dict[str, Floats]:
@@ -376,7 +415,8 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _rounded_all(values: Mapping[str, float]) -> dict[str, float]:
+def rounded_all(values: Mapping[str, float]) -> dict[str, float]:
+    """Each value with four digits."""
     return {name: _rounded(value) for name, value in values.items()}
 
 
@@ -393,7 +433,7 @@ def birth_certificate(
         "runs_by_engine": dict(sorted(Counter(run.engine for run in bench.runs).items())),
         "models": sorted({run.model for run in bench.runs}),
         "rows_left_out": dict(sorted(left_out.items())),
-        "source_slowness": _rounded_all(sources),
+        "source_slowness": rounded_all(sources),
         "errors": tables,
         "reference_engine": REFERENCE_ENGINE,
         "network": NETWORK,
@@ -424,9 +464,9 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     gpus = load_gpus()
     return {
         "birth": birth_certificate(bench, skipped + unresolved, tables, solution.sources, date),
-        "shared": _rounded_all(solution.shared),
-        "engines": {name: _rounded_all(engine) for name, engine in sorted(solution.engines.items())},
-        "gpus": {name: _rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
+        "shared": rounded_all(solution.shared),
+        "engines": {name: rounded_all(engine) for name, engine in sorted(solution.engines.items())},
+        "gpus": {name: rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
         "vendors": sorted({gpus[run.gpu].vendor for run in bench.runs}),
         "errors": {FITTED: near_bounds, SHARED: shared_bounds, UNCALIBRATED: widened(shared_bounds)},
         "power": fit_power(bench, solution.shared, solution.engines, solution.gpus, gpus),

@@ -81,7 +81,7 @@ def estimate(
         )
     engine = factors.engine(engine_name)
     work = measure_work(spec, rows, kv_bytes_per_value(kv_format), input_tokens, output_tokens)
-    sheet = read_datasheet(rows, engine_name.split()[0], factors)
+    sheet = read_datasheet(rows, engine_name.split(maxsplit=1)[0], factors)
     rates = fitted_rates(sheet, _multipliers(rows, factors), factors.shared)
     costs = step_costs(work, rates, engine, factors.shared, input_tokens)
     pipeline = work.pipeline_parallel[:, None]

@@ -72,6 +72,11 @@ def load_factors(path: Path | None = None) -> Factors:
     return _bundled() if path is None else _read(path)
 
 
+def bundled_folder() -> Path:
+    """Where the factors that come with the program lie."""
+    return Path(__file__).parent / "data"
+
+
 @cache
 def _bundled() -> Factors:
     with resources.as_file(resources.files("optimizer.performance") / "data") as folder:

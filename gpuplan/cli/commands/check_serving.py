@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuplan.cli import console, words
-from gpuplan.cli.options import PRINTING, Asked, argument, asked_in, flag, option
+from gpuplan.cli.options import PRINTING, Asked, argument, asked_in, factor_folder, flag, option
 
 if TYPE_CHECKING:
     from gpuplan.measuring.serving_report import ServingErrors, ServingReport
@@ -30,12 +30,7 @@ Configs = Annotated[
         TABLE,
     ),
 ]
-FactorFolder = Annotated[
-    str | None,
-    option(
-        "--factors", "A folder that `plan fit serving` wrote, instead of the bundled factors", words.name, "DIR", TABLE
-    ),
-]
+Fitted = Annotated[str | None, factor_folder(TABLE)]
 Rows = Annotated[
     str | None,
     option("--rows", "Write the rows with predictions beside them to this CSV", words.name, "FILE", PRINTING),
@@ -51,7 +46,7 @@ def command(
     context: typer.Context,
     file: File,
     configs: Configs = None,
-    factors: FactorFolder = None,
+    factors: Fitted = None,
     rows: Rows = None,
     json: Json = False,
 ) -> int:

@@ -8,7 +8,7 @@ import typer
 
 from gpu_db.offer import BILLINGS, RESTRICTIONS
 from gpuplan.cli import words
-from gpuplan.cli.options import PRINTING, Asked, asked_in, flag, given_in, option, several
+from gpuplan.cli.options import PRINTING, Asked, asked_in, factor_folder, flag, given_in, option, several
 
 if TYPE_CHECKING:
     from optimizer.plan import Plan
@@ -70,6 +70,7 @@ Offers = Annotated[
         "--offers", "A CSV of your own machines and prices: they add to or override ours", words.name, "FILE", CHOICES
     ),
 ]
+Fitted = Annotated[str | None, factor_folder(CHOICES)]
 WeightFormats = Annotated[
     list[str] | None,
     several(
@@ -133,6 +134,7 @@ def command(
     billing: Billings = None,
     allow: Allowed = None,
     offers: Offers = None,
+    factors: Fitted = None,
     quantization: WeightFormats = None,
     kv_cache_dtype: CacheFormats = None,
     engine: Engines = None,
@@ -174,7 +176,7 @@ def run(asked: Asked) -> int:
     from gpuplan.cli.question import requirements_of
     from gpuplan.planning import plan
 
-    answer = plan(requirements_of(asked), offers_file=asked.offers)
+    answer = plan(requirements_of(asked), offers_file=asked.offers, factors_dir=asked.factors)
     _show(answer, asked)
     return 3 if answer.status == "infeasible" else 0
 

@@ -59,7 +59,7 @@ def test_parallelism_is_read_from_the_note(note, tp, dp, ep):
         ({"weights_quant": "int3"}, "int3"),
         ({"load": "rate=inf (500 requests)"}, "load rate"),
         ({"ttft_ms": "90000"}, "queue for a slot"),
-        ({"run": "argonne/00001"}, "static batches"),
+        ({"run": "trtllm_docs_v0.5_0.9/00001"}, "static batches"),
     ],
 )
 def test_a_row_that_means_something_else_is_left_out_with_its_reason(change, reason):
@@ -88,3 +88,25 @@ def test_left_out_rows_are_counted_by_reason(tmp_path):
     runs, left_out = read_runs(path)
     assert len(runs) == 1
     assert left_out == {"GPU Abacus is not mapped": 2}
+
+
+STATIC = INFERENCEX | {
+    "run": "argonne/00001",
+    "note": "static batch of equal-length prompts",
+    "load": "concurrency=16",
+    "e2e_ms": "5000",
+    "ttft_ms": "",
+    "tpot_ms": "",
+}
+
+
+def test_a_static_batch_counts_its_whole_time_and_one_request_alone_is_single():
+    run = read_run(STATIC)
+    assert (run.kind, run.batch, run.measured) == ("static", 16, {"request": 5.0})
+    assert read_run(STATIC | {"load": "concurrency=1"}).kind == "single"
+
+
+def test_a_vllm_without_version_has_the_era_of_its_date():
+    old = {"engine": "vllm", "engine_version": "", "source_date": "2024-11"}
+    assert read_run(STATIC | old).engine == "vllm V0"
+    assert read_run(STATIC | old | {"source_date": "2025-11"}).engine == "vllm"
