@@ -57,12 +57,14 @@ class CannotFit(GpuplanError):
 
 def run(asked: Asked) -> int:
     """Fit, write, and say what was fitted and what was not used."""
-    try:
-        import scipy  # type: ignore[import-untyped]  # noqa: F401
-    except ModuleNotFoundError:
-        raise CannotFit("Fitting needs scipy, which is not installed: pip install 'gpuplan[fit]'.") from None
     from gpuplan.fitting.bench import NothingToFit
-    from gpuplan.fitting.own import adapted, read_own, write_own
+
+    try:
+        from gpuplan.fitting.own import adapted, read_own, write_own
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").split(".")[0] != "scipy":
+            raise
+        raise CannotFit("Fitting needs scipy, which is not installed: pip install 'gpuplan[fit]'.") from None
 
     own = read_own([Path(name) for name in asked.file], asked.configs and Path(asked.configs))
     try:

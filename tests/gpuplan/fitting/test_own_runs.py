@@ -100,6 +100,8 @@ def test_nothing_usable_and_a_missing_file_are_one_sentence(tmp_path, capsys):
 
 
 def test_without_scipy_one_sentence_says_what_to_install(monkeypatch, tmp_path, capsys):
+    for module in [name for name in sys.modules if name.startswith(("scipy", "gpuplan.fitting"))]:
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "scipy", None)
     assert app.main(["fit", "serving", "runs.csv", "--out", str(tmp_path)]) == 2
     assert "gpuplan[fit]" in capsys.readouterr().err
