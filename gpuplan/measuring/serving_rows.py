@@ -23,7 +23,7 @@ _NOT_DESCRIBED = (
     (re.compile(r"EXCLUDED"), "it is marked EXCLUDED"),
     (re.compile(r"SPEC-DECODING|speculative decoding: (?!none\b)|\b(?:MTP|EAGLE)\b(?! ?(?:off|none|=0))"),
      "it ran, or may have run, with speculative decoding, which is not described here"),
-    (re.compile(r"disaggregat|\bdisagg\b|P/D|prefill.?decode sep", re.IGNORECASE),
+    (re.compile(r"disaggregat|\bdisagg\b|\bP/D\b|prefill.?decode sep", re.IGNORECASE),
      "prefill and decode ran on separate GPUs, which is not described here"),
     (re.compile(r"prefix cach(?:e|ing) (?:on|enabled|hit)|shared prefix", re.IGNORECASE),
      "prompts shared a prefix in a cache, which is not described here"),

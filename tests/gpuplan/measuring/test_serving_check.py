@@ -315,3 +315,7 @@ def test_the_page_and_the_json_say_the_same(capsys):
 def test_a_missing_file_is_one_sentence(capsys):
     assert app.main(["check", "serving", "nowhere.csv"]) == 2
     assert "no file" in capsys.readouterr().err
+
+
+def test_words_for_layouts_are_not_words_for_separate_prefill():
+    assert read_case(GOOD | {"note": "where filled, TP/PP/DP follow the author's rule"})
