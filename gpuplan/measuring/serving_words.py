@@ -178,7 +178,11 @@ _FORMATS = (
     ("fp8", re.compile(r"fp8|f8")),
     ("bf16", re.compile(r"bf16|fp16|bfloat16|float16|half")),
 )
-_STORED = {"int8 weights": ("int8_group128_gptq", "gptq"), "nf4": ("nf4_group64", "bitsandbytes")}
+_STORED = {
+    "int8 weights": ("int8_group128_gptq", "gptq"),
+    "nf4": ("nf4_group64", "bitsandbytes"),
+    "mxfp4": ("mxfp4", "quark"),
+}
 
 
 def format_of(text: str) -> str | None:
@@ -236,7 +240,7 @@ def _in_folder(name: str, folder: Path) -> bool:
 
 
 _QUANTIZERS = re.compile(
-    r"[-_.](awq|gptq|autoround|int4|int8|4bit|8bit|fp8|kv|fp4|nvfp4|mxfp4|w4a16|w8a8|bnb|dynamic|quantized)(?=[-_.]|$)",
+    r"[-_.](awq|gptq|autoround|int4|int8|4bit|8bit|fp8|kv|fp4|nvfp4|mxfp4|w4a16|w8a8|bnb|dynamic|quantized|preview)(?=[-_.]|$)",
     re.IGNORECASE,
 )
 
@@ -245,7 +249,9 @@ def _shape(name: str, configs_dir: Path | None) -> ModelSpec:
     """The model of that name, or of the name without its quantizer's words and its owner."""
     reason: Unpredictable | None = None
     stem = _QUANTIZERS.sub("", name)
-    for choice in dict.fromkeys((name, stem, re.sub(r"(?i)-(instruct|chat|base|it|hf)\b", "", stem))):
+    for choice in dict.fromkeys(
+        (name, stem, re.sub(r"(?i)-(instruct|chat|base|it|hf)\b", "", stem), stem.replace("Meta-", ""))
+    ):
         try:
             return named_model({"model": choice}, configs_dir).spec
         except Unpredictable as wrong:

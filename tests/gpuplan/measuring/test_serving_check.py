@@ -247,6 +247,8 @@ def test_cards_are_known_by_the_names_that_benchmarks_use(text, gpu):
         ("nvidia/Llama-3.3-70B-Instruct-FP4", "nvfp4", "nvfp4"),
         ("cpatonn/Qwen3-Coder-30B-A3B-Instruct-GPTQ-4bit", "int4", "int4"),
         ("openai/gpt-oss-120b", "mxfp4", "mxfp4"),
+        ("amd/Llama-3.1-405B-Instruct-MXFP4-Preview", "mxfp4", "mxfp4"),
+        ("ibnzterrell/Meta-Llama-3.3-70B-Instruct-AWQ-INT4", "int4", "int4"),
     ],
 )
 def test_models_are_found_under_quantizers_names_too(text, weights, stored):
