@@ -300,7 +300,7 @@ def _activation(
 
 def _graphs(stages: Stages, cards: _Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
     limits, which = np.unique(cards.largest_graph, return_inverse=True)
-    sizes = captured_sizes(max_num_seqs[None, :], limits[:, None]).astype(np.float64)
+    sizes = captured_sizes(max_num_seqs[None, :], limits[:, None])
     return graph_bytes(stages.layers[:, None], sizes[which.reshape(-1)[stages.row]], ranks[:, None])
 
 
