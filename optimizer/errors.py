@@ -2,7 +2,7 @@
 
 OptimizerError
 ├── BadRequirements        the question contradicts itself (the asker)
-├── UnknownEngine          no such serving engine (the asker)
+├── EngineError            an engine that was asked for; see optimizer/engines/errors.py (the asker)
 ├── AuditFailed            a plan does not keep what it says (us)
 └── SolverFailed           CP-SAT gave no answer (us, or more time)
 """
@@ -16,10 +16,6 @@ class OptimizerError(Exception):
 
 class BadRequirements(OptimizerError):
     """The question contradicts itself or leaves out what it needs."""
-
-
-class UnknownEngine(OptimizerError):
-    """No serving engine of that name or version is known."""
 
 
 class AuditFailed(OptimizerError):

@@ -52,8 +52,7 @@ def uniform_plans(columns: Columns, requirements: Requirements) -> UniformPlans:
 
 def _replicas_needed(columns: Columns, requirements: Requirements) -> Ints:
     demand, tokens = requirements.demand, integers.capacity_milli(columns.output_tokens_per_second)
-    per_second = (demand.requests_per_second or 0.0) * requirements.workload.output_tokens
-    wanted = integers.demand_milli(max(demand.output_tokens_per_second or 0.0, per_second))
+    wanted = integers.demand_milli(requirements.wanted_output_tokens_per_second)
     for_tokens = -(-wanted // np.maximum(tokens, 1))
     for_requests = -(-(demand.concurrency or 0) // np.maximum(columns.concurrency, 1))
     replicas: Ints = np.maximum(np.maximum(for_tokens, for_requests), 1).astype(np.int64)

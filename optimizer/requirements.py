@@ -15,7 +15,7 @@ Tokens = Annotated[int, Field(ge=1, le=1 << 30)]
 
 DEFAULT_INPUT_TOKENS = 1024
 DEFAULT_OUTPUT_TOKENS = 512
-DEFAULT_BUDGETED_SECONDS = 10.0
+DEFAULT_TIME_LIMIT_SECONDS = 10.0
 
 
 class Frozen(BaseModel):
@@ -100,7 +100,13 @@ class Requirements(Frozen):
     choices: Choices = Choices()
     objective: Objective = Objective.COST
     alternatives: Annotated[int, Field(ge=0, le=1000)] = 5
-    time_limit_seconds: Positive = DEFAULT_BUDGETED_SECONDS
+    time_limit_seconds: Positive = DEFAULT_TIME_LIMIT_SECONDS
+
+    @property
+    def wanted_output_tokens_per_second(self) -> float:
+        """What throughput and request rate together ask for; 0 when neither is asked."""
+        by_requests = (self.demand.requests_per_second or 0.0) * self.workload.output_tokens
+        return max(self.demand.output_tokens_per_second or 0.0, by_requests)
 
     @model_validator(mode="after")
     def _throughput_needs_an_end(self) -> Requirements:

@@ -100,13 +100,11 @@ class Search:
         if allowed is None:
             allowed = keeps_service_level(candidates, requirements)
         offers = cheapest_offers(self.offers(requirements.choices))
-        demand, limits = requirements.demand, requirements.limits
-        per_second = (demand.requests_per_second or 0.0) * requirements.workload.output_tokens
         reads = Reads(
-            concurrency=demand.concurrency is not None,
+            concurrency=requirements.demand.concurrency is not None,
             power=power,
-            tokens_enough=max(demand.output_tokens_per_second or 0.0, per_second) + TOKENS_ROUNDING,
-            machines=limits != Limits() or any(offer.available_count is not None for offer in offers),
+            tokens_enough=requirements.wanted_output_tokens_per_second + TOKENS_ROUNDING,
+            machines=requirements.limits != Limits() or any(offer.available_count is not None for offer in offers),
         )
         return prune(candidates, offers, allowed, reads)
 
