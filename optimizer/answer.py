@@ -14,6 +14,7 @@ from optimizer.candidates import BATCHES, Candidates, Variant
 from optimizer.cells import estimate_at, memory_at
 from optimizer.cp_sat.library import SOLVER_VERSION
 from optimizer.cp_sat.program import Purchase
+from optimizer.engines.launch import Launch
 from optimizer.packing import Share, share_machines
 from optimizer.plan import (
     Interval,
@@ -170,19 +171,19 @@ def describe_replica(
     tensor, pipeline, data = (
         int(column[0]) for column in (row.tensor_parallel, row.pipeline_parallel, row.data_parallel)
     )
-    command = engine.command(
-        spec,
+    launch = Launch(
+        spec=spec,
         model=spec.repo_id,
-        expert_parallel=bool(row.expert_parallel[0] > 1),
         weight_format=variant.spec.weight_format,
         kv_format=variant.kv_format,
-        memory_utilization=engine.memory_utilization,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
         data_parallel=data,
-        max_model_len=max_model_len,
-        max_num_seqs=max_num_seqs,
+        expert_parallel=bool(row.expert_parallel[0] > 1),
         nodes=int(row.nodes[0]),
+        memory_utilization=engine.memory_utilization,
     )
     return Replica(
         model=spec.repo_id,
@@ -203,7 +204,7 @@ def describe_replica(
         gpu_memory_utilization=engine.memory_utilization,
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
-        command=command,
+        command=engine.command(launch),
     )
 
 

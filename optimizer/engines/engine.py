@@ -7,8 +7,9 @@ file. An engine never guesses: without a fact it refuses, and says why.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from catalog.model import LatentAttention, ModelSpec
 from catalog.quantization import find_scheme
 from gpu_db.gpu import Gpu
 from optimizer.engines.facts import Facts, fact_at
+from optimizer.engines.launch import DEFAULTS, HEAD_ADDRESS, Launch, NoSuchOption
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import NonTorch, visible_bytes
 from optimizer.memory.factors import GIB
@@ -289,45 +291,35 @@ class Engine(ABC):
         """Refusals of one engine only."""
         yield from ()
 
-    def _online_quantization(self, spec: ModelSpec, weight_format: str) -> list[str]:
+    def _online_quantization(self, launch: Launch) -> list[str]:
         """The option that quantizes while loading; none for a checkpoint that has the format already."""
-        word = self.facts["online_quantization"]["words"].get(weight_format)
-        return ["--quantization", word] if word and weight_format != spec.weight_format else []
+        word = self.facts["online_quantization"]["words"].get(launch.weight_format)
+        return ["--quantization", word] if word and launch.weight_format != launch.spec.weight_format else []
+
+    def _check_launch(self, launch: Launch) -> None:
+        refused = self.refuses_launch(launch)
+        if refused:
+            raise NoSuchOption(f"{refused}.")
+
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Fields of a Launch that this engine has no option for, in the words of a refusal."""
+
+    def refuses_launch(self, launch: Launch) -> str | None:
+        """Why this engine cannot be started so, whatever the GPU; None = it can."""
+        wanted = [words for field, words in self.lacks.items() if getattr(launch, field) != DEFAULTS[field]]
+        return f"{self.title} has no option for {wanted[0]}" if wanted else None
 
     @abstractmethod
-    def command(
-        self,
-        spec: ModelSpec,
-        *,
-        model: str,
-        tensor_parallel: int,
-        pipeline_parallel: int = 1,
-        data_parallel: int = 1,
-        expert_parallel: bool = False,
-        weight_format: str,
-        kv_format: str,
-        max_model_len: int,
-        max_num_seqs: int,
-        memory_utilization: float | None = None,
-        nodes: int = 1,
-        node_rank: int = 0,
-        head_address: str = "HEAD_ADDRESS",
-    ) -> tuple[str, ...]:
+    def command(self, launch: Launch, *, node_rank: int = 0, head_address: str = HEAD_ADDRESS) -> tuple[str, ...]:
         """The argv that starts one replica (on one of its machines).
 
         Args:
-            spec: the checkpoint as published, before any online quantization.
-            model: repository id or path.
-            tensor_parallel, pipeline_parallel, data_parallel: its shape.
-            expert_parallel: whether whole experts are dealt out.
-            weight_format: in which it is served; when not the checkpoint's own, the engine quantizes while loading.
-            kv_format: of the KV cache.
-            max_model_len: longest request in tokens.
-            max_num_seqs: requests at once, per attention-DP rank.
-            memory_utilization: None = the engine's default.
-            nodes: machines of the replica; every one runs its own command.
-            node_rank: which of them this command is for.
+            launch: the replica.
+            node_rank: which of its machines this command is for.
             head_address: IP address of machine 0.
+
+        Raises:
+            NoSuchOption: the engine has no option for something that the launch asks for.
         """
 
 

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from catalog.model import LatentAttention, ModelSpec
 from gpu_db.gpu import Gpu
 from optimizer.engines.engine import Engine, Floats, Ints, mixers
+from optimizer.engines.launch import HEAD_ADDRESS, Launch
+from optimizer.memory.adapters import Adapters
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import visible_bytes
 from optimizer.memory.factors import GIB, MIB
 from optimizer.memory.kv_cache import BlockRule
+from optimizer.memory.speculation import Speculation
 from optimizer.memory.token_pools import plan_token_pools
 from optimizer.replica_columns import ReplicaColumns
 
@@ -95,46 +98,73 @@ class Sglang(Engine):
         """One prefill chunk per pipeline stage."""
         return pipeline_parallel * max_batched_tokens
 
-    def command(
-        self,
-        spec: ModelSpec,
-        *,
-        model: str,
-        tensor_parallel: int,
-        pipeline_parallel: int = 1,
-        data_parallel: int = 1,
-        expert_parallel: bool = False,
-        weight_format: str,
-        kv_format: str,
-        max_model_len: int,
-        max_num_seqs: int,
-        memory_utilization: float | None = None,
-        nodes: int = 1,
-        node_rank: int = 0,
-        head_address: str = "HEAD_ADDRESS",
-    ) -> tuple[str, ...]:
+    def command(self, launch: Launch, *, node_rank: int = 0, head_address: str = HEAD_ADDRESS) -> tuple[str, ...]:
         """`sglang serve ...`: its --tp-size counts all ranks, which attention-DP divides; see Engine.command."""
-        ranks = tensor_parallel * data_parallel
-        options = ["--model-path", model, "--tp-size", str(ranks)]
-        if pipeline_parallel > 1:
-            options += ["--pp-size", str(pipeline_parallel)]
-        if data_parallel > 1:
-            options += ["--dp-size", str(data_parallel), "--enable-dp-attention"]
-        if expert_parallel:
-            options += ["--ep-size", str(ranks)]
-        options += self._online_quantization(spec, weight_format)
-        options += ["--kv-cache-dtype", _kv_word(spec, kv_format), "--context-length", str(max_model_len)]
-        options += ["--max-running-requests", str(max_num_seqs * data_parallel)]
-        if memory_utilization is not None:
-            options += ["--mem-fraction-static", f"{memory_utilization:g}"]
-        if nodes > 1:
-            options += ["--nnodes", str(nodes), "--node-rank", str(node_rank)]
+        self._check_launch(launch)
+        options = [*_layout(launch), *self._online_quantization(launch), "--kv-cache-dtype", _kv_word(launch)]
+        options += ["--context-length", str(launch.max_model_len)]
+        options += ["--max-running-requests", str(launch.max_num_seqs * launch.data_parallel)]
+        if launch.max_num_batched_tokens is not None:
+            options += ["--chunked-prefill-size", str(launch.max_num_batched_tokens)]
+        if launch.memory_utilization is not None:
+            options += ["--mem-fraction-static", f"{launch.memory_utilization:g}"]
+        options += _additions(launch)
+        if launch.nodes > 1:
+            options += ["--nnodes", str(launch.nodes), "--node-rank", str(node_rank)]
             options += ["--dist-init-addr", f"{head_address}:5000"]
         return ("sglang", "serve", *options)
 
 
-def _kv_word(spec: ModelSpec, kv_format: str) -> str:
-    """`auto` is the checkpoint's own: 16 bit unless it prescribes another."""
-    if kv_format == (spec.kv_cache_format or "bf16"):
+def _layout(launch: Launch) -> list[str]:
+    ranks = launch.tensor_parallel * launch.data_parallel
+    options = ["--model-path", launch.model, "--tp-size", str(ranks)]
+    if launch.pipeline_parallel > 1:
+        options += ["--pp-size", str(launch.pipeline_parallel)]
+    if launch.data_parallel > 1:
+        options += ["--dp-size", str(launch.data_parallel), "--enable-dp-attention"]
+    if launch.decode_context_parallel > 1:
+        options += ["--dcp-size", str(launch.decode_context_parallel)]
+    return options + (["--ep-size", str(ranks)] if launch.expert_parallel else [])
+
+
+def _additions(launch: Launch) -> list[str]:
+    """What is seldom asked for; prefix caching is on unless it is disabled."""
+    options = ["--disable-radix-cache"] if launch.prefix_caching is False else []
+    if launch.speculation is not None:
+        options += _speculative(launch.speculation)
+    if launch.adapters is not None:
+        options += _lora(launch.adapters)
+    if launch.offload_bytes:
+        options += ["--cpu-offload-gb", str(-(-launch.offload_bytes // GIB))]  # whole GiB only
+    if launch.language_model_only:
+        options += ["--language-model-only"]
+    return options + (["--disable-decode-cuda-graph", "--disable-prefill-cuda-graph"] if launch.enforce_eager else [])
+
+
+ALGORITHMS = {"mtp": "NEXTN", "eagle": "EAGLE", "eagle3": "EAGLE3", "draft_model": "STANDALONE", "ngram": "NGRAM"}
+"""SGLang's words. Source: SGLang 0.5.23 `sglang/srt/speculative/spec_info.py`, `spec_registry.py`."""
+
+
+def _speculative(speculation: Speculation) -> list[str]:
+    """A chain of guesses; the last checked token is the model's own, so one more is checked than guessed.
+
+    Source: SGLang 0.5.23 `sglang/srt/arg_groups/speculative_hook.py`: with top-k 1, draft tokens = steps + 1.
+    """
+    options = ["--speculative-algorithm", ALGORITHMS[speculation.method]]
+    if speculation.draft is not None:
+        options += ["--speculative-draft-model-path", speculation.draft.repo_id]
+    if speculation.method != "ngram":
+        options += ["--speculative-num-steps", str(speculation.tokens), "--speculative-eagle-topk", "1"]
+    return [*options, "--speculative-num-draft-tokens", str(speculation.tokens + 1)]
+
+
+def _lora(adapters: Adapters) -> list[str]:
+    options = ["--enable-lora", "--max-loras-per-batch", str(adapters.loaded), "--max-lora-rank", str(adapters.rank)]
+    return [*options, "--lora-target-modules", *(adapters.targets or ("all",))]
+
+
+def _kv_word(launch: Launch) -> str:
+    """`auto` is the checkpoint's own."""
+    if launch.kv_cache_is_the_checkpoints:
         return "auto"
-    return {"fp8": "fp8_e4m3"}.get(kv_format, kv_format)
+    return {"fp8": "fp8_e4m3"}.get(launch.kv_format, launch.kv_format)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
-from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
 from optimizer.engines.engine import Engine
 from optimizer.engines.facts import parse_version
+from optimizer.engines.launch import HEAD_ADDRESS, Launch
+from optimizer.memory.adapters import Adapters
+from optimizer.memory.factors import GIB
+from optimizer.memory.speculation import Speculation
+
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Source: vLLM 0.33.0 `vllm/config/lora.py`, MaxLoRARanks."""
 
 
 @dataclass(frozen=True)
@@ -32,56 +39,87 @@ class Vllm(Engine):
             else self.version
         )
 
-    def command(
-        self,
-        spec: ModelSpec,
-        *,
-        model: str,
-        tensor_parallel: int,
-        pipeline_parallel: int = 1,
-        data_parallel: int = 1,
-        expert_parallel: bool = False,
-        weight_format: str,
-        kv_format: str,
-        max_model_len: int,
-        max_num_seqs: int,
-        memory_utilization: float | None = None,
-        nodes: int = 1,
-        node_rank: int = 0,
-        head_address: str = "HEAD_ADDRESS",
-    ) -> tuple[str, ...]:
+    def refuses_launch(self, launch: Launch) -> str | None:
+        """A LoRA rank that its option does not take; see Engine.refuses_launch."""
+        if launch.adapters is not None and launch.adapters.rank not in LORA_RANKS:
+            allowed = ", ".join(str(rank) for rank in LORA_RANKS)
+            return f"{self.title} takes a LoRA rank of {allowed}, not {launch.adapters.rank}; give the next larger one"
+        return super().refuses_launch(launch)
+
+    def command(self, launch: Launch, *, node_rank: int = 0, head_address: str = HEAD_ADDRESS) -> tuple[str, ...]:
         """`vllm serve ...`; see Engine.command."""
-        options: list[str] = ["--tensor-parallel-size", str(tensor_parallel)]
-        if pipeline_parallel > 1:
-            options += ["--pipeline-parallel-size", str(pipeline_parallel)]
-        if data_parallel > 1:
-            options += ["--data-parallel-size", str(data_parallel)]
-        if expert_parallel:
-            options += ["--enable-expert-parallel"]
-        options += self._online_quantization(spec, weight_format)
-        options += ["--kv-cache-dtype", _kv_word(spec, kv_format)]
-        options += ["--max-model-len", str(max_model_len), "--max-num-seqs", str(max_num_seqs)]
-        if memory_utilization is not None:
-            options += ["--gpu-memory-utilization", f"{memory_utilization:g}"]
-        return "vllm", "serve", model, *options, *_nodes(data_parallel, nodes, node_rank, head_address)
+        self._check_launch(launch)
+        options = [*_layout(launch), *self._online_quantization(launch), "--kv-cache-dtype", _kv_word(launch)]
+        options += ["--max-model-len", str(launch.max_model_len), "--max-num-seqs", str(launch.max_num_seqs)]
+        if launch.max_num_batched_tokens is not None:
+            options += ["--max-num-batched-tokens", str(launch.max_num_batched_tokens)]
+        if launch.memory_utilization is not None:
+            options += ["--gpu-memory-utilization", f"{launch.memory_utilization:g}"]
+        return "vllm", "serve", launch.model, *options, *_additions(launch), *_nodes(launch, node_rank, head_address)
 
 
-def _kv_word(spec: ModelSpec, kv_format: str) -> str:
-    """`auto` is the checkpoint's own: 16 bit unless it prescribes another."""
-    own = spec.kv_cache_format or "bf16"
-    if kv_format == own:
+def _layout(launch: Launch) -> list[str]:
+    options = ["--tensor-parallel-size", str(launch.tensor_parallel)]
+    if launch.pipeline_parallel > 1:
+        options += ["--pipeline-parallel-size", str(launch.pipeline_parallel)]
+    if launch.data_parallel > 1:
+        options += ["--data-parallel-size", str(launch.data_parallel)]
+    if launch.decode_context_parallel > 1:
+        options += ["--decode-context-parallel-size", str(launch.decode_context_parallel)]
+    return options + (["--enable-expert-parallel"] if launch.expert_parallel else [])
+
+
+def _additions(launch: Launch) -> list[str]:
+    """What is seldom asked for."""
+    options = [] if launch.prefix_caching is None else [_prefix_word(launch.prefix_caching)]
+    if launch.speculation is not None:
+        options += ["--speculative-config", _speculative_config(launch.speculation)]
+    if launch.adapters is not None:
+        options += _lora(launch.adapters)
+    if launch.offload_bytes:
+        options += ["--cpu-offload-gb", f"{launch.offload_bytes / GIB:g}"]
+    if launch.language_model_only:
+        options += ["--language-model-only"]
+    return options + (["--enforce-eager"] if launch.enforce_eager else [])
+
+
+def _prefix_word(wanted: bool) -> str:
+    return "--enable-prefix-caching" if wanted else "--disable-prefix-caching"
+
+
+def _speculative_config(speculation: Speculation) -> str:
+    """JSON that vLLM reads.
+
+    >>> _speculative_config(Speculation("mtp", 2))
+    '{"method":"mtp","num_speculative_tokens":2}'
+    """
+    config: dict[str, object] = {"method": speculation.method}
+    if speculation.draft is not None:
+        config["model"] = speculation.draft.repo_id
+    return json.dumps({**config, "num_speculative_tokens": speculation.tokens}, separators=(",", ":"))
+
+
+def _lora(adapters: Adapters) -> list[str]:
+    options = ["--enable-lora", "--max-loras", str(adapters.loaded), "--max-lora-rank", str(adapters.rank)]
+    return options + (["--lora-target-modules", *adapters.targets] if adapters.targets else [])
+
+
+def _kv_word(launch: Launch) -> str:
+    """`auto` is the checkpoint's own."""
+    if launch.kv_cache_is_the_checkpoints:
         return "auto"
-    return "bfloat16" if kv_format == "bf16" else kv_format
+    return "bfloat16" if launch.kv_format == "bf16" else launch.kv_format
 
 
-def _nodes(data_parallel: int, nodes: int, node_rank: int, head_address: str) -> tuple[str, ...]:
+def _nodes(launch: Launch, node_rank: int, head_address: str) -> tuple[str, ...]:
     """What every machine of a replica on several needs; machine 0 serves requests, the others are headless."""
-    if nodes == 1:
+    if launch.nodes == 1:
         return ()
     headless = () if node_rank == 0 else ("--headless",)
-    if data_parallel > 1:
-        local = data_parallel // nodes
+    if launch.data_parallel > 1:
+        local = launch.data_parallel // launch.nodes
         start = ("--data-parallel-start-rank", str(node_rank * local)) if node_rank else ()
         where = ("--data-parallel-size-local", str(local), *start, "--data-parallel-address", head_address)
         return *where, "--data-parallel-rpc-port", "13345", *headless
-    return "--nnodes", str(nodes), "--node-rank", str(node_rank), "--master-addr", head_address, *headless
+    ranks = ("--nnodes", str(launch.nodes), "--node-rank", str(node_rank))
+    return *ranks, "--master-addr", head_address, *headless

@@ -27,11 +27,14 @@ class Adapters:
         rank: the largest rank (`--max-lora-rank`).
         loaded: adapters in one batch (`--max-loras`).
         parts: of the model that are wrapped.
+        targets: names of the linear layers that are wrapped (`--lora-target-modules`), such as "q_proj" or "experts";
+            layers that the engine fuses are wrapped together. Empty = all.
     """
 
     rank: int
     loaded: int = 1
     parts: tuple[Part, ...] = LINEAR_PARTS
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rank < 1 or self.loaded < 1:
@@ -70,5 +73,28 @@ def _layer_bytes(group: Layers, adapters: Adapters, division: Division) -> Ints:
     return ADAPTER_BYTES * adapters.loaded * adapters.rank * values
 
 
+FUSED: tuple[frozenset[str], ...] = (
+    frozenset(("qkv_proj", "q_proj", "k_proj", "v_proj")),
+    frozenset(("gate_up_proj", "gate_proj", "up_proj")),
+)
+"""Layers that are one in the engine: a target that names one of them wraps all."""
+
+
+def target_names(spec: ModelSpec) -> tuple[str, ...]:
+    """What `targets` can name in a model, in the order of its layers."""
+    wrapped = (matrix for group in spec.layers for matrix in group.matrices if _is_wrapped(matrix, Adapters(rank=1)))
+    return tuple(dict.fromkeys(target_name(matrix) for matrix in wrapped))
+
+
+def target_name(matrix: Matrix) -> str:
+    """The word that stands for a matrix among `targets`: its last one; a layer's experts are wrapped as one."""
+    return "experts" if matrix.part == "experts" else matrix.name.rsplit(".", 1)[-1]
+
+
 def _is_wrapped(matrix: Matrix, adapters: Adapters) -> bool:
-    return matrix.gemm and matrix.part in adapters.parts
+    """Source: vLLM 0.33.0 `vllm/lora/utils.py`, `is_in_target_modules`."""
+    if not matrix.gemm or matrix.part not in adapters.parts:
+        return False
+    named = {target_name(matrix)}
+    fused = [names for names in FUSED if names & named]
+    return not adapters.targets or bool(named.union(*fused) & set(adapters.targets))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from catalog.model import Layers, Matrix, ModelSpec
+from catalog.model import Layers, Matrix, ModelSpec, Part
 
-Method = Literal["mtp", "draft_model", "eagle", "ngram"]
-METHODS: tuple[Method, ...] = ("mtp", "draft_model", "eagle", "ngram")
+Method = Literal["mtp", "draft_model", "eagle", "eagle3", "ngram"]
+METHODS: tuple[Method, ...] = ("mtp", "draft_model", "eagle", "eagle3", "ngram")
+NEEDS_DRAFT: tuple[Method, ...] = ("draft_model", "eagle", "eagle3")
+"""Methods whose guesses come from weights of another checkpoint."""
 
 
 class BadSpeculation(ValueError):
@@ -21,8 +23,9 @@ class Speculation:
 
     Attributes:
         method: "mtp": the checkpoint's own multi-token-prediction layers; "draft_model": a whole smaller model;
-            "eagle": a draft head that reads the model's hidden states and shares its embedding and LM head; "ngram":
-            the request's own text, which needs no memory on the GPU.
+            "eagle": a draft head that reads the model's hidden states and shares its embedding and LM head; "eagle3":
+            one that shares the embedding and has an LM head of its own; "ngram": the request's own text, which needs
+            no memory on the GPU.
         tokens: guessed per step.
         draft: the draft model, or the EAGLE head; None for the other two.
     """
@@ -36,7 +39,7 @@ class Speculation:
             raise BadSpeculation(f"No speculative method is called {self.method!r}; known are {', '.join(METHODS)}.")
         if self.tokens < 1:
             raise BadSpeculation(f"{self.tokens} speculative tokens per step; it must be at least 1.")
-        if (self.draft is not None) != (self.method in ("draft_model", "eagle")):
+        if (self.draft is not None) != (self.method in NEEDS_DRAFT):
             need = "needs a draft" if self.draft is None else "takes no draft"
             raise BadSpeculation(f"The speculative method {self.method!r} {need}.")
 
@@ -56,8 +59,7 @@ def with_drafts(spec: ModelSpec, speculation: Speculation | None) -> ModelSpec:
     if speculation is None or speculation.method == "ngram":
         return spec
     if speculation.draft is not None:
-        shared = speculation.method == "eagle"
-        return _with_model(spec, speculation.draft, shares_vocabulary=shared)
+        return _with_model(spec, speculation.draft, SHARED_TABLES.get(speculation.method, ()))
     groups = [group for group in spec.layers if group.next_token_prediction]
     if not groups:
         raise BadSpeculation(
@@ -67,14 +69,15 @@ def with_drafts(spec: ModelSpec, speculation: Speculation | None) -> ModelSpec:
     return replace(spec, layers=others + _behind(spec, tuple(groups)))
 
 
-def _with_model(spec: ModelSpec, draft: ModelSpec, *, shares_vocabulary: bool) -> ModelSpec:
+SHARED_TABLES: dict[Method, tuple[Part, ...]] = {"eagle": ("embedding", "lm_head"), "eagle3": ("embedding",)}
+"""What a draft head uses of the model. Source: vLLM 0.33.0 `vllm/v1/spec_decode/llm_base_proposer.py`: the embedding
+is shared; an EAGLE-3 head has an LM head over its own, smaller vocabulary."""
+
+
+def _with_model(spec: ModelSpec, draft: ModelSpec, shared: tuple[Part, ...]) -> ModelSpec:
     groups = tuple(group for group in draft.layers if not group.next_token_prediction)
-    outside = tuple(_on_last_stage(matrix) for matrix in draft.outside if not (shares_vocabulary and _is_table(matrix)))
+    outside = tuple(_on_last_stage(matrix) for matrix in draft.outside if matrix.part not in shared)
     return replace(spec, layers=spec.layers + _behind(spec, groups), outside=spec.outside + outside)
-
-
-def _is_table(matrix: Matrix) -> bool:
-    return matrix.part in ("embedding", "lm_head")
 
 
 def _on_last_stage(matrix: Matrix) -> Matrix:
