@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gpu_db.offer import Billing
+from optimizer.memory.speculation import Method
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -16,6 +17,16 @@ Tokens = Annotated[int, Field(ge=1, le=1 << 30)]
 DEFAULT_INPUT_TOKENS = 1024
 DEFAULT_OUTPUT_TOKENS = 512
 DEFAULT_TIME_LIMIT_SECONDS = 10.0
+
+# Far above anything that was ever served; they keep products of hostile numbers small.
+MOST_LENGTHS = 1000
+MOST_GUESSES = 1024
+MOST_RANK = 65536
+MOST_ADAPTERS = 65536
+MOST_RANKS = 4096
+
+MEAN_MAY_DIFFER = 0.1
+"""Lengths whose mean is further from the mean request than this share contradict it."""
 
 
 class Frozen(BaseModel):
@@ -33,16 +44,109 @@ class Objective(StrEnum):
     ENERGY = "energy"
 
 
+class LengthShare(Frozen):
+    """How often requests of one length come: `tokens` of prompt and answer together, `weight` on any scale."""
+
+    tokens: Tokens
+    weight: Positive
+
+
 class Workload(Frozen):
-    """One mean request: its input and output lengths in tokens."""
+    """One mean request: its input and output lengths in tokens.
+
+    Attributes:
+        shared_prefix_tokens: of the input that all requests begin with; prefix caching keeps and computes them once.
+        lengths: how long whole requests are when that differs; empty = all as long as the mean. Memory counts them;
+            speed is that of the mean request.
+    """
 
     input_tokens: Tokens = DEFAULT_INPUT_TOKENS
     output_tokens: Tokens = DEFAULT_OUTPUT_TOKENS
+    shared_prefix_tokens: Annotated[int, Field(ge=0)] = 0
+    lengths: Annotated[tuple[LengthShare, ...], Field(max_length=MOST_LENGTHS)] = ()
 
     @property
     def tokens_per_request(self) -> int:
         """Tokens that one request holds in the KV cache when it ends."""
         return self.input_tokens + self.output_tokens
+
+    @property
+    def prefix_hit_rate(self) -> float:
+        """Share of the input tokens that prefix caching need not compute again.
+
+        >>> Workload(input_tokens=1000, shared_prefix_tokens=250).prefix_hit_rate
+        0.25
+        """
+        return self.shared_prefix_tokens / self.input_tokens
+
+    @property
+    def longest_request(self) -> int:
+        """Tokens of the longest request that is expected."""
+        return max((each.tokens for each in self.lengths), default=self.tokens_per_request)
+
+    @property
+    def mean_length(self) -> float:
+        """Tokens of the mean request, by its lengths where they are given.
+
+        >>> Workload(lengths=(LengthShare(tokens=1000, weight=3), LengthShare(tokens=9000, weight=1))).mean_length
+        3000.0
+        """
+        weights = sum(each.weight for each in self.lengths)
+        total = sum(each.tokens * each.weight for each in self.lengths)
+        return total / weights if self.lengths else float(self.tokens_per_request)
+
+    @model_validator(mode="after")
+    def _a_prefix_is_part_of_the_input(self) -> Workload:
+        if self.shared_prefix_tokens > self.input_tokens:
+            raise ValueError(
+                f"a shared prefix of {self.shared_prefix_tokens} tokens is longer than the input of "
+                f"{self.input_tokens}; raise --isl or lower --shared-prefix-tokens"
+            )
+        return self
+
+
+class SpeculativeDecoding(Frozen):
+    """How tokens are guessed before the model checks them.
+
+    Attributes:
+        method: see `optimizer.memory.speculation.Speculation`, which is the same with the draft's shape.
+        tokens: guessed per step.
+        draft: name of the draft model or EAGLE head, or a folder with its config.json; None for methods without one.
+    """
+
+    method: Method
+    tokens: Annotated[int, Field(ge=1, le=MOST_GUESSES)] = 1
+    draft: str | None = None
+
+
+class LoraAdapters(Frozen):
+    """LoRA adapters that are loaded at once.
+
+    Attributes:
+        rank: the largest rank.
+        loaded: adapters in one batch.
+        targets: names of the linear layers that they change, such as "q_proj"; empty = all that the engine can adapt.
+    """
+
+    rank: Annotated[int, Field(ge=1, le=MOST_RANK)] = 16
+    loaded: Annotated[int, Field(ge=1, le=MOST_ADAPTERS)] = 1
+    targets: tuple[str, ...] = ()
+
+
+class EngineOptions(Frozen):
+    """What every replica is started with besides its layout, its formats and its limits.
+
+    Attributes:
+        speculation: None = no tokens are guessed.
+        adapters: None = the model alone.
+        decode_context_parallel: ranks that divide the tokens of a request among them.
+        language_model_only: a vision tower is not loaded.
+    """
+
+    speculation: SpeculativeDecoding | None = None
+    adapters: LoraAdapters | None = None
+    decode_context_parallel: Annotated[int, Field(ge=1, le=MOST_RANKS)] = 1
+    language_model_only: bool = False
 
 
 class Demand(Frozen):
@@ -98,6 +202,7 @@ class Requirements(Frozen):
     service_level: ServiceLevel = ServiceLevel()
     limits: Limits = Limits()
     choices: Choices = Choices()
+    options: EngineOptions = EngineOptions()
     objective: Objective = Objective.COST
     alternatives: Annotated[int, Field(ge=0, le=1000)] = 5
     time_limit_seconds: Positive = DEFAULT_TIME_LIMIT_SECONDS
@@ -107,6 +212,16 @@ class Requirements(Frozen):
         """What throughput and request rate together ask for; 0 when neither is asked."""
         by_requests = (self.demand.requests_per_second or 0.0) * self.workload.output_tokens
         return max(self.demand.output_tokens_per_second or 0.0, by_requests)
+
+    @model_validator(mode="after")
+    def _lengths_agree_with_the_mean_request(self) -> Requirements:
+        said, mean = self.workload.tokens_per_request, self.workload.mean_length
+        if abs(mean - said) > MEAN_MAY_DIFFER * said:
+            raise ValueError(
+                f"--lengths average {mean:.0f} tokens, --isl and --osl together {said}: give the mean request of "
+                "these lengths, so that speed is estimated for the same work"
+            )
+        return self
 
     @model_validator(mode="after")
     def _throughput_needs_an_end(self) -> Requirements:
