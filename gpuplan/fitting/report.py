@@ -23,6 +23,8 @@ METRIC_WORDS = {
     "request": "one request at a time, end to end",
     "static": "a static batch, end to end",
     "step": "gap between tokens at a batch size (ML.ENERGY)",
+    "watts": "watts of the GPUs (ML.ENERGY)",
+    "energy": "energy per output token (ML.ENERGY)",
 }
 
 
@@ -90,9 +92,15 @@ def _grid(title: str, grid: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _power(power: Mapping[str, Any]) -> str:
-    terms = {name: power[name] for name in ("idle_share", "awake", "compute", "memory")}
-    note = f"\n\nOn {power['samples']} runs, median error of watts {100 * power['median_error']:.1f}%."
-    return _values("Power", terms) + note
+    terms = {name: power[name] for name in ("idle_share", "busy", "exponent")}
+    if not power["samples"]:
+        return _values("Power", terms)
+    where, (low, high), (least, most) = " and ".join(power["gpus"]), power["bounds"], power["energy_bounds"]
+    note = (
+        f"On {power['samples']} runs on {where}. 90% of left-out measurements lay between {low:.2f} and {high:.2f} of "
+        f"the predicted watts, and between {least:.2f} and {most:.2f} of the predicted joules per token."
+    )
+    return _values("Power", terms) + "\n\n" + note
 
 
 def rewritten(text: str, factors: Factors) -> str:

@@ -22,7 +22,7 @@ from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
 from gpu_db.load import load_gpus
 from gpuplan.fitting.bench import Bench, NothingToFit, build, predict, reasons, select
-from gpuplan.fitting.power import fit_power
+from gpuplan.fitting.power import fit_power, heat_of, power_record
 from gpuplan.fitting.runs import Run, read_runs
 from gpuplan.fitting.shapes import find_measured_model, shape_name
 from optimizer.performance.factors import FITTED, METRICS, SHARED, UNCALIBRATED, Factors, from_records
@@ -342,10 +342,17 @@ def left_out_ratios(bench: Bench, start: Floats, groups: Sequence[str], keep_gpu
     for name in sorted(set(names.tolist())):
         out = names == name
         solution, _ = fit(select(bench, ~out), start, REFIT_EVALUATIONS)
-        found = ratios(bench, solution if keep_gpus else solution.without_gpus())
+        judged = solution if keep_gpus else solution.without_gpus()
+        found = ratios(bench, judged) | heat_ratios(bench, judged, ~out)
         for metric, values in found.items():
             ratio.setdefault(metric, np.full(len(names), np.nan))[out] = values[out]
     return ratio
+
+
+def heat_ratios(bench: Bench, solution: Solution, use: Bools | None = None) -> dict[str, Floats]:
+    """Measured over predicted watts and joules per token, the power law fitted on the runs in use (None = all)."""
+    heat = heat_of(bench, solution.shared, solution.engines, solution.gpus, solution.sources, load_gpus())
+    return heat.ratios(fit_power(bench, heat, use))
 
 
 QUANTILES = (0.05, 0.95)
@@ -453,7 +460,7 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
         raise NothingToFit(f"No run of {path} can be used: {reasons(skipped)}.")
     bench, unresolved = build(runs, find_measured_model, load_gpus(), curves_only())
     solution, vector = fit(bench)
-    tables = {"all runs, in sample": error_table(ratios(bench, solution))}
+    tables = {"all runs, in sample": error_table(ratios(bench, solution) | heat_ratios(bench, solution))}
     near = far = ratios(bench, solution)
     if held_out:
         near = left_out_ratios(bench, vector, model_groups(bench.runs), keep_gpus=True)
@@ -462,6 +469,7 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     near_bounds = error_bounds(near)
     shared_bounds = hull(near_bounds, error_bounds(far))
     gpus = load_gpus()
+    heat = heat_of(bench, solution.shared, solution.engines, solution.gpus, solution.sources, gpus)
     return {
         "birth": birth_certificate(bench, skipped + unresolved, tables, solution.sources, date),
         "shared": rounded_all(solution.shared),
@@ -469,7 +477,7 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
         "gpus": {name: rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
         "vendors": sorted({gpus[run.gpu].vendor for run in bench.runs}),
         "errors": {FITTED: near_bounds, SHARED: shared_bounds, UNCALIBRATED: widened(shared_bounds)},
-        "power": fit_power(bench, solution.shared, solution.engines, solution.gpus, gpus),
+        "power": power_record(bench, heat, [near, far] if held_out else [], gpus),
     }
 
 

@@ -329,16 +329,11 @@ def _bound(said: Prediction, columns: EstimateColumns, place: int, factors: Fact
         **dict.fromkeys(TOTAL, (1 / fast, 1 / slow)),
         **dict.fromkeys(RATES, pairs["throughput"]),
     }
-    watts = factors.power.get("bounds")
-    if watts:
-        by_metric[POWER] = (watts[0], watts[1])
-        by_metric[ENERGY] = (_both(watts[0], 1 / fast), _both(watts[1], 1 / slow))
+    for metric, name in ((POWER, "bounds"), (ENERGY, "energy_bounds")):
+        if name in factors.power:
+            low, high = factors.power[name]
+            by_metric[metric] = (low, high)
     for metric, value in said.values.items():
         if metric in by_metric and not any(map(math.isnan, by_metric[metric])):
-            low, high = by_metric[metric]
-            said.low[metric], said.high[metric] = value * float(low), value * float(high)
-
-
-def _both(one: float, other: float) -> float:
-    """Two independent errors as one: logarithms at a right angle."""
-    return math.exp(math.copysign(math.hypot(math.log(one), math.log(other)), math.log(one)))
+            least, most = by_metric[metric]
+            said.low[metric], said.high[metric] = value * float(least), value * float(most)

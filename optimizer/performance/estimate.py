@@ -11,7 +11,7 @@ from catalog.model import ModelSpec
 from catalog.quantization import find_scheme
 from optimizer.performance.factors import FITTED, METRICS, SHARED, UNCALIBRATED, Factors, load_factors
 from optimizer.performance.operations import measure_work
-from optimizer.performance.power import busy_share, replica_watts
+from optimizer.performance.power import busy_share, flop_share, replica_watts
 from optimizer.performance.rates import fitted_rates, read_datasheet
 from optimizer.performance.serving import closed_loop
 from optimizer.performance.step import step_costs
@@ -88,7 +88,7 @@ def estimate(
     run = closed_loop(costs, engine, factors.shared, pipeline, batches.astype(np.float64), input_tokens, output_tokens)
     requests = batches * work.data_parallel[:, None] / run.cycle_seconds
     calibration, low, high = _certainty(rows, engine_name, factors)
-    busy = busy_share(work, sheet, run, batches, input_tokens, output_tokens, factors.power)
+    busy = busy_share(flop_share(work, sheet, run, batches, input_tokens, output_tokens), factors.power)
     return EstimateColumns(
         ttft_seconds=run.ttft_seconds,
         tpot_seconds=run.tpot_seconds,

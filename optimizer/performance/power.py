@@ -1,9 +1,14 @@
 """How hot: the power that a replica's GPUs draw while they serve.
 
-    watts = idle + (limit - idle) * min(1, awake + compute * flop_share + memory * byte_share)
+    watts = idle + (limit - idle) * min(1, busy * flop_share ^ exponent)
 
-with the share of the datasheet's flop and of its bandwidth that the run uses. The three terms are fitted on measured
-steady states (ML.ENERGY); a GPU whose idle power is not known gets the mean idle share of those that are.
+`flop_share` is what part of the datasheet's flop the run uses; `busy` and `exponent` are fitted on measured steady
+states (ML.ENERGY). A GPU that decodes a few requests already draws most of its limit, and each doubling of its work
+adds a little: so watts rise slowly with load, and joules per token fall. A GPU whose idle power is not known gets the
+mean idle share of those that are.
+
+Tried and left out: a term for the share of the bandwidth, terms for experts, collectives and host time. They fit the
+measured GPUs better, and one that was left out of the fit worse.
 """
 
 from __future__ import annotations
@@ -28,42 +33,43 @@ def replica_watts(
 
     Args:
         rows: replicas.
-        shares: (rows, batches), busy share from `busy_share`.
+        shares: (rows, batches), from `busy_share`.
         factors: its `power`.
 
     Returns:
         (rows, batches); NaN where the GPU's power limit is not known.
     """
-    idle_share = factors.power["idle_share"]
-    limits = [gpu.power_watts or float("nan") for gpu in rows.gpus]
-    idles = [gpu.idle_watts or limit * idle_share for gpu, limit in zip(rows.gpus, limits, strict=True)]
-    idle, limit = rows.gather(idles)[:, None], rows.gather(limits)[:, None]
+    idles, limits = idle_and_limit_watts(rows, factors)
+    idle, limit = idles[:, None], limits[:, None]
     return rows.gpu_count[:, None] * (idle + (limit - idle) * np.minimum(shares, 1.0))
 
 
-def busy_share(
+def idle_and_limit_watts(rows: ReplicaColumns, factors: Factors) -> tuple[Floats, Floats]:
+    """One GPU of each replica with nothing to do, and at its power limit, each (rows,); NaN without a known limit."""
+    idle_share = factors.power["idle_share"]
+    limits = [gpu.power_watts or float("nan") for gpu in rows.gpus]
+    idles = [gpu.idle_watts or limit * idle_share for gpu, limit in zip(rows.gpus, limits, strict=True)]
+    return rows.gather(idles), rows.gather(limits)
+
+
+def busy_share(flop_share: Floats, power: Mapping[str, float]) -> Floats:
+    """Share of what lies between idle and limit that a run draws; above 1 counts as 1.
+
+    >>> float(busy_share(np.array(0.0), {"busy": 0.98, "exponent": 0.09}))
+    0.0
+    """
+    return np.asarray(power["busy"] * flop_share ** power["exponent"])
+
+
+def flop_share(
     work: Work,
     sheet: Datasheet,
     run: Serving,
     batches: Floats | Ints,
     input_tokens: Floats | float,
     output_tokens: Floats | float,
-    power: Mapping[str, float],
 ) -> Floats:
-    """Fitted mix of the shares of peak flop and of peak bandwidth, (rows, batches)."""
-    flop, byte = shares_of_peak(work, sheet, run, batches, input_tokens, output_tokens)
-    return power["awake"] + power["compute"] * flop + power["memory"] * byte
-
-
-def shares_of_peak(
-    work: Work,
-    sheet: Datasheet,
-    run: Serving,
-    batches: Floats | Ints,
-    input_tokens: Floats | float,
-    output_tokens: Floats | float,
-) -> tuple[Floats, Floats]:
-    """What part of the datasheet's flop and of its bandwidth a closed loop uses, each (rows, batches).
+    """What part of the datasheet's flop a closed loop uses, (rows, batches).
 
     Args:
         work, sheet: per row.
@@ -72,8 +78,5 @@ def shares_of_peak(
     """
     stages = work.pipeline_parallel[:, None]
     flop_seconds = ((work.dense_flop + work.expert_flop) / sheet.flop_per_second).sum(axis=1)
-    weights = (work.dense_bytes + work.expert_bytes).sum(axis=1) + work.head_bytes
     tokens_per_second = batches * (input_tokens + output_tokens) / run.cycle_seconds
-    flop = tokens_per_second * flop_seconds[:, None] / stages
-    read = weights[:, None] + batches / stages * work.decode_kv_bytes[:, None]
-    return flop, read / (sheet.bytes_per_second[:, None] * run.tpot_seconds * stages)
+    return np.asarray(tokens_per_second * flop_seconds[:, None] / stages)
