@@ -111,6 +111,7 @@ class FleetProblem:
         _check_shapes(self)
         _check_ranges(self)
         _check_sums(self)
+        _check_buckets(self)
 
 
 def work_ten_millionths(demand: int, capacity: int) -> int:
@@ -176,6 +177,9 @@ def _check_ranges(problem: FleetProblem) -> None:
             raise BadFleetProblem(f"{name} names service {int(array.max())} of {problem.services}.")
     if len(problem.cover_service) and (np.diff(problem.cover_service) < 0).any():
         raise BadFleetProblem("cover_service must rise: a service's covers stand together.")
+    uses = problem.column_uses
+    if (uses.value[problem.column_service[uses.row] != SUPPLY] < 0).any():
+        raise BadFleetProblem("A column of a service gives a resource; only supply (service -1) may use less than 0.")
     covers = problem.column_covers
     if (problem.cover_service[covers.index] != problem.column_service[covers.row]).any():
         raise BadFleetProblem("A column covers a demand of a service that is not its own.")
@@ -199,6 +203,19 @@ def _check_sums(problem: FleetProblem) -> None:
             raise BadFleetProblem(
                 f"The {name} sums reach {sum_.max():.3g}, more than 2^61; use coarser units or smaller `most`."
             )
+
+
+def _check_buckets(problem: FleetProblem) -> None:
+    """The work of buckets is counted in 1 / (WORK x SHARES) of a replica, which leaves less room."""
+    matrix = problem.column_covers
+    bucket = problem.cover_is_bucket[matrix.index]
+    needed = problem.cover_demand[matrix.index[bucket]] / matrix.value[bucket]
+    worst = np.bincount(matrix.row[bucket], weights=needed + 1, minlength=1).max()
+    if worst * WORK * SHARES >= LARGEST_SUM:
+        raise BadFleetProblem(
+            f"The buckets of one service would need {worst:.3g} replicas of one column; leave out columns that need "
+            f"more than {LARGEST_SUM // (WORK * SHARES):,}."
+        )
 
 
 def _sums(matrix: SparseRows, most: np.ndarray, width: int, cut: Ints | None = None) -> np.ndarray:

@@ -1,0 +1,123 @@
+"""How many of each column a cheapest plan can use, and which columns no cheapest plan needs: both proof-safe."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from optimizer.fleet.problem import SUPPLY, WORK, FleetProblem
+from optimizer.fleet.sparse import SparseRows
+from optimizer.replica_columns import Bools, Ints
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def useful_most(problem: FleetProblem) -> Ints:
+    """The most of each column that a cheapest plan can use, shape (columns,).
+
+    Replicas of one column that alone meet every demand they serve, and what may be lost, leave any further one without
+    work. Supply is of use only as far as everything that consumes it, at its own most, can take it.
+    """
+    most = np.minimum(problem.column_most, _enough_alone(problem))
+    most = np.where(problem.column_service == SUPPLY, problem.column_most, np.maximum(most, 0))
+    most = np.where(
+        (most < problem.column_least) & (most > 0), np.minimum(problem.column_least, problem.column_most), most
+    )
+    for _ in range(2):
+        most = _consumable(problem, most)
+    useful: Ints = np.where(most < problem.column_least, 0, most)
+    return useful
+
+
+def _enough_alone(problem: FleetProblem) -> Ints:
+    matrix = problem.column_covers
+    demand = problem.cover_demand[matrix.index]
+    needed = -(-demand // np.maximum(matrix.value, 1))
+    bucket = problem.cover_is_bucket[matrix.index]
+    alone = np.zeros(problem.columns, dtype=np.int64)
+    np.maximum.at(alone, matrix.row[~bucket], needed[~bucket])
+    shared = np.zeros(problem.columns, dtype=np.int64)
+    for entry in np.flatnonzero(bucket).tolist():
+        work = -(-int(demand[entry]) * WORK // int(matrix.value[entry]))
+        shared[matrix.row[entry]] += -(-work // WORK)
+    spare = np.zeros(problem.columns, dtype=bool)
+    spare[matrix.row[problem.cover_survives[matrix.index]]] = True
+    enough: Ints = np.maximum(alone, shared) + spare * problem.column_lost_replicas
+    return np.maximum(enough, problem.column_least)
+
+
+def _consumable(problem: FleetProblem, most: Ints) -> Ints:
+    """`most` of supply cut at what consumers and limits below 0 can take of what it gives."""
+    uses = problem.column_uses
+    takes, gives = uses.value > 0, uses.value < 0
+    wanted = np.bincount(
+        uses.index[takes],
+        weights=uses.value[takes].astype(np.float64) * most[uses.row[takes]],
+        minlength=problem.resources,
+    ) + np.maximum(-problem.resource_limit.astype(np.float64), 0.0)
+    column = uses.row[gives]
+    supply = problem.column_service[column] == SUPPLY
+    column, index, value = column[supply], uses.index[gives][supply], -uses.value[gives][supply]
+    enough = np.zeros(problem.columns)
+    np.maximum.at(enough, column, np.ceil(wanted[index] / value))
+    enough = np.maximum(enough * (1 + 1e-12), problem.column_least)  # a float's error must not cut a machine
+    cut: Ints = np.where(problem.column_service == SUPPLY, np.minimum(most, np.ceil(enough)), most).astype(np.int64)
+    return cut
+
+
+def undominated(problem: FleetProblem) -> Bools:
+    """Columns that a cheapest plan may need, shape (columns,).
+
+    Two columns of one service that use the same resources in the same amounts differ only in their price and in what
+    they cover. The one that costs no less and covers no more may be replaced by the other wherever it stands, if that
+    one may be had as often as is useful. Where two are alike the first stays.
+    """
+    plain = (problem.column_least == 1) & (problem.column_lost_replicas == 1)
+    plain &= (problem.column_service == SUPPLY) | (problem.column_most >= _enough_alone(problem))
+    kept = np.ones(problem.columns, dtype=bool)
+    candidates = np.flatnonzero(plain & (problem.column_service != SUPPLY))
+    if not len(candidates):
+        return kept
+    covers = problem.column_covers.take(candidates)
+    single = np.diff(covers.start) == 1
+    candidates, covers = candidates[single], covers.take(single)
+    uses = problem.column_uses.take(candidates)
+    group = np.stack(
+        (problem.column_service[candidates].astype(np.uint64), covers.index.astype(np.uint64), _hash(uses))
+    )
+    covered = np.minimum(covers.value, problem.cover_demand[covers.index])
+    price = problem.column_price_micro_usd[candidates]
+    order = np.lexsort((candidates, -covered, price, group[2], group[1], group[0]))
+    same = (np.diff(group[:, order], axis=1) == 0).all(axis=0)
+    same &= _equal_rows(uses, order)
+    number = np.concatenate(([0], np.cumsum(~same)))
+    rank = np.unique(covered, return_inverse=True)[1].reshape(-1)[order]
+    height = number * (len(order) + 1) + rank
+    before = np.concatenate(([-1], np.maximum.accumulate(height)[:-1]))
+    beaten = (before >= height) & (before >= number * (len(order) + 1))
+    kept[candidates[order[beaten]]] = False
+    return kept
+
+
+def _hash(matrix: SparseRows) -> np.ndarray:
+    """A number per row that equal rows share, shape (rows,)."""
+    mixed = (matrix.index.astype(np.uint64) + np.uint64(1)) * _ODD
+    mixed ^= mixed >> np.uint64(29)
+    mixed = mixed * (matrix.value.astype(np.uint64) * _ODD + np.uint64(1))
+    sums = np.concatenate((np.zeros(1, dtype=np.uint64), np.cumsum(mixed, dtype=np.uint64)))
+    hashed: np.ndarray = sums[matrix.start[1:]] - sums[matrix.start[:-1]]
+    return hashed
+
+
+def _equal_rows(matrix: SparseRows, order: Ints) -> Bools:
+    """Whether each row in this order has exactly the entries of the one before, shape (rows - 1,)."""
+    ordered = matrix.take(order)
+    lengths = np.diff(ordered.start)
+    equal: Bools = lengths[1:] == lengths[:-1]
+    later = np.flatnonzero(equal)
+    span = lengths[1:][later]
+    entries = np.repeat(ordered.start[1:-1][later] - np.concatenate(([0], np.cumsum(span)[:-1])), span)
+    entries = (entries + np.arange(span.sum())).astype(np.int64)
+    before = entries - np.repeat(span, span)
+    differs = (ordered.index[entries] != ordered.index[before]) | (ordered.value[entries] != ordered.value[before])
+    np.logical_and.at(equal, np.repeat(later, span), ~differs)
+    return equal

@@ -1,0 +1,141 @@
+"""A fleet problem -> the cheapest plan with its certificate: which engine answers, and what it is held to."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, choose_served, solve_compact
+from optimizer.errors import AuditFailed
+from optimizer.fleet.bounds import undominated
+from optimizer.fleet.evaluate import evaluate
+from optimizer.fleet.parts import Part, part_of
+from optimizer.fleet.problem import FleetProblem
+from optimizer.fleet.relaxation import relax
+from optimizer.fleet.solution import FleetSolution, FleetStatus
+from optimizer.replica_columns import Bools
+
+SEED = 7
+DEFAULT_GAP = 0.001
+DEFAULT_TIME_LIMIT_SECONDS = 30.0
+
+
+def solve_fleet(
+    problem: FleetProblem,
+    *,
+    gap: float = DEFAULT_GAP,
+    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
+    seed: int = SEED,
+    progress: Progress | None = None,
+) -> FleetSolution:
+    """The cheapest plan of a fleet, serving the most important services first when not all can be.
+
+    Args:
+        problem: what is asked.
+        gap: relative distance to a proven bound at which the search may end; 0 = to the optimum.
+        time_limit_seconds: of wall time.
+        seed: of the solvers; the same problem, gap and seed give the same plan unless the time limit ends the search.
+        progress: called with (cost, lower bound) in micro-dollars whenever there is a better plan.
+
+    Raises:
+        BadFleetProblem: the problem's numbers do not fit together.
+        AuditFailed: a bug of ours: the plan does not keep its rules.
+    """
+    problem.check()
+    began = time.perf_counter()
+    everybody = np.ones(problem.services, dtype=bool)
+    solution = _solve_serving(problem, everybody, gap, time_limit_seconds, seed, progress)
+    if solution.status is FleetStatus.INFEASIBLE and not problem.required.all():
+        solution = _serve_the_most_important(problem, gap, time_limit_seconds, seed, progress, began)
+    return _audited(problem, replace(solution, seconds=time.perf_counter() - began))
+
+
+def _serve_the_most_important(
+    problem: FleetProblem, gap: float, limit: float, seed: int, progress: Progress | None, began: float
+) -> FleetSolution:
+    """First who is served, then the cheapest plan that serves them."""
+    whole = part_of(problem, np.ones(problem.services, dtype=bool), undominated(problem))
+    choice = choose_served(whole.problem, time_limit_seconds=_left(began, limit) / 2, seed=seed)
+    if not choice.found:
+        return _without_plan(problem, FleetStatus.INFEASIBLE if choice.infeasible else FleetStatus.UNKNOWN, seed)
+    solution = _solve_serving(problem, choice.served, gap, _left(began, limit), seed, progress)
+    if solution.status is FleetStatus.UNKNOWN:
+        solution = _from_compact(whole, choice, np.zeros(problem.resources), gap, seed)
+    return replace(solution, served_proven=choice.proven, time_ended=solution.time_ended or not choice.proven)
+
+
+def _left(began: float, limit: float) -> float:
+    return max(limit - (time.perf_counter() - began), 0.1)
+
+
+def _solve_serving(
+    problem: FleetProblem, serve: Bools, gap: float, limit: float, seed: int, progress: Progress | None
+) -> FleetSolution:
+    """The cheapest plan that serves exactly these services."""
+    part = part_of(problem, serve, undominated(problem))
+    answer = solve_compact(part.problem, gap=gap, time_limit_seconds=limit, seed=seed, progress=progress)
+    if not answer.found:
+        return _without_plan(problem, FleetStatus.INFEASIBLE if answer.infeasible else FleetStatus.UNKNOWN, seed)
+    prices = relax(part.problem, time_limit_seconds=limit).resource_prices
+    return _from_compact(part, answer, prices, gap, seed)
+
+
+def _from_compact(part: Part, answer: CompactAnswer, prices: np.ndarray, gap: float, seed: int) -> FleetSolution:
+    counts = part.counts_of_whole(answer.counts)
+    served = np.zeros(part.whole.services, dtype=bool)
+    served[part.services] = answer.served
+    cost = sum(
+        int(part.whole.column_price_micro_usd[column]) * int(counts[column]) for column in np.flatnonzero(counts)
+    )
+    solution = FleetSolution(
+        status=FleetStatus.FEASIBLE,
+        counts=counts,
+        shares=part.shares_of_whole(answer.shares),
+        served=served,
+        served_proven=True,
+        cost_micro_usd=cost,
+        lower_bound_micro_usd=min(answer.lower_bound_micro_usd, cost),
+        resource_prices=prices,
+        engine="compact",
+        seed=seed,
+    )
+    return _with_status(solution, gap)
+
+
+def _with_status(solution: FleetSolution, gap: float) -> FleetSolution:
+    if solution.lower_bound_micro_usd >= solution.cost_micro_usd:
+        return replace(solution, status=FleetStatus.OPTIMAL)
+    if solution.gap <= gap:
+        return replace(solution, status=FleetStatus.WITHIN_GAP)
+    return replace(solution, status=FleetStatus.FEASIBLE, time_ended=True)
+
+
+def _without_plan(problem: FleetProblem, status: FleetStatus, seed: int) -> FleetSolution:
+    return FleetSolution(
+        status=status,
+        counts=np.zeros(problem.columns, dtype=np.int64),
+        shares=np.zeros(len(problem.column_covers.value), dtype=np.int64),
+        served=np.zeros(problem.services, dtype=bool),
+        served_proven=False,
+        cost_micro_usd=0,
+        lower_bound_micro_usd=0,
+        resource_prices=np.zeros(problem.resources),
+        engine="compact",
+        seed=seed,
+        time_ended=status is FleetStatus.UNKNOWN,
+    )
+
+
+def _audited(problem: FleetProblem, solution: FleetSolution) -> FleetSolution:
+    """The same solution, once its counts have been found to keep every rule at the stated cost."""
+    if solution.status in (FleetStatus.INFEASIBLE, FleetStatus.UNKNOWN):
+        return solution
+    evaluation = evaluate(problem, solution.counts, solution.shares, solution.served)
+    findings = list(evaluation.findings)
+    if evaluation.cost_micro_usd != solution.cost_micro_usd:
+        findings.append(f"it costs {evaluation.cost_micro_usd}, not {solution.cost_micro_usd} micro-dollars")
+    if findings:
+        raise AuditFailed(f"The fleet plan does not keep what it says: {'; '.join(findings[:5])}.")
+    return solution
