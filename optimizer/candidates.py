@@ -6,8 +6,8 @@ row, before the solver runs. What concerns the purchase (budget, demand, counts)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from optimizer.engines.engine import Engine
 from optimizer.memory.vram import MemoryColumns, MemorySettings, measure_memory
 from optimizer.performance.estimate import EstimateColumns, estimate
 from optimizer.performance.factors import Factors
-from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns
+from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns, take_rows
 from optimizer.requirements import Workload
 from optimizer.shapes import ShapeTable
 
@@ -27,7 +27,6 @@ BATCHES: Ints = np.asarray(
 """Concurrent requests per attention-DP rank (`max_num_seqs`) that are considered: two per octave."""
 
 GIB = 1 << 30
-_Columns = TypeVar("_Columns", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -192,16 +191,6 @@ def _evaluate(
         factors,
     )
     return Evaluation(variant, shape[fitting], rows, memory, speed), refusals
-
-
-def take_rows(columns: _Columns, rows: Ints) -> _Columns:
-    """The same dataclass of arrays with only these rows; what is no array is kept."""
-    picked = {
-        field.name: value[rows] if isinstance(value, np.ndarray) else value
-        for field in fields(columns)
-        for value in [getattr(columns, field.name)]
-    }
-    return type(columns)(**picked)  # type: ignore[no-any-return]
 
 
 def _memory_refusals(

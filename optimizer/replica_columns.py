@@ -6,7 +6,8 @@ format are the same for all rows of one table; callers loop over those few, neve
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,3 +79,18 @@ class ReplicaColumns:
             self.has_fast_links[rows],
             self.internode_bytes_per_second[rows],
         )
+
+
+_Columns = TypeVar("_Columns", bound=Any)
+
+
+def take_rows(columns: _Columns, rows: Ints) -> _Columns:
+    """The same dataclass of arrays with only these rows, tables inside it too; what is no array is kept."""
+    picked = {field.name: _taken(getattr(columns, field.name), rows) for field in fields(columns)}
+    return type(columns)(**picked)  # type: ignore[no-any-return]
+
+
+def _taken(value: Any, rows: Ints) -> Any:
+    if isinstance(value, np.ndarray):
+        return value[rows]
+    return take_rows(value, rows) if is_dataclass(value) else value

@@ -371,7 +371,6 @@ def tokens_in_pool(start: Start, rows: ReplicaColumns, pool_bytes: float) -> Flo
 
     Tests bytes per token, blocks and their rounding, without the parts that the pool is what is left of.
     """
-    stages = lay_out_stages(start.spec, start.engine, rows)
     batched = np.asarray(
         [
             start.max_batched_tokens or start.engine.default_max_batched_tokens(gpu, start.max_model_len)
@@ -379,8 +378,9 @@ def tokens_in_pool(start: Start, rows: ReplicaColumns, pool_bytes: float) -> Flo
         ],
         dtype=np.int64,
     )
-    pages = lay_out_pages(start.spec, start.engine, rows, start.kv_format or "bf16", stages, batched)
-    blocks = stages.minimum(pages.blocks(np.full((len(stages.row), 1), pool_bytes)))[:, 0]
+    pages = lay_out_pages(start.spec, start.engine, rows, start.kv_format or "bf16", batched)
+    stages = lay_out_stages(start.spec, start.engine, rows, pages)
+    blocks = stages.minimum(stages.blocks(np.full((len(stages.row), 1), pool_bytes)))[:, 0]
     if start.prints_groups:
         return np.maximum(blocks, 0) * _printed_tokens_per_block(pages)
     longest = pages.needed(start.max_model_len)

@@ -25,6 +25,7 @@ from optimizer.engines.engine import Engine
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.find import find_engine
 from optimizer.memory.factors import GIB
+from optimizer.memory.pipelines import Spans, pipelines
 from optimizer.memory.weights import Division, weights_by_stage
 
 WEIGHT_BYTES, FULL, WINDOW = "weight_bytes_rank0", "kv_bytes_per_token_full", "kv_bytes_per_token_window"
@@ -94,7 +95,11 @@ def loaded_weight_bytes(spec: ModelSpec, engine: Engine, gpu: Gpu, tensor_parall
     one = np.ones(1, dtype=np.int64)
     inner, hidden = engine.expert_padding(spec, gpu, served=False)
     division = Division(one * tensor_parallel, one, one, one * inner, one * hidden)
-    return int(weights_by_stage(spec, division, 1)[0, 0])
+    return int(weights_by_stage(spec, division, _one_stage(spec))[0, 0])
+
+
+def _one_stage(spec: ModelSpec) -> Spans:
+    return pipelines(spec.layer_count, (1,))
 
 
 def _predict_cache(
@@ -108,7 +113,7 @@ def _predict_cache(
 ) -> None:
     """Rates of the cache, and what a pool of the row's size holds."""
     plan = engine.cache_plan(spec, tensor_parallel, stored, engine.block_rule(spec, gpu, stored))
-    rates = plan.rates([spec.layer_count])[:, 0]
+    rates = plan.rates(_one_stage(spec))[:, 0]
     said.values |= dict(zip((FULL, WINDOW, STATE), map(float, rates), strict=True))
     try:
         pool_gib, length = number(row, "kv_gib", 0, 1 << 20), count(row, "max_model_len", 2**31)
@@ -117,7 +122,7 @@ def _predict_cache(
     except Unpredictable as reason:
         said.reasons[CAPACITY] = str(reason)
         return
-    block = int(plan.block_bytes([spec.layer_count])[0])
+    block = int(plan.block_bytes(_one_stage(spec))[0])
     in_flight = engine.in_flight_tokens(np.array(1), np.array(engine.default_max_batched_tokens(gpu)))
     needed = int(plan.blocks(np.array(length), in_flight))
     blocks = int(pool_gib * GIB) // block if block else 0

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.model import Layers, Matrix, ModelSpec, Part
+from optimizer.memory.pipelines import Spans
 from optimizer.memory.weights import Division, layers_by_stage, shard_shape
 
 Ints = NDArray[np.int64]
@@ -41,7 +42,7 @@ class Adapters:
             raise ValueError(f"LoRA of rank {self.rank} with {self.loaded} loaded; both must be at least 1.")
 
 
-def adapters_by_stage(spec: ModelSpec, adapters: Adapters, division: Division, pipeline_parallel: int) -> Ints:
+def adapters_by_stage(spec: ModelSpec, adapters: Adapters, division: Division, spans: Spans) -> Ints:
     """Bytes of LoRA buffers of every stage on one rank, shape (stages, keys).
 
     Each adapter of a matrix is two: A reads the inputs that the rank has, B writes the outputs that it has:
@@ -51,17 +52,12 @@ def adapters_by_stage(spec: ModelSpec, adapters: Adapters, division: Division, p
     Args:
         spec: the model.
         adapters: rank and number.
-        division: ways to divide it that all have this many pipeline stages.
-        pipeline_parallel: stages.
+        division: ways to divide each stage.
+        spans: the layers of each stage, of pipelines of any depths.
 
     Source: vLLM 0.33.0 `vllm/lora/layers/base_linear.py` and `fused_moe.py`, `create_lora_weights` (not fully sharded).
     """
-    counts = layers_by_stage(spec, pipeline_parallel)
-    stages = np.zeros((pipeline_parallel, division.tensor_parallel.size), dtype=np.int64)
-    for number, group in enumerate(spec.layers):
-        if not group.next_token_prediction:
-            stages += counts[:, number][:, None] * _layer_bytes(group, adapters, division)[None, :]
-    return stages
+    return layers_by_stage(spec, spans) @ np.stack([_layer_bytes(group, adapters, division) for group in spec.layers])
 
 
 def _layer_bytes(group: Layers, adapters: Adapters, division: Division) -> Ints:

@@ -8,7 +8,7 @@ Source: vLLM 0.33.0 `vllm/v1/core/kv_cache_utils.py` (`get_kv_cache_groups`, `_g
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
 from optimizer.memory.kv_cache import BlockRule, GroupCaches, Kind, LayerCache, group_caches, layer_caches
+from optimizer.memory.pipelines import Spans
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -40,6 +41,11 @@ class Group:
     layers: tuple[int, ...]
     page_bytes: tuple[int, ...]
     pages_per_request: int = 1
+
+    @property
+    def kind_of_table(self) -> tuple[Kind, int | None, int, int]:
+        """What decides how many blocks a request takes of it."""
+        return self.kind, self.reach, self.block_tokens, self.pages_per_request
 
     def blocks(self, tokens: Ints, in_flight_tokens: Ints) -> Ints:
         """Blocks that one request of so many tokens takes; broadcasts. See PagePlan.blocks."""
@@ -98,19 +104,15 @@ class PagePlan:
         """Recurrent state of one request."""
         return sum(self.state_sizes)
 
-    def block_bytes(self, stages: Sequence[int]) -> Ints:
-        """Bytes of one block on each pipeline stage: the widest group's pages of that stage's layers.
+    def block_bytes(self, spans: Spans) -> Ints:
+        """Bytes of one block on each pipeline stage: the widest group's pages of that stage's layers."""
+        sizes = [spans.sums(group.layers, group.page_bytes) for group in self.groups]
+        return np.max(sizes, axis=0).astype(np.int64) if sizes else np.zeros(len(spans), dtype=np.int64)
 
-        Args:
-            stages: layers of each stage.
-        """
-        sizes = [sum_by_stage(group.layers, group.page_bytes, stages) for group in self.groups]
-        return np.max(sizes, axis=0).astype(np.int64) if sizes else np.zeros(len(stages), dtype=np.int64)
-
-    def rates(self, stages: Sequence[int]) -> Floats:
+    def rates(self, spans: Spans) -> Floats:
         """Bytes per token that grow, bytes per token of windows, bytes per request: shape (3, stages)."""
         kinds = (self.full_rates, self.window_rates, self.state_sizes)
-        return np.stack([sum_by_stage(self.layers, values, stages) for values in kinds])
+        return np.stack([spans.sums(self.layers, values) for values in kinds])
 
     def blocks(self, tokens: Ints, in_flight_tokens: Ints) -> Ints:
         """Blocks that one request of so many tokens takes from the pool; broadcasts.
@@ -126,7 +128,7 @@ class PagePlan:
             in_flight_tokens: tokens scheduled and not yet settled: blocks that leave a window are freed only after.
         """
         need = np.zeros(np.broadcast(tokens, in_flight_tokens).shape, dtype=np.int64)
-        for number, group in self._alike():
+        for number, group in _alike(self.groups):
             need += number * group.blocks(tokens, in_flight_tokens)
         return need
 
@@ -137,19 +139,18 @@ class PagePlan:
         """
         return sum(tokens // group.block_tokens for group in self.groups if group.kind == "full")
 
-    def _alike(self) -> list[tuple[int, Group]]:
-        """One of each kind of group with how many there are, so that equal ones are worked out once."""
-        kinds = {(group.kind, group.reach, group.block_tokens): group for group in self.groups}
-        counts = Counter((group.kind, group.reach, group.block_tokens) for group in self.groups)
-        return [(counts[key], group) for key, group in kinds.items()]
+    @property
+    def need(self) -> Hashable:
+        """What `blocks` reads of the plan."""
+        return tuple((number, *group.kind_of_table) for number, group in _alike(self.groups))
 
 
-def sum_by_stage(layers: Sequence[int], values: Sequence[float], stages: Sequence[int]) -> Floats:
-    """Sum of values by the pipeline stage of their layer, shape (stages,); layers behind the last are on the last."""
-    stage = np.searchsorted(np.cumsum(stages)[:-1], np.asarray(layers, dtype=np.int64), side="right")
-    return np.asarray(
-        np.bincount(stage, weights=np.asarray(values, dtype=np.float64), minlength=len(stages)), np.float64
-    )
+@lru_cache(maxsize=1024)
+def _alike(groups: tuple[Group, ...]) -> list[tuple[int, Group]]:
+    """One of each kind of group with how many there are, so that equal ones are worked out once."""
+    kinds = {group.kind_of_table: group for group in groups}
+    counts = Counter(group.kind_of_table for group in groups)
+    return [(counts[key], group) for key, group in kinds.items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,10 @@ from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.distinct import distinct_columns
 from optimizer.memory.kv_cache import BlockRule
 from optimizer.memory.lengths import Lengths, requests_at_once
-from optimizer.memory.stages import Stages
-from optimizer.memory.weights import pipeline_stages
 from optimizer.replica_columns import ReplicaColumns
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-NO_LIMIT = np.iinfo(np.int64).max // 4
-"""Blocks of a stage that caches nothing."""
+Bools = NDArray[np.bool_]
 
 
 class CannotDivide(ValueError):
@@ -35,8 +30,6 @@ class PagePlans:
     Attributes:
         plans: the distinct ones.
         plan: index into `plans`, shape (rows,).
-        block_bytes: of one block on every stage of every row, shape (stages,).
-        rates: bytes per token that grow, bytes per token of windows, bytes per request, shape (3, stages).
         in_flight_tokens: shape (rows,).
         context_parallel: ranks that divide the tokens of a request among them.
         shared_tokens: first tokens that all requests have in common and keep once.
@@ -44,17 +37,9 @@ class PagePlans:
 
     plans: tuple[CachePlan, ...]
     plan: Ints
-    block_bytes: Ints
-    rates: Floats
     in_flight_tokens: Ints
     context_parallel: int = 1
     shared_tokens: int = 0
-
-    def blocks(self, pool_bytes: Floats) -> Ints:
-        """Whole blocks in every stage's pool, shape (stages, batches)."""
-        size = self.block_bytes[:, None]
-        whole = np.floor(np.maximum(pool_bytes, 0) / np.maximum(size, 1)).astype(np.int64)
-        return np.where(size > 0, whole, NO_LIMIT)
 
     def needed(self, tokens: int) -> Ints:
         """Most blocks that one request of so many tokens holds, while its prompt is processed, shape (rows,)."""
@@ -96,25 +81,34 @@ class PagePlans:
     def _shared(self, tokens: int) -> Ints:
         """Blocks that all requests of so many tokens keep once; the last token is never shared. Shape (rows,)."""
         first = -(-min(self.shared_tokens, tokens - 1) // self.context_parallel)
+        if first <= 0:
+            return np.zeros_like(self.plan)
         each = np.array([plan.shared_blocks(first) for plan in self.plans], dtype=np.int64)
         return each[self.plan]
 
     def _blocks(self, tokens: int, in_flight_tokens: Ints) -> Ints:
+        kept = -(-np.asarray(tokens) // self.context_parallel)
         need = np.ones(len(self.plan), dtype=np.int64)
-        for number, plan in enumerate(self.plans):
-            chosen = self.plan == number
-            kept = -(-np.asarray(tokens) // self.context_parallel)
+        for plan, chosen in self._alike():
             need[chosen] = np.maximum(plan.blocks(kept, in_flight_tokens[chosen]), 1)
         return need
+
+    def _alike(self) -> list[tuple[CachePlan, Bools | slice]]:
+        """One of the plans that give equal blocks, and which rows have such a one."""
+        needs = [plan.need for plan in self.plans]
+        kinds = dict(zip(needs, self.plans, strict=True))
+        if len(kinds) == 1:
+            return [(self.plans[0], slice(None))]
+        numbers = {need: number for number, need in enumerate(kinds)}
+        kind = np.array([numbers[need] for need in needs])[self.plan]
+        return [(plan, kind == number) for number, plan in enumerate(kinds.values())]
 
     def longest_contexts(self, blocks: Ints, most_tokens: int) -> Ints:
         """Longest single request that so many free blocks hold, at most `most_tokens`; shape of `blocks`."""
         longest = np.zeros(blocks.shape, dtype=np.int64)
-        for number, plan in enumerate(self.plans):
-            chosen = self.plan == number
-            if chosen.any():
-                in_flight = self.in_flight_tokens[chosen][:, None]
-                longest[chosen] = longest_context(plan, np.maximum(blocks[chosen], 0), in_flight, most_tokens)
+        for plan, chosen in self._alike():
+            in_flight = self.in_flight_tokens[chosen][:, None]
+            longest[chosen] = longest_context(plan, np.maximum(blocks[chosen], 0), in_flight, most_tokens)
         return np.minimum(longest * self.context_parallel, most_tokens)
 
 
@@ -135,21 +129,19 @@ def lay_out_pages(
     engine: Engine,
     rows: ReplicaColumns,
     kv_format: str,
-    stages: Stages,
     max_batched_tokens: Ints,
     *,
     context_parallel: int = 1,
     shared_tokens: int = 0,
     guessed_tokens: int = 0,
 ) -> PagePlans:
-    """The page plans of all rows: one per TP and block rule, cut to each row's pipeline stages.
+    """The page plans of all rows: one per TP and block rule.
 
     Args:
         spec: the model.
         engine: whose block rules hold.
         rows: shapes of one replica.
         kv_format: of the cache.
-        stages: the rows' pipeline stages.
         max_batched_tokens: shape (rows,).
         context_parallel: ranks that divide the tokens of a request among them (decode context parallelism).
         shared_tokens: first tokens that all requests have in common.
@@ -158,17 +150,19 @@ def lay_out_pages(
     Raises:
         CannotDivide: context parallelism does not suit the model or a row.
     """
-    rules = [_with_guesses(engine.block_rule(spec, gpu, kv_format), guessed_tokens) for gpu in rows.gpus]
+    kinds = {(gpu.vendor, gpu.compute_capability): gpu for gpu in rows.gpus}
+    rule_of = {
+        kind: _with_guesses(engine.block_rule(spec, gpu, kv_format), guessed_tokens) for kind, gpu in kinds.items()
+    }
+    rules = [rule_of[gpu.vendor, gpu.compute_capability] for gpu in rows.gpus]
     distinct = list(dict.fromkeys(rules))
     rule = np.array([distinct.index(each) for each in rules])[rows.gpu]
     keys, plan = distinct_columns(np.stack([rows.tensor_parallel, rule]))
     plans = tuple(engine.cache_plan(spec, int(tp), kv_format, distinct[number]) for tp, number in keys.T)
-    block_bytes, rates = _on_stages(spec, plans, plan, rows.pipeline_parallel, stages)
     in_flight = engine.in_flight_tokens(rows.pipeline_parallel, max_batched_tokens)
     if context_parallel > 1:
         _check_context_parallel(spec, rows, plans, context_parallel)
-        rates = rates / context_parallel
-    return PagePlans(plans, plan, block_bytes, rates, in_flight, context_parallel, shared_tokens)
+    return PagePlans(plans, plan, in_flight, context_parallel, shared_tokens)
 
 
 def _with_guesses(rule: BlockRule, guessed_tokens: int) -> BlockRule:
@@ -206,17 +200,3 @@ def _check_context_parallel(
 
 def _keeps_heads(spec: ModelSpec) -> bool:
     return any(isinstance(mixer, Attention) for group in spec.layers for mixer in group.mixers)
-
-
-def _on_stages(
-    spec: ModelSpec, plans: tuple[CachePlan, ...], plan: Ints, depth: Ints, stages: Stages
-) -> tuple[Ints, Floats]:
-    """Block bytes and rates of every stage of every row, worked out once per plan and pipeline depth."""
-    sizes = np.zeros(len(stages.row), dtype=np.int64)
-    rates = np.zeros((3, len(stages.row)))
-    for number, deep in distinct_columns(np.stack([plan, depth]))[0].T:
-        flat = stages.first[(plan == number) & (depth == deep)][:, None] + np.arange(deep)
-        split = pipeline_stages(spec.layer_count, int(deep))
-        sizes[flat] = plans[number].block_bytes(split)
-        rates[:, flat] = plans[number].rates(split)[:, None, :]
-    return sizes, rates

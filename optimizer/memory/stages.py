@@ -1,6 +1,7 @@
 """Rows spread over their pipeline stages, and back: the poorest stage decides for the replica.
 
-A flat table has one entry per stage of each row, rows in order. Without pipeline parallelism it is the rows themselves.
+A flat table has one entry per stage of each row, rows in order. Stages of a row that hold alike are one entry. Without
+pipeline parallelism it is the rows themselves.
 """
 
 from __future__ import annotations
@@ -16,19 +17,17 @@ from optimizer.memory.activations import forward_bytes_per_token
 from optimizer.memory.adapters import Adapters, adapters_by_stage
 from optimizer.memory.distinct import distinct_columns
 from optimizer.memory.encoder import encoder_bytes_per_token
-from optimizer.memory.weights import (
-    Division,
-    latent_copies,
-    layer_bytes,
-    layers_by_stage,
-    pipeline_stages,
-    weights_by_stage,
-)
+from optimizer.memory.pipelines import Spans, pipelines
+from optimizer.memory.pools import PagePlans
+from optimizer.memory.weights import Division, latent_copies, layer_bytes, layers_by_stage, weights_by_stage
 from optimizer.replica_columns import ReplicaColumns
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+
+NO_LIMIT = np.iinfo(np.int64).max // 4
+"""Blocks of a stage that caches nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ class Stages:
 
     Attributes:
         row: index of the replica row.
-        number: 0 for a row's first stage.
         first: index of each row's first stage, shape (rows,).
         is_last: whether the stage samples.
         layers: layers it runs.
@@ -46,10 +44,11 @@ class Stages:
         encoder_bytes_per_token: of encoding an image, on the first stage; zero elsewhere and for text models.
         adapter_bytes: LoRA buffers.
         layer_bytes: weights of the stage's largest layer.
+        block_bytes: of one block of the KV pool.
+        rates: bytes per token that grow, bytes per token of windows, bytes per request, shape (3, stages).
     """
 
     row: Ints
-    number: Ints
     first: Ints
     is_last: Bools
     layers: Ints
@@ -58,6 +57,14 @@ class Stages:
     encoder_bytes_per_token: Floats
     adapter_bytes: Ints
     layer_bytes: Ints
+    block_bytes: Ints
+    rates: Floats
+
+    def blocks(self, pool_bytes: Floats) -> Ints:
+        """Whole blocks in every stage's pool, shape (stages, batches)."""
+        size = self.block_bytes[:, None]
+        whole = np.floor(np.maximum(pool_bytes, 0) / np.maximum(size, 1)).astype(np.int64)
+        return whole if size.all() else np.where(size > 0, whole, NO_LIMIT)
 
     def minimum(self, values: Ints) -> Ints:
         """Smallest value among each row's stages: (stages, batches) -> (rows, batches)."""
@@ -74,90 +81,74 @@ class Stages:
         return np.lexsort((pool, blocks, self.row))[self.first]
 
 
-def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapters: Adapters | None = None) -> Stages:
+def lay_out_stages(
+    spec: ModelSpec, engine: Engine, rows: ReplicaColumns, pages: PagePlans, adapters: Adapters | None = None
+) -> Stages:
     """The stages of all rows with what the model puts on them.
 
     Args:
         spec: the model.
         engine: whose kernels may pad experts.
         rows: shapes of one replica; a row with more stages than layers gets empty ones.
+        pages: how the rows' KV pools are cut.
         adapters: LoRA adapters loaded at once.
     """
-    keys, key_of_row = distinct_columns(_division_columns(spec, engine, rows))
-    on_keys, first_of_key = _keys(spec, keys, adapters, copies_latent=engine.copies_latent)
-    depth = rows.pipeline_parallel
-    first = np.cumsum(depth) - depth
-    row = np.repeat(np.arange(rows.rows), depth)
-    number = np.arange(row.size) - first[row]
-    weights, added = on_keys.stages[:, first_of_key[key_of_row[row]] + number]
-    key = key_of_row[row]
+    spans, blocks, rates = _distinct_spans(spec, rows, pages)
+    keys, key = distinct_columns(_division_columns(spec, engine, rows))
+    division = Division(*keys)
+    weights = weights_by_stage(spec, division, spans) + _copies_by_stage(spec, engine, division, spans)
+    added = np.zeros_like(weights) if adapters is None else adapters_by_stage(spec, adapters, division, spans)
+    row, first, span = _spread(spans, rows.pipeline_parallel)
+    key, plan = key[row], pages.plan[row]
+    encoder = encoder_bytes_per_token(spec, division)[key]
     return Stages(
         row=row,
-        number=number,
         first=first,
-        is_last=number == depth[row] - 1,
-        layers=_layers(spec, depth, first, row.size),
-        weight_bytes=weights,
-        forward_bytes_per_token=on_keys.forward[key],
-        encoder_bytes_per_token=np.where(number == 0, on_keys.encoder[key], 0),
-        adapter_bytes=added,
-        layer_bytes=on_keys.layer[key],
+        is_last=spans.is_last[span],
+        layers=spans.layers[span],
+        weight_bytes=weights[span, key],
+        forward_bytes_per_token=forward_bytes_per_token(spec, division)[key],
+        encoder_bytes_per_token=np.where(spans.is_first[span], encoder, 0),
+        adapter_bytes=added[span, key],
+        layer_bytes=np.max([layer_bytes(group, division) for group in spec.layers], axis=0)[key],
+        block_bytes=blocks[plan, span],
+        rates=rates[:, plan, span] / pages.context_parallel,
     )
 
 
 def _division_columns(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> Ints:
-    """What decides a rank's weights, shape (6, rows): pipeline stages, then the fields of a Division."""
+    """The fields of a Division, shape (5, rows)."""
     paddings = np.array([engine.expert_padding(spec, gpu) for gpu in rows.gpus], dtype=np.int64)
     padding = paddings.reshape(-1, 2)[rows.gpu].T
-    return np.stack([rows.pipeline_parallel, rows.tensor_parallel, rows.data_parallel, rows.expert_parallel, *padding])
+    return np.stack([rows.tensor_parallel, rows.data_parallel, rows.expert_parallel, *padding])
 
 
-@dataclass(frozen=True)
-class _OnKeys:
-    """What the ways to divide a model put on a rank.
+def _distinct_spans(spec: ModelSpec, rows: ReplicaColumns, pages: PagePlans) -> tuple[Spans, Ints, Floats]:
+    """The stages of all depths that differ in what they hold.
 
-    Attributes:
-        stages: weights and adapters of the stages of all keys in a row, shape (2, stages of all keys).
-        forward, encoder: bytes per token, shape (keys,).
-        layer: weights of the largest layer, shape (keys,).
+    Returns:
+        The spans, bytes of a block of shape (plans, spans), and rates of shape (3, plans, spans).
     """
-
-    stages: Ints
-    forward: Floats
-    encoder: Floats
-    layer: Ints
-
-
-def _keys(spec: ModelSpec, keys: Ints, adapters: Adapters | None, *, copies_latent: bool) -> tuple[_OnKeys, Ints]:
-    """What lies on the stages of all keys, and where each key's stages begin."""
-    depth = keys[0]
-    first = np.cumsum(depth) - depth
-    flat = np.zeros((2, int(depth.sum())), dtype=np.int64)
-    for stages in np.unique(depth):
-        chosen = np.flatnonzero(depth == stages)
-        division = Division(*keys[1:, chosen])
-        places = first[chosen][None, :] + np.arange(stages)[:, None]
-        flat[0, places] = weights_by_stage(spec, division, int(stages))
-        if copies_latent:
-            flat[0, places] += _copies_by_stage(spec, division, int(stages))
-        if adapters is not None:
-            flat[1, places] = adapters_by_stage(spec, adapters, division, int(stages))
-    whole = Division(*keys[1:])
-    layer = np.max([layer_bytes(group, whole) for group in spec.layers], axis=0)
-    forward, encoder = forward_bytes_per_token(spec, whole), encoder_bytes_per_token(spec, whole)
-    return _OnKeys(flat, forward, encoder, layer), first
+    spans = pipelines(spec.layer_count, tuple(np.unique(rows.pipeline_parallel).tolist()) or (1,))
+    blocks = np.array([plan.block_bytes(spans) for plan in pages.plans], dtype=np.int64).reshape(-1, len(spans))
+    rates = np.array([plan.rates(spans) for plan in pages.plans]).reshape(-1, 3, len(spans)).swapaxes(0, 1)
+    unlike = spans.unlike(np.vstack([layers_by_stage(spec, spans).T, blocks, *rates]))
+    return spans.take(unlike), blocks[:, unlike], rates[:, :, unlike]
 
 
-def _copies_by_stage(spec: ModelSpec, division: Division, pipeline_parallel: int) -> Ints:
+def _spread(spans: Spans, depth: Ints) -> tuple[Ints, Ints, Ints]:
+    """Each row on the spans of its depth: the rows of all stages, each row's first stage, the spans of all stages."""
+    begins = np.flatnonzero(spans.is_first)
+    pipeline = np.searchsorted(spans.depth[begins], depth)
+    count = np.diff(begins, append=len(spans))[pipeline]
+    first = np.cumsum(count) - count
+    row = np.repeat(np.arange(len(depth)), count)
+    return row, first, np.arange(len(row)) + (begins[pipeline] - first)[row]
+
+
+def _copies_by_stage(spec: ModelSpec, engine: Engine, division: Division, spans: Spans) -> Ints:
     """Unquantized copies of latent attention's up-projections on every stage, shape (stages, keys)."""
     copies = np.stack([latent_copies(group, division) for group in spec.layers])
-    return layers_by_stage(spec, pipeline_parallel) @ copies
-
-
-def _layers(spec: ModelSpec, depth: Ints, first: Ints, size: int) -> Ints:
-    """Layers of every stage of every row."""
-    layers = np.zeros(size, dtype=np.int64)
-    for stages in np.unique(depth):
-        starts = first[depth == stages]
-        layers[starts[:, None] + np.arange(stages)] = pipeline_stages(spec.layer_count, int(stages))
-    return layers
+    if not engine.copies_latent or not copies.any():
+        return np.zeros((len(spans), division.tensor_parallel.size), dtype=np.int64)
+    return layers_by_stage(spec, spans) @ copies

@@ -6,7 +6,7 @@ Source: SGLang 0.5.23 `sglang/srt/arg_groups/fields/schedule.py` (`swa_full_toke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 from math import ceil
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
 from optimizer.memory.kv_cache import BlockRule, group_caches, layer_caches
-from optimizer.memory.page_groups import sum_by_stage
+from optimizer.memory.pipelines import Spans
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -63,18 +63,18 @@ class TokenPools:
     def _has_states(self) -> bool:
         return any(self.state_sizes)
 
-    def block_bytes(self, stages: Sequence[int]) -> Ints:
+    def block_bytes(self, spans: Spans) -> Ints:
         """Bytes of one slot on each pipeline stage, its share of windows and states included, shape (stages,)."""
-        full, window, states = self.rates(stages)
+        full, window, states = self.rates(spans)
         slot = full + window * (self.window_slots_per_slot if self._has_windows else 1)
         share = 1 + self.state_to_kv_bytes if self._has_states else 1
         sizes: Ints = np.ceil(slot * share if slot.any() else states).astype(np.int64)
         return sizes
 
-    def rates(self, stages: Sequence[int]) -> Floats:
+    def rates(self, spans: Spans) -> Floats:
         """Bytes per token that grow, bytes per token of windows, bytes per request: shape (3, stages)."""
         kinds = (self.full_rates, self.window_rates, self.state_sizes)
-        return np.stack([sum_by_stage(self.layers, values, stages) for values in kinds])
+        return np.stack([spans.sums(self.layers, values) for values in kinds])
 
     def blocks(self, tokens: Ints, in_flight_tokens: Ints) -> Ints:
         """Slots that one request of so many tokens takes: of the pool that runs out first; broadcasts."""
@@ -88,6 +88,12 @@ class TokenPools:
         elif any(self.window_rates):
             need = np.minimum(need, self.reach + in_flight_tokens)
         return np.maximum(need, self._slots_of_a_state())
+
+    @property
+    def need(self) -> Hashable:
+        """What `blocks` reads of the pools."""
+        windows = self._has_windows, any(self.window_rates), any(self.full_rates)
+        return *windows, self._has_states, self.window_slots_per_slot, self.reach, self._slots_of_a_state()
 
     def shared_blocks(self, tokens: int) -> int:
         """Slots of the first tokens that requests beginning alike can share; none beside windows or states."""

@@ -11,6 +11,7 @@ Rows share few ways to divide a model, so weights and page plans are worked out 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,8 +116,10 @@ class MemoryColumns:
         state_bytes_per_request: (rows,) recurrent state of one request.
         kv_tokens: (rows, batches) tokens that requests of max_model_len can keep, as vLLM prints it.
         requests_capacity: (rows, batches) requests of `tokens_per_request` that the pool holds, per attention-DP rank.
-        longest_context: (rows, batches) longest single request, in tokens, at most the model's own limit.
         fits: (rows, batches).
+        free_blocks: (rows, batches) of the KV pool, for requests.
+        pages: how the pools are cut.
+        most_tokens: of a single request: the model's own limit, or what is asked if that is more.
     """
 
     total_bytes: Ints
@@ -134,8 +137,15 @@ class MemoryColumns:
     state_bytes_per_request: Floats
     kv_tokens: Ints
     requests_capacity: Ints
-    longest_context: Ints
     fits: Bools
+    free_blocks: Ints
+    pages: PagePlans
+    most_tokens: int
+
+    @property
+    def longest_context(self) -> Ints:
+        """Longest single request, in tokens, at most `most_tokens`; (rows, batches). Worked out when asked for."""
+        return self.pages.longest_contexts(self.free_blocks, self.most_tokens)
 
 
 def measure_memory(
@@ -161,26 +171,12 @@ def measure_memory(
     """
     max_num_seqs = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
     spec = _as_started(spec, settings)
-    stages = lay_out_stages(spec, engine, rows, settings.adapters)
     cards = _read_cards(spec, engine, rows, settings)
+    pages = _page_plans(spec, engine, rows, kv_format, settings, cards.batched_tokens)
+    stages = lay_out_stages(spec, engine, rows, pages, settings.adapters)
     parts = _measure_parts(spec, engine, rows, stages, cards, settings, max_num_seqs)
-    pages = lay_out_pages(
-        spec,
-        engine,
-        rows,
-        kv_format,
-        stages,
-        cards.batched_tokens,
-        context_parallel=settings.decode_context_parallel,
-        shared_tokens=settings.shared_prefix_tokens,
-        guessed_tokens=settings.speculation.tokens if settings.speculation else 0,
-    )
-    stage_blocks = pages.blocks(parts.pool)
+    stage_blocks = stages.blocks(parts.pool)
     poorest = stages.poorest(stage_blocks[:, -1], parts.pool[:, -1])
-    blocks = stages.minimum(stage_blocks)
-    free = blocks - engine.reserved_blocks
-    longest = pages.needed(settings.max_model_len)[:, None]
-    capacity = _capacity(pages, free, settings)
     return MemoryColumns(
         total_bytes=cards.total,
         budget_bytes=cards.budget,
@@ -192,14 +188,50 @@ def measure_memory(
         activation_bytes=parts.activation[poorest],
         graph_bytes=parts.graphs[poorest],
         kv_pool_bytes=parts.pool[poorest],
-        kv_bytes_per_token=pages.rates[0, poorest],
-        window_bytes_per_token=pages.rates[1, poorest],
-        state_bytes_per_request=pages.rates[2, poorest],
-        kv_tokens=(np.maximum(blocks, 0) / longest * settings.max_model_len).astype(np.int64),
-        requests_capacity=capacity,
-        longest_context=pages.longest_contexts(free, max(spec.max_context_tokens, settings.max_model_len)),
-        fits=(free >= longest) & (capacity >= max_num_seqs) & stages.every(parts.fits_beside),
+        kv_bytes_per_token=stages.rates[0, poorest],
+        window_bytes_per_token=stages.rates[1, poorest],
+        state_bytes_per_request=stages.rates[2, poorest],
+        **_requests(
+            engine, pages, stages.minimum(stage_blocks), settings, max_num_seqs, stages.every(parts.fits_beside)
+        ),
+        pages=pages,
+        most_tokens=max(spec.max_context_tokens, settings.max_model_len),
     )
+
+
+def _page_plans(
+    spec: ModelSpec,
+    engine: Engine,
+    rows: ReplicaColumns,
+    kv_format: str,
+    settings: MemorySettings,
+    batched_tokens: Ints,
+) -> PagePlans:
+    return lay_out_pages(
+        spec,
+        engine,
+        rows,
+        kv_format,
+        batched_tokens,
+        context_parallel=settings.decode_context_parallel,
+        shared_tokens=settings.shared_prefix_tokens,
+        guessed_tokens=settings.speculation.tokens if settings.speculation else 0,
+    )
+
+
+def _requests(
+    engine: Engine, pages: PagePlans, blocks: Ints, settings: MemorySettings, max_num_seqs: Ints, fits_beside: Bools
+) -> dict[str, Any]:
+    """The columns that say what blocks hold, each of shape (rows, batches)."""
+    free = blocks - engine.reserved_blocks
+    longest = pages.needed(settings.max_model_len)[:, None]
+    capacity = _capacity(pages, free, settings)
+    return {
+        "free_blocks": free,
+        "kv_tokens": (np.maximum(blocks, 0) / longest * settings.max_model_len).astype(np.int64),
+        "requests_capacity": capacity,
+        "fits": (free >= longest) & (capacity >= max_num_seqs) & fits_beside,
+    }
 
 
 def _as_started(spec: ModelSpec, settings: MemorySettings) -> ModelSpec:

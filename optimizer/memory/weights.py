@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.model import LatentAttention, Layers, Matrix, ModelSpec
+from catalog.model import LatentAttention, Layers, Matrix, ModelSpec, VisionTower
 from catalog.quantization import find_scheme, stored_bytes
+from optimizer.memory.pipelines import Spans
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 COPY_BITS = 16
 """What an unquantized copy of a weight takes."""
@@ -152,38 +154,19 @@ def _total(parts: Iterable[Ints], division: Division) -> Ints:
     return sum(parts, start=np.zeros_like(division.tensor_parallel))
 
 
-def pipeline_stages(layers: int, pipeline_parallel: int) -> tuple[int, ...]:
-    """Layers of each pipeline stage, as vLLM deals them.
-
-    An even split; the remainder goes one each to the stages before the last, from the back, so that the last stage
-    (LM head) and, while possible, the first (embedding) stay light.
-
-    Source: vLLM 0.33.0 `vllm/distributed/utils.py`, `get_pp_indices`.
-
-    >>> pipeline_stages(80, 4), pipeline_stages(62, 4), pipeline_stages(61, 8)
-    ((20, 20, 20, 20), (15, 16, 16, 15), (7, 7, 8, 8, 8, 8, 8, 7))
-    """
-    stages = [layers // pipeline_parallel] * pipeline_parallel
-    for back in range(2, layers % pipeline_parallel + 2):
-        stages[-back] += 1
-    return tuple(stages)
-
-
-def layers_by_stage(spec: ModelSpec, pipeline_parallel: int) -> Ints:
+def layers_by_stage(spec: ModelSpec, spans: Spans) -> Ints:
     """How many layers of each group every stage runs, shape (stages, groups).
 
     Multi-token-prediction layers none; drafts lie behind the last layer, on the last stage.
     """
-    edges = np.cumsum([0, *pipeline_stages(spec.layer_count, pipeline_parallel)])
-    counts = np.zeros((pipeline_parallel, len(spec.layers)), dtype=np.int64)
+    counts = np.zeros((len(spans), len(spec.layers)), dtype=np.int64)
     for number, group in enumerate(spec.layers):
         if not group.next_token_prediction:
-            stage = np.minimum(np.searchsorted(edges, np.asarray(group.indices), side="right"), pipeline_parallel) - 1
-            counts[:, number] = np.bincount(stage, minlength=pipeline_parallel)[:pipeline_parallel]
+            counts[:, number] = spans.sums(group.indices, np.ones(len(group.indices)))
     return counts
 
 
-def weights_by_stage(spec: ModelSpec, division: Division, pipeline_parallel: int) -> Ints:
+def weights_by_stage(spec: ModelSpec, division: Division, spans: Spans) -> Ints:
     """Weight bytes of every stage on its fullest rank, shape (stages, keys).
 
     The first stage adds the embedding and the vision tower, the last one the LM head (the embedding once more when it
@@ -191,29 +174,38 @@ def weights_by_stage(spec: ModelSpec, division: Division, pipeline_parallel: int
 
     Args:
         spec: the model.
-        division: ways to divide it that all have this many pipeline stages.
-        pipeline_parallel: stages.
+        division: ways to divide each stage.
+        spans: the layers of each stage, of pipelines of any depths.
     """
-    counts = layers_by_stage(spec, pipeline_parallel)
-    stored = [_stored_layers(group, counts[:, number]) for number, group in enumerate(spec.layers)]
-    stages = np.zeros((pipeline_parallel, division.tensor_parallel.size), dtype=np.int64)
-    for group, count in zip(spec.layers, stored, strict=True):
-        stages += count[:, None] * layer_bytes(group, division)[None, :]
+    layers = np.stack([layer_bytes(group, division) for group in spec.layers])
+    stages = _stored_layers(spec, layers_by_stage(spec, spans)) @ layers
     for matrix in spec.outside:
-        stages[_stages_of(matrix, spec, pipeline_parallel)] += shard_bytes(matrix, division)
+        stages += _holds(matrix, spec, spans)[:, None] * shard_bytes(matrix, division)
     if spec.vision is not None:
-        stages[0] += _total((shard_bytes(matrix, division) for matrix in spec.vision.matrices), division)
+        stages += spans.is_first[:, None] * tower_bytes(spec.vision, division)
     return stages
 
 
-def _stored_layers(group: Layers, counts: Ints) -> Ints:
-    """Times that a group's weights are stored on each stage; a shared block at most `stored_copies` times."""
-    return counts if group.stored_copies is None else np.minimum(counts, group.stored_copies)
+def tower_bytes(tower: VisionTower, division: Division) -> Ints:
+    """Weight bytes of a vision tower on one rank, shape (keys,): divided by TP, or whole where its heads do not divide.
+
+    Source: vLLM 0.33.0 `vllm/model_executor/models/vision.py`, `is_vit_use_data_parallel`.
+    """
+    ranks = division.tensor_parallel
+    if tower.whole_heads is not None:
+        ranks = np.where(tower.whole_heads % ranks == 0, ranks, 1)
+    towers = replace(division, tensor_parallel=ranks)
+    return _total((shard_bytes(matrix, towers) for matrix in tower.matrices), division)
 
 
-def _stages_of(matrix: Matrix, spec: ModelSpec, pipeline_parallel: int) -> list[int]:
+def _stored_layers(spec: ModelSpec, counts: Ints) -> Ints:
+    """Times that groups' weights are stored on each stage; a shared block at most `stored_copies` times."""
+    copies = [group.stored_copies for group in spec.layers]
+    return np.minimum(counts, [np.iinfo(np.int64).max if most is None else most for most in copies])
+
+
+def _holds(matrix: Matrix, spec: ModelSpec, spans: Spans) -> Bools:
     """Stages that hold a matrix from outside the layers."""
-    last = pipeline_parallel - 1
     if matrix.part != "embedding":
-        return [last]
-    return [0, last] if spec.tied_embeddings and pipeline_parallel > 1 else [0]
+        return spans.is_last
+    return spans.is_first | spans.is_last if spec.tied_embeddings else spans.is_first

@@ -10,6 +10,7 @@ import pytest
 from catalog.find import find_model
 from optimizer.engines.find import find_engine
 from optimizer.memory.page_groups import plan_pages
+from optimizer.memory.pipelines import pipelines
 from optimizer.memory.weights import Division, weights_by_stage
 
 GIB = 2**30
@@ -65,7 +66,7 @@ def test_blocks_and_tokens_of_a_given_pool_equal_vllm_in_every_row(cards):
     for row in truth():
         spec, gpu, plan = planned(row, cards)
         length = int(row["max_model_len"])
-        blocks = int(row["kv_pool_gib"]) * GIB // int(plan.block_bytes([spec.layer_count])[0])
+        blocks = int(row["kv_pool_gib"]) * GIB // int(plan.block_bytes(pipelines(spec.layer_count, (1,)))[0])
         in_flight = VLLM.in_flight_tokens(np.array(1), np.array(VLLM.default_max_batched_tokens(gpu)))
         tokens = int(blocks / int(plan.blocks(np.array(length), in_flight)) * length)
         if (blocks, tokens) != (int(row["num_gpu_blocks"]), int(row["kv_tokens_capacity"])):
@@ -82,7 +83,7 @@ def weight_errors(cards):
             one = np.ones(1, dtype=np.int64)
             inner, hidden = VLLM.expert_padding(spec, gpu, served=False)
             division = Division(one * int(row["tensor_parallel"]), one, one, one * inner, one * hidden)
-            ours = int(weights_by_stage(spec, division, 1)[0, 0])
+            ours = int(weights_by_stage(spec, division, pipelines(spec.layer_count, (1,)))[0, 0])
             errors[named(row)] = ours / int(row["weight_bytes_rank0"]) - 1
     return errors
 

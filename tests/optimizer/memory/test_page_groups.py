@@ -8,6 +8,7 @@ from catalog.model import Attention
 from optimizer.engines.find import find_engine
 from optimizer.memory.kv_cache import UnknownKvFormat, mixer_caches
 from optimizer.memory.page_groups import Group
+from optimizer.memory.pipelines import pipelines
 from optimizer.memory.pools import longest_context
 from optimizer.memory.token_pools import TokenPools
 
@@ -96,7 +97,7 @@ def test_an_unknown_kv_format_is_named(make_gpu, kv):
 
 def test_sglang_keeps_four_windowed_tokens_for_five_full_ones():
     pools = TokenPools((0, 1), (100.0, 0.0), (0.0, 100.0), (0, 0), 0.8, 0.9, 1024)
-    assert pools.block_bytes([2]).tolist() == [180]
+    assert pools.block_bytes(pipelines(2, (1,))).tolist() == [180]
     # 10,000 tokens need 10,000 full slots; 1,024 + 1 windowed ones are there long before.
     assert int(pools.blocks(np.array(10_000), np.array(1))) == 10_000
     # 1,000 tokens are inside the window: 1,000 windowed slots come with 1,250 full ones.
@@ -105,7 +106,7 @@ def test_sglang_keeps_four_windowed_tokens_for_five_full_ones():
 
 def test_sglang_states_take_their_share_of_the_pool():
     pools = TokenPools((0, 1), (100.0, 0.0), (0.0, 0.0), (0, 90_000), 0.8, 0.9, 0)
-    assert pools.block_bytes([2]).tolist() == [190]
+    assert pools.block_bytes(pipelines(2, (1,))).tolist() == [190]
     # Memory for one state is 90 bytes per slot: a request takes at least 1,000 slots.
     assert int(pools.blocks(np.array(10), np.array(1))) == 1_000
     assert int(pools.blocks(np.array(5_000), np.array(1))) == 5_000

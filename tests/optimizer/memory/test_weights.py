@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from catalog.find import find_model
 from catalog.model import Layers, Matrix
 from catalog.sizes import weight_bytes
+from optimizer.memory.pipelines import pipeline_stages, pipelines
 from optimizer.memory.weights import (
     Division,
     allocated_matrices,
     latent_copies,
     layers_by_stage,
-    pipeline_stages,
     shard_bytes,
     weights_by_stage,
 )
@@ -19,6 +19,10 @@ from optimizer.memory.weights import (
 
 def divided(tp, dp=1, ep=1):
     return Division.of(np.atleast_1d(np.array(tp)), dp, ep)
+
+
+def stages_of(spec, depth):
+    return pipelines(spec.layer_count, (depth,))
 
 
 def test_latent_attention_keeps_its_quantized_up_projection_once_more_in_16_bit():
@@ -33,26 +37,29 @@ def test_latent_attention_keeps_its_quantized_up_projection_once_more_in_16_bit(
 def test_one_rank_holds_the_whole_checkpoint():
     for repo in ("Qwen/Qwen3-8B", "openai/gpt-oss-20b", "deepseek-ai/DeepSeek-V3", "Qwen/Qwen3-Next-80B-A3B-Instruct"):
         spec = find_model(repo)
-        ours = int(weights_by_stage(spec, divided(1), 1)[0, 0])
+        ours = int(weights_by_stage(spec, divided(1), stages_of(spec, 1))[0, 0])
         # The vocabulary is padded to 64 and nothing else is added.
         assert 0 <= ours - weight_bytes(spec) < 64 * spec.hidden_size * 4
 
 
 def test_stages_of_a_pipeline_hold_the_model_together(llama_70b):
-    whole = int(weights_by_stage(llama_70b, divided(1), 1)[0, 0])
+    whole = int(weights_by_stage(llama_70b, divided(1), stages_of(llama_70b, 1))[0, 0])
     for depth in (2, 3, 4, 8):
-        assert int(weights_by_stage(llama_70b, divided(1), depth).sum()) == whole
+        assert int(weights_by_stage(llama_70b, divided(1), stages_of(llama_70b, depth)).sum()) == whole
 
 
 def test_a_tied_embedding_is_stored_again_on_the_last_stage():
     spec = find_model("Qwen/Qwen3-0.6B")
     assert spec.tied_embeddings
-    whole, halves = weights_by_stage(spec, divided(1), 1), weights_by_stage(spec, divided(1), 2)
+    whole, halves = (
+        weights_by_stage(spec, divided(1), stages_of(spec, 1)),
+        weights_by_stage(spec, divided(1), stages_of(spec, 2)),
+    )
     assert int(halves.sum() - whole.sum()) == spec.vocabulary * spec.hidden_size * 2
 
 
 def test_the_first_stage_has_the_embedding_and_the_last_the_lm_head(llama_70b):
-    first, middle, _, last = weights_by_stage(llama_70b, divided(1), 4)[:, 0]
+    first, middle, _, last = weights_by_stage(llama_70b, divided(1), stages_of(llama_70b, 4))[:, 0]
     embedding = 128256 * 8192 * 2
     assert first - middle == embedding
     assert last - middle == embedding + 8192 * 2
@@ -76,7 +83,7 @@ def test_every_layer_is_dealt_once_and_stages_differ_by_one(layers, depth):
 
 def test_layers_of_a_group_are_counted_on_their_stages():
     spec = find_model("google/gemma-3-27b-it")
-    counts = layers_by_stage(spec, 4)
+    counts = layers_by_stage(spec, stages_of(spec, 4))
     assert counts.sum() == spec.layer_count
     assert counts.sum(axis=1).tolist() == list(pipeline_stages(spec.layer_count, 4))
 
@@ -112,5 +119,5 @@ def test_a_value_projection_is_allocated_where_values_equal_keys():
 @given(st.integers(0, 4))
 def test_more_tensor_parallelism_never_makes_a_rank_heavier(power):
     spec = find_model("meta-llama/Llama-3.1-8B")
-    lighter, heavier = weights_by_stage(spec, divided([2 ** (power + 1), 2**power]), 1)[0]
+    lighter, heavier = weights_by_stage(spec, divided([2 ** (power + 1), 2**power]), stages_of(spec, 1))[0]
     assert lighter <= heavier
