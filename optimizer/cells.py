@@ -8,6 +8,9 @@ from optimizer.memory.vram import MemoryColumns
 from optimizer.performance.estimate import EstimateColumns
 from optimizer.plan import Estimate, Interval, Memory
 
+NINE_IN_TEN = (0.05, 0.95)
+"""The ends of the interval that is shown."""
+
 
 def memory_at(memory: MemoryColumns, row: int = 0, batch: int = 0) -> Memory:
     """Bytes per GPU of one row at one batch size."""
@@ -30,7 +33,7 @@ def estimate_at(speed: EstimateColumns, concurrency: int, row: int = 0, batch: i
     watts = float(speed.power_watts[row, batch])
 
     def interval(metric: str, value: float) -> Interval:
-        low, high = float(speed.error_low[metric][row]), float(speed.error_high[metric][row])
+        low, high = (float(speed.error_at(metric, end)[row]) for end in NINE_IN_TEN)
         known = math.isfinite(low) and math.isfinite(high)
         return Interval(value=value, low=value * low if known else None, high=value * high if known else None)
 

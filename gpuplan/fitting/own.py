@@ -17,8 +17,9 @@ from typing import Any
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
 from gpuplan.fitting.bench import NothingToFit, build, reasons
+from gpuplan.fitting.intervals import marks_of, measured_in
 from gpuplan.fitting.runs import Kind, Run
-from gpuplan.fitting.serving import error_table, fit, ratios, rounded_all
+from gpuplan.fitting.serving import error_table, fit, measured_record, ratios, rounded_all
 from gpuplan.measuring.cells import number
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_predict import METRICS, TOTAL, TPOT, TTFT
@@ -139,7 +140,11 @@ def adapted(own: OwnRuns, date: str) -> tuple[dict[str, Any], list[dict[str, Any
         raise NothingToFit(f"No run can be used: {reasons(own.left_out)}.")
     base, curves = (json.loads((bundled_folder() / name).read_text(encoding="utf-8")) for name in _FILES)
     prior = from_records(base, curves)
-    bench, unresolved = build(own.runs, lambda model, weights: own.specs[model, weights], own.cards, prior)
+
+    def find(model: str, weights: str) -> ModelSpec:
+        return own.specs[model, weights]
+
+    bench, unresolved = build(own.runs, find, own.cards, prior)
     solution, _ = fit(bench, prior=prior)
     birth = base["birth"] | {
         "date": date,
@@ -155,6 +160,7 @@ def adapted(own: OwnRuns, date: str) -> tuple[dict[str, Any], list[dict[str, Any
         "engines": base["engines"] | engines,
         "gpus": base["gpus"] | {name: rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
         "vendors": sorted({*base["vendors"], *(card.vendor for card in own.cards.values())}),
+        "measured": measured_record(measured_in(marks_of(bench, find), prior.measured)),
     }, curves
 
 

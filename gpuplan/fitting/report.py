@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optimizer.performance.factors import LEVELS, METRICS, Factors, load_factors
+from optimizer.performance.certainty import LEVELS, METRICS
+from optimizer.performance.factors import Factors, load_factors
 
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 METRIC_WORDS = {
@@ -35,6 +36,7 @@ def tables(factors: Factors) -> str:
         f"Fitted on {birth['date']} on {birth['runs']:,} runs of {len(birth['models'])} models.",
         _errors(birth["errors"]),
         _bounds(factors),
+        _coverage(birth["coverage"]),
         _counts("Runs by source", birth["runs_by_source"]),
         _counts("Runs by GPU", birth["runs_by_gpu"]),
         _counts("Rows left out, and why", birth["rows_left_out"]),
@@ -69,12 +71,48 @@ def _errors(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 
 def _bounds(factors: Factors) -> str:
+    low, high = 0.05, 0.95
     rows = [
-        [level, *(f"{factors.errors[level][m][0]:.2f} to {factors.errors[level][m][1]:.2f}" for m in METRICS)]
+        [
+            level,
+            *(f"{factors.errors[level][m].at(low):.2f} to {factors.errors[level][m].at(high):.2f}" for m in METRICS),
+        ]
         for level in LEVELS
     ]
     title = "**Where 90% of left-out measurements lie, measured / predicted**\n\n"
     return title + _table(["calibration", *METRICS], rows)
+
+
+NOT_KNOWN = "not known"
+
+
+def _coverage(coverage: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """How well the error bars hold, and how wide they are."""
+    rows = [
+        [
+            level,
+            metric,
+            f"{cell['runs']:,}",
+            f"{cell['groups']}",
+            f"{cell['factor']:.2f}",
+            f"{cell['held_percent']}%",
+            f"{cell['held_left_out_percent']}%" if "held_left_out_percent" in cell else NOT_KNOWN,
+        ]
+        for level, metrics in coverage.items()
+        for metric, cell in metrics.items()
+        if cell["runs"]
+    ]
+    title = "**Error bars for 90%: how many left-out runs they hold**\n\n"
+    head = [
+        "calibration",
+        "metric",
+        "runs",
+        "groups",
+        "up to a factor of",
+        "held",
+        "held by bars that did not see the group",
+    ]
+    return title + _table(head, rows)
 
 
 def _counts(title: str, counts: Mapping[str, int]) -> str:

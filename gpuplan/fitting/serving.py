@@ -22,10 +22,26 @@ from scipy.optimize import least_squares  # type: ignore[import-untyped]
 
 from gpu_db.load import load_gpus
 from gpuplan.fitting.bench import Bench, NothingToFit, build, predict, reasons, select
+from gpuplan.fitting.intervals import (
+    COVERAGES,
+    LeftOut,
+    Mark,
+    Split,
+    by_group,
+    coverage_table,
+    crossed,
+    even_folds,
+    levels_when_left_out,
+    marks_of,
+    measured_in,
+    setting_folds,
+    spreads,
+)
 from gpuplan.fitting.power import fit_power, heat_of, power_record
 from gpuplan.fitting.runs import Run, read_runs
 from gpuplan.fitting.shapes import find_measured_model, shape_name
-from optimizer.performance.factors import FITTED, METRICS, SHARED, UNCALIBRATED, Factors, from_records
+from optimizer.performance.certainty import SAME, SHARED, Measured
+from optimizer.performance.factors import Factors, from_records
 from optimizer.performance.operations import KERNELS
 from optimizer.replica_columns import Bools, Floats
 
@@ -328,24 +344,22 @@ def ratios(bench: Bench, solution: Solution) -> dict[str, Floats]:
     return found | {"closed throughput": predicted.request / took, "request": alone, "static": static}
 
 
-def left_out_ratios(bench: Bench, start: Floats, groups: Sequence[str], keep_gpus: bool) -> dict[str, Floats]:
-    """Ratios of each group under factors fitted on all other groups.
+def left_out_ratios(bench: Bench, start: Floats, splits: Sequence[Split], keep_gpus: bool) -> dict[str, Floats]:
+    """Ratios of left-out runs under factors fitted on the others.
 
     Args:
         bench: the runs.
         start: the vector of the fit on all of them; the refits begin there and move away from what was left out.
-        groups: per run the name of what is left out together.
+        splits: which runs are left out, and on which the factors are fitted.
         keep_gpus: whether a GPU's own multipliers may be used (False when the GPU itself is left out).
     """
-    names = np.array(groups)
     ratio: dict[str, Floats] = {}
-    for name in sorted(set(names.tolist())):
-        out = names == name
-        solution, _ = fit(select(bench, ~out), start, REFIT_EVALUATIONS)
+    for out, keep in splits:
+        solution, _ = fit(select(bench, keep), start, REFIT_EVALUATIONS)
         judged = solution if keep_gpus else solution.without_gpus()
-        found = ratios(bench, judged) | heat_ratios(bench, judged, ~out)
+        found = ratios(bench, judged) | heat_ratios(bench, judged, keep)
         for metric, values in found.items():
-            ratio.setdefault(metric, np.full(len(names), np.nan))[out] = values[out]
+            ratio.setdefault(metric, np.full(len(bench.runs), np.nan))[out] = values[out]
     return ratio
 
 
@@ -353,18 +367,6 @@ def heat_ratios(bench: Bench, solution: Solution, use: Bools | None = None) -> d
     """Measured over predicted watts and joules per token, the power law fitted on the runs in use (None = all)."""
     heat = heat_of(bench, solution.shared, solution.engines, solution.gpus, solution.sources, load_gpus())
     return heat.ratios(fit_power(bench, heat, use))
-
-
-QUANTILES = (0.05, 0.95)
-RATIO_OF_METRIC = {
-    "tpot": ("tpot", "step"),
-    "ttft": ("ttft",),
-    "throughput": ("closed throughput", "throughput", "request"),
-}
-"""Whose left-out ratios bound a planned metric."""
-
-TIMES_AS_THROUGHPUT = frozenset({"request"})
-"""A single request's time is a throughput of one: twice the time is half of it."""
 
 
 FEWEST_ALONE, FOLDS = 40, 4
@@ -378,17 +380,6 @@ def model_groups(runs: Sequence[Run]) -> list[str]:
     rare = sorted(shape for shape, size in sizes.items() if size < FEWEST_ALONE)
     fold = {shape: f"fold {i % FOLDS}" for i, shape in enumerate(rare)}
     return [fold.get(shape, shape) for shape in shapes]
-
-
-def error_bounds(left_out: Mapping[str, Floats]) -> dict[str, list[float]]:
-    """Per planned metric the factors between which 90% of left-out measurements lie, measured over predicted."""
-    bounds = {}
-    for metric in METRICS:
-        names = RATIO_OF_METRIC[metric]
-        parts = [1 / left_out[name] if name in TIMES_AS_THROUGHPUT else left_out[name] for name in names]
-        values = np.concatenate([part[~np.isnan(part)] for part in parts])
-        bounds[metric] = [_rounded(float(q)) for q in np.quantile(values, QUANTILES)] if len(values) else [np.nan] * 2
-    return bounds
 
 
 def error_table(ratio: Mapping[str, Floats], chosen: Bools | None = None) -> dict[str, dict[str, float]]:
@@ -405,16 +396,6 @@ def error_table(ratio: Mapping[str, Floats], chosen: Bools | None = None) -> dic
                 "bias_percent": round(100 * float(np.median(error)), 1),
             }
     return table
-
-
-def hull(near: Mapping[str, list[float]], far: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Bounds that hold for both: a GPU that was not measured may run a model that was not measured either."""
-    return {metric: [min(near[metric][0], far[metric][0]), max(near[metric][1], far[metric][1])] for metric in near}
-
-
-def widened(bounds: Mapping[str, list[float]]) -> dict[str, list[float]]:
-    """Twice as wide in logarithms: hardware of a kind that was never measured, of which nothing tells how far off."""
-    return {metric: [_rounded(value**2) for value in pair] for metric, pair in bounds.items()}
 
 
 def _rounded(value: float) -> float:
@@ -461,23 +442,59 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     bench, unresolved = build(runs, find_measured_model, load_gpus(), curves_only())
     solution, vector = fit(bench)
     tables = {"all runs, in sample": error_table(ratios(bench, solution) | heat_ratios(bench, solution))}
+    marks = marks_of(bench, find_measured_model)
+    left_out: list[LeftOut] = []
     near = far = ratios(bench, solution)
     if held_out:
-        near = left_out_ratios(bench, vector, model_groups(bench.runs), keep_gpus=True)
-        far = left_out_ratios(bench, vector, [run.gpu for run in bench.runs], keep_gpus=False)
+        left_out, near, far = leave_out(bench, vector, marks)
         tables |= {"each model left out": error_table(near), "each GPU left out": error_table(far)}
-    near_bounds = error_bounds(near)
-    shared_bounds = hull(near_bounds, error_bounds(far))
+    bars = left_out or [LeftOut(near, [SAME] * len(marks), model_groups(bench.runs))]
     gpus = load_gpus()
     heat = heat_of(bench, solution.shared, solution.engines, solution.gpus, solution.sources, gpus)
     return {
-        "birth": birth_certificate(bench, skipped + unresolved, tables, solution.sources, date),
+        "birth": birth_certificate(bench, skipped + unresolved, tables, solution.sources, date)
+        | {"coverage": coverage_table(bars)},
         "shared": rounded_all(solution.shared),
         "engines": {name: rounded_all(engine) for name, engine in sorted(solution.engines.items())},
         "gpus": {name: rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
         "vendors": sorted({gpus[run.gpu].vendor for run in bench.runs}),
-        "errors": {FITTED: near_bounds, SHARED: shared_bounds, UNCALIBRATED: widened(shared_bounds)},
+        "coverages": list(COVERAGES),
+        "errors": spreads(bars),
+        "measured": measured_record(measured_in(marks)),
         "power": power_record(bench, heat, [near, far] if held_out else [], gpus),
+    }
+
+
+def leave_out(
+    bench: Bench, start: Floats, marks: Sequence[Mark]
+) -> tuple[list[LeftOut], dict[str, Floats], dict[str, Floats]]:
+    """Runs left out in every way: settings, models, GPUs, and GPUs with models; the ratios of the middle two again."""
+    models, gpus = model_groups(bench.runs), [run.gpu for run in bench.runs]
+    weights = [CLOSED_WEIGHT if run.kind in ("closed", "step") else 1.0 for run in bench.runs]
+    ways = (
+        (by_group(setting_folds(bench.runs, SETTING_FOLDS)), True),
+        (by_group(models), True),
+        (by_group(gpus), False),
+        (crossed(even_folds(gpus, weights, GPU_FOLDS), even_folds(models, weights, FOLDS)), False),
+    )
+    left_out = []
+    for splits, keep_gpus in ways:
+        levels = levels_when_left_out(marks, splits)
+        together = [gpu if level == SHARED else model for level, gpu, model in zip(levels, gpus, models, strict=True)]
+        left_out.append(LeftOut(left_out_ratios(bench, start, splits, keep_gpus), levels, together))
+    return left_out, dict(left_out[1].ratios), dict(left_out[2].ratios)
+
+
+SETTING_FOLDS, GPU_FOLDS = 4, 3
+CLOSED_WEIGHT = 1000.0
+"""GPUs and models with closed loops are spread over the folds first: only they tell TTFT and TPOT."""
+
+
+def measured_record(measured: Measured) -> dict[str, Any]:
+    """What was measured, as `Measured` reads it."""
+    return {
+        "parts": sorted(measured.parts),
+        "cells": {gpu: sorted(cells) for gpu, cells in sorted(measured.cells.items())},
     }
 
 
@@ -485,7 +502,8 @@ def curves_only() -> Factors:
     """The measured collectives, before anything else is fitted."""
     folder = Path(__file__).parents[2] / "optimizer" / "performance" / "data"
     curves = json.loads((folder / "collectives.json").read_text(encoding="utf-8"))
-    nothing: dict[str, Any] = {"birth": {"network": NETWORK}, "vendors": [], "errors": {}}
+    nothing: dict[str, Any] = {"birth": {"network": NETWORK}, "vendors": [], "errors": {}, "coverages": []}
+    nothing |= {"measured": {"parts": [], "cells": {}}}
     return from_records(nothing | {"shared": {}, "engines": {}, "gpus": {}, "power": {}}, curves)
 
 

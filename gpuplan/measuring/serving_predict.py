@@ -18,9 +18,11 @@ import numpy as np
 from gpuplan.fitting.bench import replicas
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_rows import Case
+from optimizer.cells import NINE_IN_TEN
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.find import find_engine
 from optimizer.memory.vram import MemorySettings, measure_memory
+from optimizer.performance.certainty import METRICS as PLANNED
 from optimizer.performance.estimate import EstimateColumns, Factors, estimate
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 
@@ -321,7 +323,7 @@ def _fill(said: Prediction, state: State, case: Case) -> None:
 
 def _bound(said: Prediction, columns: EstimateColumns, place: int, factors: Factors) -> None:
     """The interval of each value: measured over predicted, in 90% of cases left out of the fit."""
-    pairs = {name: (columns.error_low[name][place], columns.error_high[name][place]) for name in columns.error_low}
+    pairs = {name: tuple(float(columns.error_at(name, end)[place]) for end in NINE_IN_TEN) for name in PLANNED}
     slow, fast = pairs["throughput"]
     by_metric = {
         **dict.fromkeys((*TPOT, *STEP), pairs["tpot"]),

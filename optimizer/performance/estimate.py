@@ -9,15 +9,25 @@ import numpy as np
 
 from catalog.model import ModelSpec
 from catalog.quantization import find_scheme
-from optimizer.performance.factors import FITTED, METRICS, SHARED, UNCALIBRATED, Factors, load_factors
-from optimizer.performance.operations import measure_work
+from gpu_db.gpu import Gpu
+from optimizer.performance.certainty import (
+    LEVELS,
+    UNCALIBRATED,
+    Spread,
+    cell_name,
+    names_of,
+    parts_in_use,
+    shape_name,
+)
+from optimizer.performance.factors import Factors, load_factors
+from optimizer.performance.operations import Work, measure_work
 from optimizer.performance.power import busy_share, flop_share, replica_watts
-from optimizer.performance.rates import fitted_rates, read_datasheet
+from optimizer.performance.rates import Datasheet, fitted_rates, read_datasheet
 from optimizer.performance.serving import closed_loop
 from optimizer.performance.step import step_costs
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 
-__all__ = ["EstimateColumns", "Factors", "calibration_level", "estimate", "kv_bytes_per_value", "load_factors"]
+__all__ = ["EstimateColumns", "Factors", "estimate", "kv_bytes_per_value", "load_factors"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +41,8 @@ class EstimateColumns:
         decode_step_seconds: one step with the whole batch decoding and no prompt.
         prefill_seconds: one prompt, once it starts, beside a running batch.
         power_watts: all GPUs of the replica.
-        calibration: (rows,) one of the levels in `factors`.
-        error_low, error_high: per metric ("tpot", "ttft", "throughput") and row, shape (rows,): measured / predicted
-            of left-out runs lies between them in 90% of cases. NaN where nothing was left out to learn from.
+        nearness: (rows,) how near each row is to what was measured, as a place in LEVELS.
+        errors: how measured / predicted scatters, by level and metric.
     """
 
     ttft_seconds: Floats
@@ -43,9 +52,23 @@ class EstimateColumns:
     decode_step_seconds: Floats
     prefill_seconds: Floats
     power_watts: Floats
-    calibration: tuple[str, ...]
-    error_low: Mapping[str, Floats]
-    error_high: Mapping[str, Floats]
+    nearness: Ints
+    errors: Mapping[str, Mapping[str, Spread]]
+
+    @property
+    def calibration(self) -> tuple[str, ...]:
+        """The level of each row."""
+        return tuple(LEVELS[place] for place in self.nearness.tolist())
+
+    def error_at(self, metric: str, probability: float) -> Floats:
+        """(rows,): measured / predicted stays below this with that probability; NaN where nothing was left out.
+
+        Args:
+            metric: "tpot", "ttft" or "throughput".
+            probability: such as 0.95 for the upper end of the interval that 90% of measurements lie in.
+        """
+        ends = [self.errors[level][metric].at(probability) for level in LEVELS]
+        return np.array(ends)[self.nearness]
 
 
 def estimate(
@@ -87,7 +110,7 @@ def estimate(
     pipeline = work.pipeline_parallel[:, None]
     run = closed_loop(costs, engine, factors.shared, pipeline, batches.astype(np.float64), input_tokens, output_tokens)
     requests = batches * work.data_parallel[:, None] / run.cycle_seconds
-    calibration, low, high = _certainty(rows, engine_name, factors)
+    nearness = nearness_of(spec, engine_name, rows, work, sheet, factors)
     busy = busy_share(flop_share(work, sheet, run, batches, input_tokens, output_tokens), factors.power)
     return EstimateColumns(
         ttft_seconds=run.ttft_seconds,
@@ -97,9 +120,8 @@ def estimate(
         decode_step_seconds=run.decode_step_seconds,
         prefill_seconds=run.prefill_seconds,
         power_watts=replica_watts(rows, busy, factors),
-        calibration=calibration,
-        error_low=low,
-        error_high=high,
+        nearness=nearness,
+        errors=factors.errors,
     )
 
 
@@ -129,23 +151,23 @@ def _multipliers(rows: ReplicaColumns, factors: Factors) -> Floats:
     return np.array([[gpu["memory"], gpu["compute"]] for gpu in known]).reshape(-1, 2)[rows.gpu]
 
 
-def calibration_level(gpu_name: str, vendor: str, engine_name: str, factors: Factors) -> str:
-    """How near this case is to what was measured."""
-    if engine_name not in factors.engines or vendor not in factors.vendors:
+def nearness_of(
+    spec: ModelSpec, engine_name: str, rows: ReplicaColumns, work: Work, sheet: Datasheet, factors: Factors
+) -> Ints:
+    """(rows,) how near each row is to what was measured, as a place in LEVELS."""
+    if not rows.rows:
+        return np.empty(0, dtype=np.int64)
+    one_of_each = np.zeros(len(rows.gpus), dtype=np.int64)
+    one_of_each[rows.gpu] = np.arange(rows.rows)
+    used, shape = parts_in_use(work, sheet, one_of_each), shape_name(spec)
+    levels = [
+        _level(gpu, cell_name(engine_name, shape, parts), parts, engine_name, factors)
+        for gpu, parts in zip(rows.gpus, map(names_of, used), strict=True)
+    ]
+    return np.array([LEVELS.index(level) for level in levels], dtype=np.int64)[rows.gpu]
+
+
+def _level(gpu: Gpu, cell: str, parts: frozenset[str], engine_name: str, factors: Factors) -> str:
+    if engine_name not in factors.engines or gpu.vendor not in factors.vendors:
         return UNCALIBRATED
-    return FITTED if gpu_name in factors.gpus else SHARED
-
-
-def _certainty(
-    rows: ReplicaColumns, engine_name: str, factors: Factors
-) -> tuple[tuple[str, ...], dict[str, Floats], dict[str, Floats]]:
-    levels = [calibration_level(gpu.name, gpu.vendor, engine_name, factors) for gpu in rows.gpus]
-    bounds = {m: rows_of([factors.errors[level][m] for level in levels])[rows.gpu] for m in METRICS}
-    low = {metric: pair[:, 0] for metric, pair in bounds.items()}
-    high = {metric: pair[:, 1] for metric, pair in bounds.items()}
-    return tuple(levels[g] for g in rows.gpu), low, high
-
-
-def rows_of(pairs: list[tuple[float, float]]) -> Floats:
-    """Pairs as an array of shape (pairs, 2)."""
-    return np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return factors.measured.level(gpu.name, cell, parts)

@@ -15,15 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from optimizer.errors import OptimizerError
+from optimizer.performance.certainty import Measured, Spread
 from optimizer.performance.collectives import Curve
-
-FITTED = "fitted on this GPU"
-SHARED = "shared factors"
-UNCALIBRATED = "uncalibrated"
-LEVELS = (FITTED, SHARED, UNCALIBRATED)
-"""How near an estimate is to what was measured: this GPU; other GPUs of its vendor; neither."""
-
-METRICS = ("tpot", "ttft", "throughput")
 
 
 class BadFactors(OptimizerError):
@@ -40,8 +33,8 @@ class Factors:
         engines: per engine, overheads in seconds and how it schedules.
         gpus: per GPU, multipliers of the shared memory and compute efficiency.
         vendors: vendors of whose GPUs some were measured.
-        errors: per level and metric, the factors (low, high) between which 90% of left-out measurements lie,
-            measured / predicted.
+        measured: what was measured, which tells how near a case is.
+        errors: per level of nearness and metric, how measured / predicted scatters in runs that were left out.
         power: idle and load terms.
         curves: measured all-reduces by (gpu, engine, ranks).
     """
@@ -51,7 +44,8 @@ class Factors:
     engines: Mapping[str, Mapping[str, float]]
     gpus: Mapping[str, Mapping[str, float]]
     vendors: tuple[str, ...]
-    errors: Mapping[str, Mapping[str, tuple[float, float]]]
+    measured: Measured
+    errors: Mapping[str, Mapping[str, Spread]]
     power: Mapping[str, Any]
     curves: tuple[Curve, ...]
 
@@ -108,9 +102,13 @@ def from_records(serving: Mapping[str, Any], curves: list[dict[str, Any]]) -> Fa
         engines=serving["engines"],
         gpus=serving["gpus"],
         vendors=tuple(serving["vendors"]),
+        measured=Measured(
+            {gpu: frozenset(cells) for gpu, cells in serving["measured"]["cells"].items()},
+            frozenset(serving["measured"]["parts"]),
+        ),
         errors={
-            level: {metric: (float(low), float(high)) for metric, (low, high) in metrics.items()}
-            for level, metrics in serving["errors"].items()
+            level: {metric: Spread(tuple(serving["coverages"]), tuple(map(float, factors))) for metric, factors in each}
+            for level, each in ((level, metrics.items()) for level, metrics in serving["errors"].items())
         },
         power=serving["power"],
         curves=tuple(Curve.from_record(record) for record in curves),

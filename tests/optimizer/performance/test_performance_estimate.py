@@ -15,6 +15,7 @@ from catalog.read import read_config
 from catalog.sizes import weight_bytes
 from gpu_db.gpu import Gpu
 from gpu_db.load import load_gpus
+from optimizer.performance.certainty import LEVELS
 from optimizer.performance.estimate import estimate, load_factors
 from optimizer.performance.operations import measure_work
 from optimizer.performance.rates import fitted_rates, read_datasheet
@@ -152,19 +153,43 @@ def test_unknown_links_matter_only_where_gpus_talk():
 
 
 def test_calibration_says_what_was_measured():
-    gpus = [load_gpus()[name] for name in ("H100 SXM 80GB", "L4 24GB")]
-    assert run(gpus).calibration == ("fitted on this GPU", "shared factors")
-    assert run(gpus, engine="an engine nobody measured").calibration == ("uncalibrated", "uncalibrated")
-
-
-def test_error_bounds_widen_with_distance():
     gpus = [load_gpus()[name] for name in ("H100 SXM 80GB", "L4 24GB", "Gaudi3 OAM 128GB")]
-    found = run(gpus)
+    assert run(gpus).calibration == ("this model fitted on this GPU", "shared factors", "uncalibrated")
+    other = replace(llama(), hidden_size=4097)
+    assert run(gpus, spec=other).calibration[:2] == ("fitted on this GPU", "shared factors")
+    assert run(gpus, engine="an engine nobody measured").calibration == ("uncalibrated",) * 3
+
+
+def test_a_kind_of_model_that_nobody_measured_is_no_nearer_for_its_gpu():
+    factors = load_factors()
+    dense_only = replace(factors.measured, parts=factors.measured.parts - {"fp8"})
+    found = estimate(
+        requantized(llama(), "fp8"),
+        "vllm",
+        replicas([load_gpus()["H100 SXM 80GB"]]),
+        "bf16",
+        BATCHES,
+        1000,
+        300,
+        replace(factors, measured=dense_only),
+    )
+    assert found.calibration == ("shared factors, no such model measured",)
+
+
+def test_error_bars_widen_with_distance():
+    factors = load_factors()
     for metric in ("tpot", "ttft", "throughput"):
-        width = np.log(found.error_high[metric] / found.error_low[metric])
-        assert (np.diff(width) >= 0).all(), metric
-        assert (found.error_low[metric] < 1).all()
-        assert (found.error_high[metric] > 1).all()
+        for probability in (0.6, 0.75, 0.9, 0.95):
+            ends = [factors.errors[level][metric].at(probability) for level in LEVELS]
+            assert (np.diff(ends) >= 0).all(), metric
+            assert ends[0] > 1
+
+
+def test_an_estimate_is_the_middle_of_its_error_bar():
+    found = run([load_gpus()["H100 SXM 80GB"], load_gpus()["L4 24GB"]])
+    for metric in ("tpot", "ttft", "throughput"):
+        np.testing.assert_allclose(found.error_at(metric, 0.5), 1)
+        np.testing.assert_allclose(found.error_at(metric, 0.05) * found.error_at(metric, 0.95), 1)
 
 
 def test_lengths_below_one_are_refused():

@@ -1,0 +1,267 @@
+"""Error bars from what the fit did not see: how measured / predicted scatters, by how near the case was.
+
+Runs are left out four ways (some settings of a model on a GPU, a model, a GPU, both), predicted by factors fitted on
+the rest, and sorted by how near each was to that rest. Of each nearness the error bar is a quantile of |log(measured /
+predicted)|, alike on both sides, times an allowance for groups that are not like those seen: with it, 90% of the runs
+of a group lie inside what the *other* groups say (conformal prediction by group: Dunn, Wasserman and Ramdas 2022,
+arXiv:1809.07441).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from catalog.model import ModelSpec
+from gpuplan.fitting.bench import Bench
+from gpuplan.fitting.runs import Run
+from optimizer.performance.certainty import (
+    LEVELS,
+    METRICS,
+    NEITHER,
+    SHARED,
+    UNCALIBRATED,
+    Measured,
+    cell_name,
+    names_of,
+    parts_in_use,
+    shape_name,
+)
+from optimizer.replica_columns import Bools, Floats
+
+COVERAGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
+TARGET = 0.9
+"""The share of left-out runs that the allowance is set for."""
+
+ALLOWANCES = np.arange(50, 401) / 100
+FEWEST_GROUPS = 3
+"""With fewer groups, leaving one out tells nothing about the next: the allowance is at least 1."""
+
+RATIO_OF_METRIC = {
+    "tpot": ("tpot", "step"),
+    "ttft": ("ttft",),
+    "throughput": ("closed throughput", "throughput", "request"),
+}
+"""Whose left-out ratios bound a planned metric."""
+
+TIMES_AS_THROUGHPUT = frozenset({"request"})
+"""A single request's time is a throughput of one: twice the time is half of it."""
+
+
+NOTHING = Measured({}, frozenset())
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a run says was measured, in the words of `optimizer.performance.certainty`."""
+
+    gpu: str
+    cell: str
+    parts: frozenset[str]
+
+
+def marks_of(bench: Bench, find: Callable[[str, str], ModelSpec]) -> list[Mark]:
+    """One mark per run."""
+    used = parts_in_use(bench.work, bench.sheet, np.arange(len(bench.runs)))
+    parts = [names_of(row) for row in used]
+    shapes = [shape_name(find(run.model, run.weights)) for run in bench.runs]
+    return [
+        Mark(run.gpu, cell_name(run.engine, shape, part), part)
+        for run, shape, part in zip(bench.runs, shapes, parts, strict=True)
+    ]
+
+
+def measured_in(marks: Sequence[Mark], before: Measured = NOTHING) -> Measured:
+    """All marks together, and what was measured before."""
+    cells = {gpu: set(names) for gpu, names in before.cells.items()}
+    for mark in marks:
+        cells.setdefault(mark.gpu, set()).add(mark.cell)
+    parts = before.parts.union(*(mark.parts for mark in marks))
+    return Measured({gpu: frozenset(names) for gpu, names in cells.items()}, parts)
+
+
+# ── leaving out ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+Split = tuple[Bools, Bools]
+"""Which runs are predicted, and on which the factors are fitted."""
+
+
+def by_group(groups: Sequence[str]) -> list[Split]:
+    """Each group left out once."""
+    names = np.array(groups)
+    return [(names == name, names != name) for name in sorted(set(groups))]
+
+
+def crossed(first: Sequence[int], second: Sequence[int]) -> list[Split]:
+    """Each pair of folds: predicted are the runs in both, fitted on are those in neither."""
+    one, other = np.array(first), np.array(second)
+    pairs = [(i, j) for i in sorted(set(first)) for j in sorted(set(second))]
+    splits = [((one == i) & (other == j), (one != i) & (other != j)) for i, j in pairs]
+    return [(out, keep) for out, keep in splits if out.any() and keep.any()]
+
+
+def setting_folds(runs: Sequence[Run], folds: int) -> list[str]:
+    """Settings (source, GPU, model, layout, lengths) dealt out in turn: neighbours in batch size stay together."""
+    settings = [
+        (r.source, r.gpu, r.model, r.tensor_parallel, r.data_parallel, r.input_tokens, r.output_tokens) for r in runs
+    ]
+    fold = {setting: str(place % folds) for place, setting in enumerate(sorted(set(settings), key=repr))}
+    return [fold[setting] for setting in settings]
+
+
+def even_folds(groups: Sequence[str], weights: Sequence[float], folds: int) -> list[int]:
+    """Whole groups dealt out so that the folds weigh about the same; the heaviest first."""
+    total: dict[str, float] = {}
+    for group, weight in zip(groups, weights, strict=True):
+        total[group] = total.get(group, 0.0) + weight
+    loads, fold = [0.0] * folds, {}
+    for group in sorted(total, key=lambda name: (-total[name], name)):
+        fold[group] = loads.index(min(loads))
+        loads[fold[group]] += total[group]
+    return [fold[group] for group in groups]
+
+
+def levels_when_left_out(marks: Sequence[Mark], splits: Sequence[Split]) -> list[str]:
+    """How near each run was to what its factors were fitted on; "" for a run that was never left out."""
+    levels = [""] * len(marks)
+    for out, keep in splits:
+        known = measured_in([mark for mark, use in zip(marks, keep.tolist(), strict=True) if use])
+        for place in np.flatnonzero(out).tolist():
+            mark = marks[place]
+            levels[place] = known.level(mark.gpu, mark.cell, mark.parts)
+    return levels
+
+
+# ── what was left out ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One way of leaving out: measured / predicted by metric, how near each run was, and which runs err together."""
+
+    ratios: Mapping[str, Floats]
+    levels: Sequence[str]
+    groups: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Log errors of one level and metric, and the group of each."""
+
+    errors: Floats
+    groups: np.ndarray[Any, np.dtype[np.str_]]
+
+
+def sample_of(left_out: Sequence[LeftOut], level: str, metric: str) -> Sample:
+    """All errors of one level and metric, however they were left out."""
+    errors, groups = [np.empty(0)], [np.empty(0, dtype=np.str_)]
+    for one in left_out:
+        for values, names in _ratios(one, metric):
+            use = ~np.isnan(values) & (np.array(one.levels) == level)
+            errors.append(np.log(values[use]))
+            groups.append(names[use])
+    return Sample(np.concatenate(errors), np.concatenate(groups))
+
+
+def _ratios(one: LeftOut, metric: str) -> Iterator[tuple[Floats, np.ndarray[Any, np.dtype[np.str_]]]]:
+    for name in RATIO_OF_METRIC[metric]:
+        values = one.ratios[name]
+        yield (1 / values if name in TIMES_AS_THROUGHPUT else values), np.array(one.groups)
+
+
+def reach_of(sample: Sample, coverage: float | Sequence[float]) -> Floats:
+    """The |log error| below which this share of the sample lies; a group weighs by the root of its size."""
+    names, sizes = np.unique(sample.groups, return_counts=True)
+    weights = sizes[np.searchsorted(names, sample.groups)] ** -0.5
+    order = np.argsort(np.abs(sample.errors), kind="stable")
+    share = np.cumsum(weights[order]) / weights.sum()
+    return np.asarray(np.interp(coverage, share, np.abs(sample.errors)[order]))
+
+
+def without(sample: Sample, group: str) -> tuple[Sample, Sample]:
+    """One group, and the rest."""
+    out = sample.groups == group
+    return Sample(sample.errors[out], sample.groups[out]), Sample(sample.errors[~out], sample.groups[~out])
+
+
+def allowance_of(sample: Sample) -> float:
+    """What the reach is multiplied with, so that 90% of each group's runs lie in what the others say, over all runs."""
+    names = sorted(set(sample.groups.tolist()))
+    if len(names) < 2:
+        return 1.0
+    needed = []
+    for name in names:
+        left, rest = without(sample, name)
+        needed.append(np.abs(left.errors) / reach_of(rest, TARGET))
+    held = np.searchsorted(np.sort(np.concatenate(needed)), ALLOWANCES, side="right") / len(sample.errors)
+    enough = np.flatnonzero(held >= TARGET)
+    found = float(ALLOWANCES[enough[0]]) if len(enough) else float(ALLOWANCES[-1])
+    return max(found, 1.0) if len(names) < FEWEST_GROUPS else found
+
+
+def held_share(sample: Sample) -> float:
+    """The share of runs inside error bars that were learnt, allowance included, without their group."""
+    names = sorted(set(sample.groups.tolist()))
+    inside = 0
+    for name in names:
+        left, rest = without(sample, name)
+        if not len(rest.errors):
+            return float("nan")
+        inside += int((np.abs(left.errors) <= allowance_of(rest) * reach_of(rest, TARGET)).sum())
+    return inside / len(sample.errors)
+
+
+# ── what is written ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def spreads(left_out: Sequence[LeftOut]) -> dict[str, dict[str, list[float]]]:
+    """By level and metric the factors of a `Spread` at COVERAGES; farther is never narrower, and NaN where unknown."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for metric in METRICS:
+        reach = np.zeros(len(COVERAGES))
+        for level in LEVELS[:-1]:
+            sample = sample_of(left_out, level, metric)
+            if len(sample.errors):
+                reach = np.maximum(reach, allowance_of(sample) * reach_of(sample, COVERAGES))
+            found.setdefault(level, {})[metric] = _factors(reach if reach.any() else np.full(len(reach), np.nan))
+    return found | {UNCALIBRATED: {metric: _uncalibrated(found, metric) for metric in METRICS}}
+
+
+def _factors(reach: Floats) -> list[float]:
+    factors = np.exp(reach - reach[0])  # the estimate itself is the middle
+    return [float(f"{factor:.4g}") for factor in factors]
+
+
+def _uncalibrated(found: Mapping[str, Mapping[str, list[float]]], metric: str) -> list[float]:
+    """Twice as wide in logarithms as another GPU: hardware of a kind of which nothing tells how far off it is."""
+    pairs = zip(found[SHARED][metric], found[NEITHER][metric], strict=True)
+    return [float(f"{max(shared**2, neither):.4g}") for shared, neither in pairs]
+
+
+def coverage_table(left_out: Sequence[LeftOut]) -> dict[str, dict[str, dict[str, float]]]:
+    """By level and metric: runs, groups, the share that bars learnt without their group hold, and the bars' width."""
+    made, table = spreads(left_out), {}
+    for level in LEVELS[:-1]:
+        table[level] = {
+            metric: _coverage(sample_of(left_out, level, metric), made[level][metric][COVERAGES.index(TARGET)])
+            for metric in METRICS
+        }
+    return table
+
+
+def _coverage(sample: Sample, factor: float) -> dict[str, float]:
+    """`held_percent` with the final bars, `held_left_out_percent` with bars that did not see the group."""
+    if not len(sample.errors):
+        return {"runs": 0}
+    inside = float((np.abs(sample.errors) <= np.log(factor)).mean())
+    row = {
+        "runs": len(sample.errors),
+        "groups": len(set(sample.groups.tolist())),
+        "factor": round(factor, 3),
+        "held_percent": round(100 * inside, 1),
+    }
+    outer = held_share(sample)
+    return row if np.isnan(outer) else row | {"held_left_out_percent": round(100 * outer, 1)}

@@ -1,0 +1,107 @@
+"""Error bars hold the share of unseen groups that they promise, and nothing that was left out was seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gpuplan.fitting import intervals
+from gpuplan.fitting.intervals import LeftOut, Mark, Sample
+from optimizer.performance.certainty import FITTED, LEVELS, NEITHER, SAME, SHARED, Spread
+from optimizer.performance.factors import load_factors
+
+NAMES = ("tpot", "ttft", "step", "throughput", "request", "closed throughput")
+
+
+def scattered(groups: int, runs: int, between: float, within: float, seed: int = 0) -> Sample:
+    """Errors of groups that are each off by something of their own."""
+    random = np.random.default_rng(seed)
+    own = np.repeat(random.normal(0, between, groups), runs)
+    return Sample(own + random.normal(0, within, groups * runs), np.repeat([f"g{i}" for i in range(groups)], runs))
+
+
+def left_out(errors: np.ndarray, level: str = FITTED, groups: list[str] | None = None) -> LeftOut:
+    ratios = dict.fromkeys(NAMES, np.exp(errors))
+    return LeftOut(ratios, [level] * len(errors), groups or [f"g{i % 8}" for i in range(len(errors))])
+
+
+def test_groups_that_err_alike_need_no_allowance_and_groups_of_their_own_do():
+    alike, own = scattered(20, 200, 0.0, 0.2), scattered(6, 200, 0.3, 0.05)
+    assert intervals.allowance_of(alike) == pytest.approx(1.0, abs=0.03)
+    assert intervals.allowance_of(own) > 1.1
+
+
+@pytest.mark.parametrize("groups", [5, 10, 24])
+def test_bars_hold_nine_in_ten_of_groups_that_were_never_seen(groups):
+    unseen, held = np.abs(scattered(4000, 5, 0.15, 0.15, seed=99).errors), []
+    for seed in range(20):
+        seen = scattered(groups, 100, 0.15, 0.15, seed)
+        held.append((unseen <= intervals.allowance_of(seen) * intervals.reach_of(seen, 0.9)).mean())
+    assert np.mean(held) == pytest.approx(0.9, abs=0.025)
+
+
+def test_a_large_group_does_not_drown_small_ones():
+    errors = np.concatenate([np.full(900, 0.05), np.full(9, 0.5), np.full(9, 0.5), np.full(9, 0.5)])
+    groups = np.array(["large"] * 900 + ["a"] * 9 + ["b"] * 9 + ["c"] * 9)
+    assert intervals.reach_of(Sample(errors, groups), 0.9) == pytest.approx(0.5)
+
+
+def test_twice_as_long_a_request_is_half_the_throughput():
+    nothing = np.full(3, np.nan)
+    ratios = dict.fromkeys(NAMES, nothing) | {"request": np.array([2.0, 2.0, 2.0])}
+    one = LeftOut(ratios, [SAME] * 3, ["a", "b", "c"])
+    np.testing.assert_allclose(intervals.sample_of([one], SAME, "throughput").errors, -np.log(2))
+
+
+def test_farther_is_never_narrower_and_what_nobody_measured_is_widest():
+    random = np.random.default_rng(3)
+    near, far = left_out(random.normal(0, 0.3, 400), SAME), left_out(random.normal(0, 0.1, 400), SHARED)
+    made = intervals.spreads([near, far])
+    for metric in ("tpot", "ttft", "throughput"):
+        ends = [made[level][metric][-1] for level in LEVELS]
+        assert ends == sorted(ends)
+        assert ends[-1] == pytest.approx(made[SHARED][metric][-1] ** 2, rel=1e-3)
+        assert made[SHARED][metric] == made[SAME][metric]
+
+
+def test_a_metric_that_nobody_measured_has_no_bars():
+    ratios = dict.fromkeys(NAMES, np.exp(np.linspace(-0.2, 0.2, 50))) | {"ttft": np.full(50, np.nan)}
+    made = intervals.spreads([LeftOut(ratios, [SAME] * 50, [f"g{i % 5}" for i in range(50)])])
+    assert np.isnan(made[SAME]["ttft"]).all()
+    assert np.isnan(Spread(intervals.COVERAGES, tuple(made[SAME]["ttft"])).at(0.9))
+
+
+def test_folds_leave_out_each_run_once_and_never_fit_on_it():
+    groups = ["a", "b", "a", "c", "b", "a"]
+    for splits in (intervals.by_group(groups), intervals.crossed([0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 2, 2])):
+        assert (sum(out.astype(int) for out, _ in splits) == 1).all()
+        assert not any((out & keep).any() for out, keep in splits)
+
+
+def test_crossed_folds_fit_on_neither_the_gpu_nor_the_model():
+    gpus, models = [0, 0, 1, 1, 2], [0, 1, 0, 1, 1]
+    for out, keep in intervals.crossed(gpus, models):
+        assert not {gpus[i] for i in np.flatnonzero(out)} & {gpus[i] for i in np.flatnonzero(keep)}
+        assert not {models[i] for i in np.flatnonzero(out)} & {models[i] for i in np.flatnonzero(keep)}
+
+
+def test_heavy_groups_are_spread_over_the_folds():
+    folds = intervals.even_folds(["a", "b", "c", "d", "a"], [5.0, 9.0, 8.0, 1.0, 5.0], 3)
+    assert folds == [0, 1, 2, 2, 0]
+
+
+def test_nearness_is_to_what_was_kept_not_to_all():
+    dense, experts = frozenset({"bf16"}), frozenset({"bf16", "fp8 experts"})
+    marks = [Mark("H100", "llama", dense), Mark("H100", "llama", dense), Mark("L4", "llama", dense)]
+    marks += [Mark("H100", "qwen", dense), Mark("H100", "moe", experts)]
+    keep = np.array([True, False, False, False, False])
+    assert intervals.levels_when_left_out(marks, [(~keep, keep)]) == ["", SAME, SHARED, FITTED, NEITHER]
+
+
+def test_the_bundled_bars_hold_85_to_95_percent_near_and_far():
+    coverage = load_factors().birth["coverage"]
+    assert set(coverage) == set(LEVELS[:-1])
+    for level, metrics in coverage.items():
+        for metric, cell in metrics.items():
+            assert 85 <= cell["held_percent"] <= 95.5, (level, metric)
+            assert 85 <= cell["held_left_out_percent"] <= 95.5, (level, metric)
