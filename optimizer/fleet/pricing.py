@@ -1,0 +1,294 @@
+"""The cheapest plan of every service at given prices, all services at once, with a bound that proves each.
+
+A service wants its demand d covered by replicas of columns j, which give c_j (cut at d) and cost q_j; at least m of them:
+
+    minimize sum q_j x_j   with   sum c_j x_j >= d,   sum x_j >= m,   x whole
+
+For prices mu on the count and rho = min_j (q_j - mu) / c_j on the cover, every plan costs
+
+    mu m + rho d  +  sum of e_j x_j  +  rho waste + mu (count - m),      e_j = q_j - mu - rho c_j >= 0
+
+so a plan that beats the best one known can hold only few replicas of columns with a large excess e_j. All such handfuls
+are enumerated, column after column for all services together, and each is filled up with the column b of excess 0. What
+was enumerated is searched exactly; the little that was not (`tolerance`, `STATES_MOST`) is in the bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from optimizer.replica_columns import Bools, Floats, Ints
+
+STATES_MOST = 2_000
+"""Handfuls of one service kept at a time; those of the largest excess go first, and the bound says so."""
+COUNT_PRICES = 16
+"""Prices on the count that are tried between 0 and the cheapest column's price, where more than one copy is asked."""
+ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Services that want one demand covered; entries of one service stand together.
+
+    Attributes:
+        start: shape (services + 1,): where each service's entries begin.
+        gives: shape (entries,): what one replica covers, at least 1, at most the demand.
+        demand: shape (services,): at least 1.
+        copies: shape (services,): replicas at least.
+    """
+
+    start: Ints
+    gives: Ints
+    demand: Ints
+    copies: Ints
+
+    @property
+    def service(self) -> Ints:
+        """The service of each entry, shape (entries,)."""
+        return np.repeat(np.arange(len(self.demand)), np.diff(self.start))
+
+    def take(self, services: Ints) -> tuple[Wanted, Ints]:
+        """Some of the services, and the numbers of their entries."""
+        sizes = np.diff(self.start)[services]
+        start = np.concatenate(([0], np.cumsum(sizes)))
+        entries = np.arange(start[-1]) + np.repeat(self.start[:-1][services] - start[:-1], sizes)
+        return Wanted(start, self.gives[entries], self.demand[services], self.copies[services]), entries
+
+
+@dataclass(frozen=True)
+class Priced:
+    """The cheapest plan of every service.
+
+    Attributes:
+        cost: shape (services,): of the plan, at the prices given.
+        bound: shape (services,): no plan of the service costs less.
+        service, entry, count: shape (uses,): the plans: `count` replicas of `entry`; by service, in rising order.
+    """
+
+    cost: Floats
+    bound: Floats
+    service: Ints
+    entry: Ints
+    count: Ints
+
+
+@dataclass
+class _Best:
+    """The best plan known of every service: replicas of the fill, on top of a handful."""
+
+    cost: Floats
+    fill: Ints
+    fill_count: Ints
+    handful: Ints
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What the excess is measured from, per service: the fill b, rho, mu and the bound of the relaxation."""
+
+    fill: Ints
+    cover_price: Floats
+    count_price: Floats
+    bound: Floats
+
+
+def cheapest_plans(wanted: Wanted, price: Floats, *, tolerance: float) -> Priced:
+    """The cheapest plan of every service that has entries at all.
+
+    Args:
+        wanted: the services.
+        price: shape (entries,): of one replica each, at least 0.
+        tolerance: relative: how much cheaper than the plan found another may be without being searched for.
+    """
+    base = _relax(wanted, price)
+    best = _start(wanted, price, base)
+    handfuls = _Handfuls(wanted, price, base, best, tolerance)
+    handfuls.search()
+    slack = np.maximum(tolerance, ROUNDING) * best.cost
+    bound = np.minimum(best.cost - slack, handfuls.unsearched)
+    bound = np.maximum(bound, base.bound * (1 - ROUNDING))
+    return _read(best, np.minimum(bound, best.cost), handfuls)
+
+
+def _first_least(values: Floats, start: Ints) -> Ints:
+    """The first entry of the least value in each segment, shape (segments,)."""
+    least = np.minimum.reduceat(values, start[:-1])
+    where = np.flatnonzero(values == np.repeat(least, np.diff(start)))
+    return where[np.searchsorted(where, start[:-1])]
+
+
+def _relax(wanted: Wanted, price: Floats) -> _Base:
+    """Without whole numbers: the prices of cover and count that prove most, and the column that is best at them."""
+    gives = wanted.gives.astype(np.float64)
+    fill = _first_least(price / gives, wanted.start)
+    rho, mu = (price / gives)[fill], np.zeros(len(fill))
+    bound = rho * wanted.demand
+    several = np.flatnonzero(wanted.copies > 1)
+    if len(several):
+        few, entries = wanted.take(several)
+        own, owner = price[entries], few.service
+        cheapest = np.minimum.reduceat(own, few.start[:-1])
+        for step in range(1, COUNT_PRICES + 1):
+            count_price = cheapest * (step / COUNT_PRICES)
+            ratio = (own - count_price[owner]) / few.gives
+            place = _first_least(ratio, few.start)
+            tried = ratio[place] * few.demand + count_price * few.copies
+            better = tried > bound[several]
+            chosen = several[better]
+            bound[chosen], mu[chosen] = tried[better], count_price[better]
+            rho[chosen], fill[chosen] = ratio[place][better], entries[place][better]
+    return _Base(fill, rho, mu, bound)
+
+
+def _start(wanted: Wanted, price: Floats, base: _Base) -> _Best:
+    """The best plan of one column alone."""
+    owner = wanted.service
+    alone = np.maximum(-(-wanted.demand[owner] // wanted.gives), wanted.copies[owner])
+    cost = price * alone
+    best = _first_least(cost, wanted.start)
+    return _Best(cost[best], best, alone[best], np.full(len(best), -1))
+
+
+class _Handfuls:
+    """Every handful of columns other than the fill that can be part of a better plan, one column after the other."""
+
+    def __init__(self, wanted: Wanted, price: Floats, base: _Base, best: _Best, tolerance: float) -> None:
+        self.wanted, self.price, self.base, self.best, self.tolerance = wanted, price, base, best, tolerance
+        self.unsearched = np.full(len(wanted.demand), np.inf)
+        self._parent: list[Ints] = [np.empty(0, dtype=np.int64)]
+        self._entry: list[Ints] = [np.empty(0, dtype=np.int64)]
+        self._count: list[Ints] = [np.empty(0, dtype=np.int64)]
+        self._made = 0
+
+    def search(self) -> None:
+        """Enumerate; `best` holds the result."""
+        entry, excess, start = self._worthwhile()
+        room = self._room()
+        service = np.flatnonzero((room > 0) & (np.diff(start) > 0))
+        spent = np.zeros(len(service))
+        left, count, made = (
+            self.wanted.demand[service],
+            np.zeros(len(service), dtype=np.int64),
+            np.full(len(service), -1),
+        )
+        level = 0
+        while len(service):
+            place = start[service] + level
+            more = place < start[service + 1]
+            service, spent, left, count, made, place = (
+                part[more] for part in (service, spent, left, count, made, place)
+            )
+            if not len(service):
+                break
+            grown = self._grow(service, spent, left, count, made, entry[place], excess[place])
+            service, spent, left, count, made = (
+                np.concatenate(pair) for pair in zip((service, spent, left, count, made), grown, strict=True)
+            )
+            service, spent, left, count, made = self._keep_promising(service, spent, left, count, made)
+            level += 1
+
+    def _room(self) -> Floats:
+        """How much excess a handful may have and still be part of a plan that is better by the tolerance."""
+        room: Floats = self.best.cost * (1 - self.tolerance) - self.base.bound
+        return room
+
+    def _worthwhile(self) -> tuple[Ints, Floats, Ints]:
+        """Entries (the least excess first in each service) that a better plan may hold; where each service begins."""
+        owner = self.wanted.service
+        excess = self.price - self.base.count_price[owner] - self.base.cover_price[owner] * self.wanted.gives
+        excess = np.maximum(excess, 0.0)
+        worth = excess < self._room()[owner]
+        worth[self.base.fill] = False
+        entry = np.flatnonzero(worth)
+        entry = entry[np.lexsort((excess[entry], owner[entry]))]
+        start = np.concatenate(([0], np.cumsum(np.bincount(owner[entry], minlength=len(self.wanted.demand)))))
+        return entry, excess[entry], start
+
+    def _grow(
+        self, service: Ints, spent: Floats, left: Ints, count: Ints, made: Ints, entry: Ints, excess: Floats
+    ) -> tuple[Ints, Floats, Ints, Ints, Ints]:
+        """Each handful with 1, 2, ... replicas of its next column, as long as that can be of use."""
+        room = self._room()[service] - spent
+        most = np.maximum(-(-left // self.wanted.gives[entry]), self.wanted.copies[service] - count)
+        by_room = np.floor(room / np.maximum(excess, ROUNDING * self.best.cost[service] + 1e-300))
+        times = np.clip(np.minimum(most, by_room), 0, STATES_MOST).astype(np.int64)
+        cut = (most > STATES_MOST) & (by_room > STATES_MOST)
+        np.minimum.at(self.unsearched, service[cut], (self.base.bound[service] + spent + STATES_MOST * excess)[cut])
+        parent = np.repeat(np.arange(len(service)), times)
+        copies = np.arange(len(parent)) - np.repeat(np.cumsum(times) - times, times) + 1
+        service, entry = service[parent], entry[parent]
+        number = self._made + np.arange(len(parent))
+        self._made += len(parent)
+        self._parent.append(made[parent])
+        self._entry.append(entry)
+        self._count.append(copies)
+        left = left[parent] - copies * self.wanted.gives[entry]
+        count = count[parent] + copies
+        spent = spent[parent] + copies * excess[parent]
+        self._fill_up(service, number, left, count, spent)
+        return service, spent, left, count, number
+
+    def _fill_up(self, service: Ints, number: Ints, left: Ints, count: Ints, spent: Floats) -> None:
+        """Complete every handful with the fill; keep the best plan of each service."""
+        fill = self.base.fill[service]
+        gives = self.wanted.gives[fill]
+        filled = np.maximum(np.maximum(-(-left // gives), self.wanted.copies[service] - count), 0)
+        over = (filled * gives - left) * self.base.cover_price[service]
+        over += (filled + count - self.wanted.copies[service]) * self.base.count_price[service]
+        cost = self.base.bound[service] + spent + over
+        order = np.lexsort((number, cost, service))
+        first = order[np.concatenate(([True], np.diff(service[order]) != 0))] if len(order) else order
+        first = first[cost[first] < self.best.cost[service[first]]]
+        owner = service[first]
+        self.best.cost[owner], self.best.handful[owner] = cost[first], number[first]
+        self.best.fill[owner], self.best.fill_count[owner] = fill[first], filled[first]
+
+    def _keep_promising(
+        self, service: Ints, spent: Floats, left: Ints, count: Ints, made: Ints
+    ) -> tuple[Ints, Floats, Ints, Ints, Ints]:
+        """Handfuls with room for more; of each service no more than STATES_MOST, those of least excess."""
+        alive = (spent < self._room()[service]) & ((left > 0) | (count < self.wanted.copies[service]))
+        service, spent, left, count, made = (part[alive] for part in (service, spent, left, count, made))
+        held = np.bincount(service, minlength=1)
+        if held.max(initial=0) <= STATES_MOST:
+            return service, spent, left, count, made
+        order = np.lexsort((made, spent, service))
+        first = np.concatenate(([0], np.cumsum(held)))[service[order]]
+        kept = np.arange(len(order)) - first < STATES_MOST
+        gone = order[~kept]
+        np.minimum.at(self.unsearched, service[gone], self.base.bound[service[gone]] + spent[gone])
+        order = order[kept]
+        return service[order], spent[order], left[order], count[order], made[order]
+
+    def contents(self, made: Ints) -> tuple[Ints, Ints, Ints]:
+        """(position in `made`, entry, count) of what the handfuls hold; -1 holds nothing."""
+        parent, entry, count = (np.concatenate(parts) for parts in (self._parent, self._entry, self._count))
+        found: list[tuple[Ints, Ints, Ints]] = [(np.empty(0, dtype=np.int64),) * 3]
+        position = np.flatnonzero(made >= 0)
+        number = made[position]
+        while len(number):
+            found.append((position, entry[number], count[number]))
+            number = parent[number]
+            position, number = position[number >= 0], number[number >= 0]
+        position, entry, count = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return position, entry, count
+
+
+def _read(best: _Best, bound: Floats, handfuls: _Handfuls) -> Priced:
+    position, entry, count = handfuls.contents(best.handful)
+    filled = np.flatnonzero(best.fill_count > 0)
+    service = np.concatenate((position, filled))
+    entry, count = np.concatenate((entry, best.fill[filled])), np.concatenate((count, best.fill_count[filled]))
+    order = np.lexsort((entry, service))
+    return Priced(best.cost, bound, service[order], entry[order], count[order])
+
+
+def keeps(wanted: Wanted, priced: Priced) -> Bools:
+    """Whether each plan covers what its service wants, shape (services,)."""
+    services = len(wanted.demand)
+    given = np.bincount(priced.service, weights=priced.count * wanted.gives[priced.entry], minlength=services)
+    count = np.bincount(priced.service, weights=priced.count, minlength=services)
+    kept: Bools = (given >= wanted.demand) & (count >= wanted.copies)
+    return kept
