@@ -249,6 +249,20 @@ def import_offers(source: Path, into: Path) -> None:
     write_rows(into / "offers.csv", OFFER_COLUMNS, offers)
 
 
+HOST_SHARE = {
+    "kind": "host_share",
+    "key": "DEFAULT 8-GPU server",
+    "value": "0.5",
+    "unit": "ratio",
+    "as_of": "2024-12-11",
+    "source": "Latif et al., Empirical Measurements of AI Training Power Demand on a GPU-Accelerated Node "
+    "(arXiv:2412.08602; IEEE Access 13, 2025)",
+    "confidence": "medium",
+    "notes": "8.4 kW at most with 8 H100 near full load: (8.4 - 5.6) / 5.6 kW of GPU limits; nameplate 10.2 kW",
+}
+"""Read from the paper beside the collected table."""
+
+
 def import_costs(source: Path, into: Path) -> None:
     """Write systems.csv (what a server or rack costs to buy) and energy.csv (electricity, carbon, PUE, colocation)."""
     systems = [
@@ -273,6 +287,7 @@ def import_costs(source: Path, into: Path) -> None:
         row | {"as_of": first_day(row["as_of"]), "source": source_text(row["source"])}
         for row in read_rows(source / "energy.csv")
     ]
+    energy.append(HOST_SHARE)
     write_rows(into / "energy.csv", list(energy[0]), energy)
 
 

@@ -15,18 +15,20 @@ from gpu_db.tables import Row, broken, number, read_table, required_day, require
 KILO = 1000.0
 
 Fact = TypeVar("Fact")
-EnergyKind = Literal["carbon_intensity", "electricity_price", "pue", "colocation"]
+EnergyKind = Literal["carbon_intensity", "electricity_price", "pue", "host_share", "colocation"]
 
 _UNITS: dict[EnergyKind, frozenset[str]] = {
     "carbon_intensity": frozenset({"gCO2e/kWh"}),
     "electricity_price": frozenset({"USD/kWh", "EUR/kWh"}),
     "pue": frozenset({"ratio"}),
+    "host_share": frozenset({"ratio"}),
     "colocation": frozenset({"USD/kW-month"}),
 }
 _PLAUSIBLE: dict[EnergyKind, tuple[float, float]] = {
     "carbon_intensity": (0, 1500),  # the worst grids, on brown coal alone, are near 1200
     "electricity_price": (0.01, 1),
     "pue": (1, 3),  # a room cannot use less than its machines do
+    "host_share": (0, 2),
     "colocation": (20, 1000),
 }
 
@@ -43,8 +45,9 @@ class EnergyFact:
         kind: what it says.
         key: whom it is about: "gcp:us-central1", "country:SWE", "US Ohio industrial", "DEFAULT cloud".
         value: in `unit`.
-        unit: "gCO2e/kWh", "USD/kWh", "EUR/kWh", "ratio" (all power of a room over that of its machines) or
-            "USD/kW-month" (provisioned, power included).
+        unit: "gCO2e/kWh", "USD/kWh", "EUR/kWh", "ratio" (PUE: all power of a room over that of its machines; host
+            share: what a server draws beside its GPUs over their power limits) or "USD/kW-month" (provisioned, power
+            included).
     """
 
     kind: EnergyKind
@@ -119,6 +122,24 @@ def power_usage_effectiveness(room: str) -> EnergyFact:
     1.2
     """
     return _fact("pue", room)
+
+
+def host_share() -> EnergyFact:
+    """Return what a server draws beside its GPUs (processors, memory, fans, network), over the limits of its GPUs.
+
+    >>> host_share().value
+    0.5
+    """
+    return _fact("host_share", "DEFAULT 8-GPU server")
+
+
+def carbon_of(key: str) -> EnergyFact:
+    """Return the grams of CO2 equivalent per kilowatt-hour of a key of data/energy.csv: "country:SWE", "gcp:us-east1".
+
+    Raises:
+        UnknownEnergyFact: no such key.
+    """
+    return _fact("carbon_intensity", key)
 
 
 def carbon_intensity(provider: str, region: str) -> EnergyFact | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -11,8 +12,11 @@ from pydantic import Field
 from catalog.find import find_model
 from catalog.quantization import requantized
 from gpu_db.query import find_gpu
+from gpuplan.electricity import Place, supply_at
 from gpuplan.planning import cache_format
+from gpuplan.what_if import LoadPoint, StepTime, Sweep, step_times, swept, usd_per_million
 from optimizer.cells import estimate_at, memory_at
+from optimizer.energy import Energy, NotNegative, energy_of
 from optimizer.engines.find import find_engine
 from optimizer.errors import BadRequirements
 from optimizer.memory.vram import MemorySettings, measure_memory
@@ -20,7 +24,7 @@ from optimizer.performance.estimate import estimate
 from optimizer.performance.factors import load_factors
 from optimizer.plan import Estimate, Memory
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
-from optimizer.requirements import Count, Frozen, Positive, Tokens, Workload
+from optimizer.requirements import Count, Frozen, Positive, ServiceLevel, Tokens, Workload
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from optimizer.engines.engine import Engine
     from optimizer.memory.vram import MemoryColumns
     from optimizer.performance.estimate import EstimateColumns
+    from optimizer.performance.factors import Factors
 
 
 SHORTEST_SHOWN = 1024
@@ -113,21 +118,51 @@ class MemoryAnswer(Frozen):
     starts: bool
 
 
+class WhatIf(Frozen):
+    """What an estimate is asked beside its speed.
+
+    Attributes:
+        service_level: what the largest concurrency must keep.
+        usd_per_gpu_hour: what one GPU costs; None = no cost is shown.
+        place: where the machines stand.
+        factors_dir: a folder that `plan fit serving` wrote; None = the bundled factors.
+    """
+
+    service_level: ServiceLevel = ServiceLevel()
+    usd_per_gpu_hour: NotNegative | None = None
+    place: Place = Place()
+    factors_dir: str | None = None
+
+
 class EstimateAnswer(Frozen):
-    """Speed of one replica at one concurrency.
+    """Speed of one replica at one concurrency; the JSON of `plan estimate`.
 
     Attributes:
         decode_step_seconds: one step with the whole batch decoding.
         prefill_seconds: one prompt beside a running batch, once it starts.
         fits: whether memory holds so many requests of the workload's length at once.
+        decode: where the time of that decode step goes.
+        prompt: where the time of a step goes that fills in a lone prompt, or the first chunk of a long one.
+        energy: None when the power limit of the GPU is not known.
+        usd_per_million_output_tokens: at the price that was given; None without one.
+        loads: the same configuration at other concurrencies, up to the most that memory holds.
+        largest_concurrency: the most that memory, max_num_seqs and the service level allow; None when none does.
     """
 
+    schema_version: Literal["1"] = "1"
     layout: Layout
     workload: Workload
+    asked: WhatIf
     estimate: Estimate
     decode_step_seconds: float
     prefill_seconds: float
     fits: bool
+    decode: StepTime
+    prompt: StepTime
+    energy: Energy | None
+    usd_per_million_output_tokens: float | None
+    loads: tuple[LoadPoint, ...]
+    largest_concurrency: int | None
 
 
 class _Replica:
@@ -199,8 +234,8 @@ class _Replica:
             gpu_memory_utilization=asked.gpu_memory_utilization or engine.memory_utilization,
         )
 
-    def memory(self, max_num_seqs: int, tokens_per_request: int | None = None) -> MemoryColumns:
-        """One row, one batch; requests of the workload's length or of another."""
+    def memory(self, max_num_seqs: int | Ints, tokens_per_request: int | None = None) -> MemoryColumns:
+        """One row, one or more batches; requests of the workload's length or of another."""
         asked, length = self.asked, tokens_per_request or self.asked.workload.tokens_per_request
         if length > self.max_model_len:
             raise BadRequirements(
@@ -214,7 +249,7 @@ class _Replica:
             memory_utilization=asked.gpu_memory_utilization,
             enforce_eager=asked.enforce_eager,
         )
-        batches = np.asarray([max_num_seqs], dtype=np.int64)
+        batches = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
         return measure_memory(self.spec, self.engine, self.rows, self.kv_format, settings, batches)
 
     def capacity(self, tokens: int) -> ContextCapacity:
@@ -222,19 +257,28 @@ class _Replica:
         columns = self.memory(self.max_num_seqs, tokens)
         return ContextCapacity(tokens=tokens, requests=int(columns.requests_capacity[0, 0]))
 
-    def speed(self, per_rank: int) -> EstimateColumns:
-        """One row, one batch."""
-        work, batches = self.asked.workload, np.asarray([per_rank], dtype=np.int64)
-        return estimate(
-            self.spec,
-            self.engine.name,
-            self.rows,
-            self.kv_format,
-            batches,
-            work.input_tokens,
-            work.output_tokens,
-            load_factors(),
-        )
+    def speed(self, batches: Ints, factors: Factors) -> EstimateColumns:
+        """One row at so many requests per attention-DP rank."""
+        work, engine = self.asked.workload, self.engine.name
+        lengths = work.input_tokens, work.output_tokens
+        return estimate(self.spec, engine, self.rows, self.kv_format, batches, *lengths, factors)
+
+    def sweep(self, asked: int, factors: Factors) -> Sweep:
+        """Speed at every number of requests per rank, and what memory holds of them."""
+        batches = swept(asked)
+        fits = self.memory(batches).fits[0]
+        most = self.asked.max_num_seqs
+        started = np.full(len(batches), True) if most is None else batches <= most
+        return Sweep(self.rows, batches, self.speed(batches, factors), fits & started)
+
+    def energy(self, sweep: Sweep, at: int, place: Place) -> Energy | None:
+        """What one load draws; None when the power limit of the GPU is not known."""
+        watts, limit = float(sweep.speed.power_watts[0, at]), self.gpu.power_watts
+        if limit is None:
+            return None
+        count, idle = int(self.rows.gpu_count[0]), self.gpu.idle_watts
+        rate = float(sweep.speed.output_tokens_per_second[0, at])
+        return energy_of(watts, limit * count, rate, supply_at(place), None if idle is None else idle * count)
 
 
 def _whole(number: int) -> Ints:
@@ -277,29 +321,45 @@ def _context_lengths(most: int) -> list[int]:
     return lengths
 
 
-def estimate_of(asked: Configuration, concurrency: int) -> EstimateAnswer:
-    """How fast one configuration is with `concurrency` requests always in flight.
+def estimate_of(asked: Configuration, concurrency: int, what_if: WhatIf | None = None) -> EstimateAnswer:
+    """How fast one configuration is with `concurrency` requests always in flight, where its time goes, and what if.
 
     Args:
         asked: the configuration.
         concurrency: requests in flight on the whole replica; with attention-DP, the ranks share them evenly.
+        what_if: service level, price, place and factors; None = none of them.
 
     Raises:
         BadRequirements: the engine cannot run it, or a rate that speed needs is not known.
     """
+    wanted = what_if or WhatIf()
     replica = _Replica(asked, for_speed=True)
+    factors = load_factors(Path(wanted.factors_dir) if wanted.factors_dir else None)
     per_rank = math.ceil(concurrency / asked.data_parallel)
-    speed = replica.speed(per_rank)
-    if not math.isfinite(speed.tpot_seconds[0, 0]):
+    sweep = replica.sweep(per_rank, factors)
+    at, speed = int(np.searchsorted(sweep.batches, per_rank)), sweep.speed
+    if not math.isfinite(speed.tpot_seconds[0, at]):
         raise BadRequirements(
             f"The speed of {replica.gpu.name} in this layout cannot be estimated: its bandwidth, 16-bit rate or the "
             "links that the layout needs are not known."
         )
+    work, price = asked.workload, wanted.usd_per_gpu_hour
+    rate = float(speed.output_tokens_per_second[0, at])
+    decode, prompt = step_times(
+        replica.spec, replica.engine.name, replica.rows, replica.kv_format, per_rank, work, factors
+    )
     return EstimateAnswer(
         layout=replica.layout(),
-        workload=asked.workload,
-        estimate=estimate_at(speed, per_rank * asked.data_parallel),
-        decode_step_seconds=float(speed.decode_step_seconds[0, 0]),
-        prefill_seconds=float(speed.prefill_seconds[0, 0]),
-        fits=bool(replica.memory(per_rank).fits[0, 0]),
+        workload=work,
+        asked=wanted,
+        estimate=estimate_at(speed, per_rank * asked.data_parallel, 0, at),
+        decode_step_seconds=float(speed.decode_step_seconds[0, at]),
+        prefill_seconds=float(speed.prefill_seconds[0, at]),
+        fits=bool(sweep.fits[at]),
+        decode=decode,
+        prompt=prompt,
+        energy=replica.energy(sweep, at, wanted.place),
+        usd_per_million_output_tokens=usd_per_million(price, int(replica.rows.gpu_count[0]), rate),
+        loads=sweep.points(per_rank, wanted.service_level, price),
+        largest_concurrency=sweep.largest(wanted.service_level),
     )

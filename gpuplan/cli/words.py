@@ -66,6 +66,32 @@ def share(word: str) -> float:
     return number
 
 
+def pue(word: str) -> float:
+    """All power of a room over that of its machines, from 1 to 3.
+
+    >>> pue("1.2")
+    1.2
+    """
+    wanted = "a PUE from 1 to 3 such as 1.2"
+    number = _finite(word, wanted)
+    if not 1 <= number <= 3:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
+def per_kilowatt_hour(word: str) -> float:
+    """Grams or USD of one kilowatt-hour, zero or more.
+
+    >>> [per_kilowatt_hour("380"), per_kilowatt_hour("0.12")]
+    [380.0, 0.12]
+    """
+    wanted = "a number per kWh such as 380 (grams) or 0.12 (USD)"
+    number = _finite(word, wanted)
+    if number < 0:
+        raise BadWord(f"{word!r} is below zero; write {wanted}")
+    return number
+
+
 def seconds(word: str) -> float:
     """A duration in seconds; a bare number is in seconds, `ms` and `us` are read as such.
 

@@ -105,7 +105,7 @@ def estimate(
     engine = factors.engine(engine_name)
     work = measure_work(spec, rows, kv_bytes_per_value(kv_format), input_tokens, output_tokens)
     sheet = read_datasheet(rows, engine_name.split(maxsplit=1)[0], factors)
-    rates = fitted_rates(sheet, _multipliers(rows, factors), factors.shared)
+    rates = fitted_rates(sheet, multipliers_of(rows, factors), factors.shared)
     costs = step_costs(work, rates, engine, factors.shared, input_tokens)
     pipeline = work.pipeline_parallel[:, None]
     run = closed_loop(costs, engine, factors.shared, pipeline, batches.astype(np.float64), input_tokens, output_tokens)
@@ -145,7 +145,7 @@ def kv_bytes_per_value(kv_format: str) -> float:
     return find_scheme(scheme).bits_per_weight / 8
 
 
-def _multipliers(rows: ReplicaColumns, factors: Factors) -> Floats:
+def multipliers_of(rows: ReplicaColumns, factors: Factors) -> Floats:
     """(rows, 2): memory and compute of each row's GPU against the shared efficiency; 1 for one never measured."""
     known = [factors.gpus.get(gpu.name, {"memory": 1, "compute": 1}) for gpu in rows.gpus]
     return np.array([[gpu["memory"], gpu["compute"]] for gpu in known]).reshape(-1, 2)[rows.gpu]

@@ -15,8 +15,8 @@ from gpu_db.ownership import (
 
 def test_every_energy_fact_has_a_unit_a_source_and_a_day():
     facts = load_energy()
-    assert len(facts) == 56
-    assert len({(fact.kind, fact.key) for fact in facts}) == 56
+    assert len(facts) == 57
+    assert len({(fact.kind, fact.key) for fact in facts}) == 57
     assert all(fact.source and fact.as_of.year >= 2023 for fact in facts)
 
 

@@ -8,19 +8,49 @@ import typer
 
 from gpuplan.cli import configuration as given
 from gpuplan.cli import console, words
-from gpuplan.cli.options import PRINTING, Asked, asked_in, flag, option
+from gpuplan.cli.options import PRINTING, Asked, asked_in, factor_folder, flag, option
 
 if TYPE_CHECKING:
-    from gpuplan.calculators import EstimateAnswer
+    from gpuplan.calculators import WhatIf
 
 SUMMARY = "How fast one configuration is: TTFT, TPOT and tokens per second at a concurrency."
-EXAMPLES = ("plan estimate llama-3.3-70b --gpu H100 --tensor-parallel 4 --concurrency 64 --isl 2k --osl 300",)
+EXAMPLES = (
+    "plan estimate llama-3.3-70b --gpu H100 --tensor-parallel 4 --concurrency 64 --isl 2k --osl 300",
+    "plan estimate gpt-oss-120b --gpu H200 --max-tpot 20ms --max-ttft 1s --price 2.50 --region eu-north-1 --json",
+)
 LOAD = "At what load"
+WHAT_IF = "What if"
+PLACE = "Where it stands (energy, carbon)"
 
 Concurrency = Annotated[int, option("--concurrency", "Requests always in flight", words.count, "COUNT", LOAD)]
 Network = Annotated[
     float | None,
     option("--network", "GB/s per GPU in one direction between machines", words.rate, "RATE", given.LAYOUT),
+]
+MaxTtft = Annotated[
+    float | None,
+    option("--max-ttft", "Time to first token that the largest load keeps", words.seconds, "SECONDS", WHAT_IF),
+]
+MaxTpot = Annotated[
+    float | None,
+    option("--max-tpot", "Time per output token that the largest load keeps", words.seconds, "SECONDS", WHAT_IF),
+]
+Price = Annotated[float | None, option("--price", "USD per hour of one GPU", words.price, "USD", WHAT_IF)]
+Fitted = Annotated[str | None, factor_folder(WHAT_IF)]
+Region = Annotated[
+    str | None,
+    option("--region", "A provider's region (eu-north-1) or a grid (country:SWE)", words.name, "NAME", PLACE),
+]
+Grid = Annotated[
+    float | None,
+    option("--grid", "Grams of CO2e per kWh (default the region's)", words.per_kilowatt_hour, "GRAMS", PLACE),
+]
+Electricity = Annotated[
+    float | None,
+    option("--electricity", "USD per kWh (default the region's usual)", words.per_kilowatt_hour, "USD", PLACE),
+]
+Pue = Annotated[
+    float | None, option("--pue", "All power of the room over that of its machines", words.pue, "RATIO", PLACE)
 ]
 Json = Annotated[bool, flag("--json", "One JSON object, in seconds", PRINTING)]
 GIGA = 1e9
@@ -49,12 +79,21 @@ def command(
     max_num_seqs: given.MaxNumSeqs = None,
     max_num_batched_tokens: given.MaxBatchedTokens = None,
     enforce_eager: given.EnforceEager = False,
+    max_ttft: MaxTtft = None,
+    max_tpot: MaxTpot = None,
+    price: Price = None,
+    factors: Fitted = None,
+    region: Region = None,
+    grid: Grid = None,
+    electricity: Electricity = None,
+    pue: Pue = None,
     json: Json = False,
 ) -> int:
     """How fast one configuration is: TTFT, TPOT and tokens per second at a concurrency.
 
     Estimates one replica with so many requests always in flight (a closed loop), with the interval in which 9 of 10
-    measured cases lie and what the estimate was fitted on.
+    measured cases lie and what the estimate was fitted on. Shows where a step's time goes and how near it is to what
+    the datasheet allows, what other loads would give, the largest load that a service level allows, and energy.
 
     Exit status: 0 an estimate, 2 bad input, 3 memory does not hold so many requests.
     """
@@ -65,41 +104,30 @@ def run(asked: Asked) -> int:
     """Print the speed of the configuration that was asked for."""
     configured = given.configuration_of(asked, asked.network and asked.network * GIGA)
     from gpuplan.calculators import estimate_of
+    from gpuplan.cli.estimate_page import page
 
-    answer = estimate_of(configured, asked.concurrency)
+    answer = estimate_of(configured, asked.concurrency, what_if_of(asked))
     if asked.json:
         console.show_json(answer.model_dump_json(indent=2))
     else:
-        console.show(page(answer))
+        console.show(page(answer, console.screen()))
     return 0 if answer.fits else 3
 
 
-def page(answer: EstimateAnswer) -> list[console.Line]:
-    """The estimate's page."""
-    from gpuplan.cli.layout_page import heading
-    from gpuplan.cli.plan_page import between
+def what_if_of(asked: Asked) -> WhatIf:
+    """What was typed beside the configuration."""
+    from gpuplan.calculators import WhatIf
+    from gpuplan.electricity import Place
+    from optimizer.requirements import ServiceLevel
 
-    made, work = answer.estimate, answer.workload
-    load = f"{made.concurrency:,} requests in flight, {work.input_tokens:,} tokens in and {work.output_tokens:,} out"
-    rows: list[list[console.Part]] = [
-        console.header(["", "expected", "9 of 10 within"]),
-        ["output tok/s", *between(made.output_tokens_per_second, console.quantity)],
-        ["requests/s", console.quantity(made.requests_per_second)],
-        ["TTFT", *between(made.ttft_seconds, console.duration)],
-        ["TPOT", *between(made.tpot_seconds, console.duration)],
-        ["a decode step", console.duration(answer.decode_step_seconds)],
-        ["a prompt", console.duration(answer.prefill_seconds)],
-    ]
-    if made.power_watts is not None:
-        rows.append(["power", f"{made.power_watts:,.0f} W"])
-    title = (console.Styled("Speed", "bold"), console.Styled(f"  {load}; {made.calibration}", "dim"))
-    return [*heading(answer.layout), title, *console.aligned(rows, right=(1,)), *_verdict(answer)]
-
-
-def _verdict(answer: EstimateAnswer) -> list[console.Line]:
-    if answer.fits:
-        return []
-    said = (
-        f"Memory does not hold {answer.estimate.concurrency:,} such requests at once: they would queue or be preempted."
+    return WhatIf(
+        service_level=ServiceLevel(ttft_seconds=asked.max_ttft, tpot_seconds=asked.max_tpot),
+        usd_per_gpu_hour=asked.price,
+        place=Place(
+            region=asked.region,
+            pue=asked.pue,
+            usd_per_kilowatt_hour=asked.electricity,
+            grams_co2e_per_kilowatt_hour=asked.grid,
+        ),
+        factors_dir=asked.factors,
     )
-    return [(), (console.Styled(said, "red"),), ("  `plan memory` shows how many fit.",)]
