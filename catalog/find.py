@@ -1,6 +1,7 @@
-"""A name becomes a ModelSpec: a bundled repository id, a sibling of the same shape, a short name, or a folder.
+"""A name becomes a ModelSpec: a bundled repository id, a sibling of the same shape, a short name, a folder, or the Hub.
 
-Finding one model reads the index of names and one file of a few kilobytes; no other model is parsed.
+Finding one model reads the index of names and one file of a few kilobytes; no other model is parsed. The network is
+asked only for a name that is none of the others, or for a revision.
 """
 
 from __future__ import annotations
@@ -76,27 +77,38 @@ class Sibling:
         return "/" in self.name
 
 
-def find_model(name: str) -> ModelSpec:
+def find_model(name: str, revision: str | None = None, *, offline: bool = False) -> ModelSpec:
     """The shape of the model of that name.
 
     Args:
-        name: a bundled repository id, with or without its organization; a short name; or the path of a folder with a
-            config.json, or of the file itself. Case, and blanks for hyphens, do not matter in names.
+        name: a bundled repository id, with or without its organization; a short name; the path of a folder with a
+            config.json, or of the file itself; or any repository on the Hub. Case, and blanks for hyphens, do not
+            matter in bundled names.
+        revision: a branch, tag or commit of the repository, which is then read from the Hub even if it is bundled.
+        offline: whether the Hub may not be asked; what was read of it before still counts.
 
     Raises:
         UnknownModel: nothing has that name; `nearest` holds the closest ones.
-        CatalogError: the folder's config cannot be read; see `catalog.read.read_config`.
+        HubError: the Hub does not answer, or refuses.
+        CatalogError: the config cannot be read; see `catalog.read.read_config`.
 
     >>> find_model("llama-3.3-70b").repo_id
     'meta-llama/Llama-3.3-70B-Instruct'
     """
     repo_id = _known_names().get(_key(name))
-    if repo_id is not None:
+    if repo_id is not None and revision is None:
         return replace(_load(repo_id), aliases=_short_names().get(repo_id, ()))
-    path = _existing_path(name)
-    if path is not None:
+    path = None if repo_id is not None else _existing_path(name)
+    if path is not None and revision is None:
         return read_folder(path)
-    raise _unknown(name)
+    if repo_id is None and path is None and "/" not in name:  # every repository has an owner
+        raise _unknown(name)
+    from catalog.hub import asked_in, find_on_hub
+
+    asked = asked_in(repo_id or name, revision)
+    if asked is None:
+        raise _unknown(name)
+    return find_on_hub(asked, offline=offline)
 
 
 def is_bundled(name: str) -> bool:
@@ -159,13 +171,18 @@ def _existing_path(name: str) -> Path | None:
         return None
 
 
-def _unknown(name: str) -> UnknownModel:
+def nearest_names(name: str, cutoff: float = 0.5) -> tuple[str, ...]:
+    """Up to three bundled models whose names are like this one, best first."""
     import difflib  # only a wrong name needs it
 
     known = _known_names()
-    close = difflib.get_close_matches(_key(name)[:100], known, n=9, cutoff=0.5)
-    nearest = tuple(dict.fromkeys(known[match] for match in close))[:3]
-    hint = f"did you mean {' or '.join(nearest)}?" if nearest else "give a folder with its config.json."
+    close = difflib.get_close_matches(_key(name)[:100], known, n=9, cutoff=cutoff)
+    return tuple(dict.fromkeys(known[match] for match in close))[:3]
+
+
+def _unknown(name: str) -> UnknownModel:
+    nearest = nearest_names(name)
+    hint = f"did you mean {' or '.join(nearest)}?" if nearest else "give owner/name, or a folder with its config.json."
     return UnknownModel(f"No model named {name[:100]!r} is bundled; {hint} `plan models` lists all.", nearest)
 
 

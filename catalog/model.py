@@ -33,14 +33,15 @@ it all.
 """
 
 
-Confidence = Literal["read", "inferred", "recalled"]
+Confidence = Literal["read", "inferred", "recalled", "card"]
 """How well a shape is known, from best to worst.
 
 read: its own config, or an exact copy of it, was read. inferred: read for a close relative that must agree, such as the
-storage of another size of the same release. recalled: written from memory; nothing was found that says so.
+storage of another size of the same release. recalled: written from memory; nothing was found that says so. card: only
+what the model card says of its size is known, and another model's shape is stretched to it.
 """
 
-CONFIDENCES: tuple[Confidence, ...] = ("read", "inferred", "recalled")
+CONFIDENCES: tuple[Confidence, ...] = ("read", "inferred", "recalled", "card")
 
 
 def confidence_named(word: object) -> Confidence:
@@ -246,11 +247,27 @@ class VisionTower:
         matrices: all of it; a matrix that every encoder layer has counts them in `copies`.
         layers: encoder layers.
         hidden_size: width of the encoder.
+        whole_heads: attention heads, where every rank keeps the whole tower if TP does not divide them; None where
+            engines always divide it, or refuse to.
     """
 
     matrices: tuple[Matrix, ...]
     layers: int
     hidden_size: int
+    whole_heads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter that a model is served with.
+
+    Attributes:
+        repo_id: where it is.
+        rank: the largest rank of its matrices.
+    """
+
+    repo_id: str
+    rank: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +291,9 @@ class ModelSpec:
         source: where its config was read; `as_of`: when.
         confidence: how well that is known.
         aliases: short names that it is found by.
+        revision: commit of the Hub repository that its config was read at; "" for a bundled model or a folder.
+        notes: what somebody who plans with it should know of how it was read, one sentence each.
+        adapter: the adapter that was asked for, when this is its base.
     """
 
     repo_id: str
@@ -295,6 +315,9 @@ class ModelSpec:
     as_of: str = ""
     confidence: Confidence = "read"
     aliases: tuple[str, ...] = field(default=())
+    revision: str = ""
+    notes: tuple[str, ...] = ()
+    adapter: Adapter | None = None
 
     @property
     def layer_count(self) -> int:

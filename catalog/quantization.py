@@ -66,6 +66,32 @@ def _grouped(bits: int, group: int, *, zero_points: bool, group_index: bool = Fa
     )
 
 
+GGML_BLOCKS = (
+    ("q4_0", 4, 32, 18), ("q4_1", 4, 32, 20), ("q5_0", 5, 32, 22), ("q5_1", 5, 32, 24), ("q8_0", 8, 32, 34),
+    ("q2_k", 2, 256, 84), ("q3_k", 3, 256, 110), ("q4_k", 4, 256, 144), ("q5_k", 5, 256, 176), ("q6_k", 6, 256, 210),
+    ("iq1_s", 1, 256, 50), ("iq1_m", 1, 256, 56), ("iq2_xxs", 2, 256, 66), ("iq2_xs", 2, 256, 74),
+    ("iq2_s", 2, 256, 82), ("iq3_xxs", 3, 256, 98), ("iq3_s", 3, 256, 110), ("iq4_nl", 4, 32, 18),
+    ("iq4_xs", 4, 256, 136), ("tq1_0", 1, 256, 54), ("tq2_0", 2, 256, 66),
+)  # fmt: skip
+"""Number types of GGUF files: name, bits per value, values in a block, bytes of a block with its scales.
+
+Source: ggml `ggml-common.h`, the sizes of its `block_*` structs.
+"""
+
+
+def _ggml(name: str, bits: int, block: int, block_bytes: int) -> Scheme:
+    """A number type of GGUF files; kernels multiply in 16 bit."""
+    return Scheme(
+        name=f"gguf_{name}",
+        format=name,
+        bits_per_weight=bits,
+        compute="bf16",
+        block=(1, block),
+        scale_bytes_per_block=block_bytes - bits * block / 8,
+        weight_only=True,
+    )
+
+
 def _all_schemes() -> dict[str, Scheme]:
     schemes = [
         Scheme("fp32", "fp32", 32, "fp32"),
@@ -98,6 +124,7 @@ def _all_schemes() -> dict[str, Scheme]:
         # mxfp4: an 8-bit exponent per 32 values (OCP Microscaling formats, version 1.0).
         Scheme("mxfp4", "mxfp4", 4, "bf16", block=(1, 32), scale_bytes_per_block=1, weight_only=True),
     ]
+    schemes += [_ggml(*kind) for kind in GGML_BLOCKS]
     for bits in (4, 8):
         for group in (0, 32, 64, 128):
             schemes.append(_grouped(bits, group, zero_points=True))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 
 from catalog.model import (
+    Adapter,
     Attention,
     Compressor,
     Indexer,
@@ -25,6 +26,7 @@ from catalog.model import (
 _CLASSES: dict[str, type] = {
     c.__name__: c
     for c in (
+        Adapter,
         Attention,
         Compressor,
         Indexer,

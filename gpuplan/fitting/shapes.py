@@ -36,10 +36,14 @@ def find_measured_model(name: str, weights: str) -> ModelSpec:
     shapes = _shapes()
     stored = shapes["checkpoints"].get(f"{name} {weights}")
     if stored is not None:
-        return find_model(stored)
+        return find_model(stored, offline=True)
     same = shapes["same_shape"].get(name, name)
     config = shapes["configs"].get(same)
-    spec = find_model(same) if config is None else read_config(config["config"], None, same, config["source"])
+    spec = (
+        find_model(same, offline=True)
+        if config is None
+        else read_config(config["config"], None, same, config["source"])
+    )
     return requantized(replace(spec, weight_format="bf16") if spec.weight_format == "fp16" else spec, weights)
 
 
