@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,17 +20,23 @@ from optimizer.cells import estimate_at, memory_at
 from optimizer.energy import Energy, NotNegative, energy_of
 from optimizer.engines.find import find_engine
 from optimizer.errors import BadRequirements
+from optimizer.memory.communication import context_bytes, visible_bytes
+from optimizer.memory.mig import mig_profile
+from optimizer.memory.pools import CannotDivide
+from optimizer.memory.sharing import CannotShare
 from optimizer.memory.vram import MemorySettings, measure_memory
 from optimizer.performance.estimate import estimate
 from optimizer.performance.factors import load_factors
 from optimizer.plan import Estimate, Memory
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
-from optimizer.requirements import Count, Frozen, Positive, ServiceLevel, Tokens, Workload
+from optimizer.requirements import Count, EngineOptions, Frozen, Positive, ServiceLevel, Tokens, Workload
+from optimizer.settings import launch_of, memory_settings
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
     from gpu_db.gpu import Gpu
     from optimizer.engines.engine import Engine
+    from optimizer.engines.launch import Launch
     from optimizer.memory.vram import MemoryColumns
     from optimizer.performance.estimate import EstimateColumns
     from optimizer.performance.factors import Factors
@@ -38,6 +45,10 @@ if TYPE_CHECKING:
 SHORTEST_SHOWN = 1024
 MOST_GPUS = 4096
 """Far above any replica that was ever measured; keeps products of hostile numbers small."""
+MOST_BYTES = 1 << 50
+MOST_NEIGHBOURS = 64
+
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class Configuration(Frozen):
@@ -47,7 +58,12 @@ class Configuration(Frozen):
         nodes: machines; None = as few as hold the GPUs.
         expert_parallel: whether whole experts are dealt out instead of dividing each.
         internode_bytes_per_second: one direction per GPU; needed for speed over several machines, not for memory.
-        workload: the request whose length is counted.
+        cpu_offload_bytes: of weights per GPU that lie in the host's memory.
+        mig: the profile of a MIG slice that stands for the GPU, such as "3g.40gb".
+        shares: of the card that other engines on it take, each as its gpu_memory_utilization.
+        occupied_bytes: that other processes hold on every GPU.
+        workload: the requests whose lengths are counted.
+        options: speculation, LoRA adapters, decode context parallelism, language model only.
     """
 
     model: str
@@ -62,12 +78,17 @@ class Configuration(Frozen):
     kv_cache_format: str | None = None
     engine: str = "vllm"
     engine_version: str | None = None
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    gpu_memory_utilization: Share | None = None
     max_model_len: Tokens | None = None
     max_num_seqs: Count | None = None
     max_num_batched_tokens: Tokens | None = None
     enforce_eager: bool = False
+    cpu_offload_bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)] = 0
+    mig: str | None = None
+    shares: Annotated[tuple[Share, ...], Field(max_length=MOST_NEIGHBOURS)] = ()
+    occupied_bytes: Annotated[int, Field(ge=0, le=MOST_BYTES)] = 0
     workload: Workload = Workload()
+    options: EngineOptions = EngineOptions()
 
 
 class Layout(Frozen):
@@ -89,6 +110,8 @@ class Layout(Frozen):
     max_num_seqs: int
     max_num_batched_tokens: int
     gpu_memory_utilization: float | None
+    enforce_eager: bool
+    options: EngineOptions
 
 
 class ContextCapacity(Frozen):
@@ -107,15 +130,19 @@ class MemoryAnswer(Frozen):
         starts: whether the engine starts: one request of `max_model_len` fits.
         state_bytes_per_request: recurrent state of one request; 0 for plain attention.
         requests_by_context: for several lengths up to `max_model_len`, how many requests of that length fit at once.
+        tokens_per_request: length of the mean request.
+        command: what starts it.
     """
 
     layout: Layout
     memory: Memory
+    workload: Workload
     requests_by_context: tuple[ContextCapacity, ...]
     tokens_per_request: int
     longest_context: int
     state_bytes_per_request: int
     starts: bool
+    command: tuple[str, ...]
 
 
 class WhatIf(Frozen):
@@ -173,7 +200,8 @@ class _Replica:
         self.for_speed = for_speed
         self.published: ModelSpec = find_model(asked.model)
         self.spec = requantized(self.published, asked.weight_format) if asked.weight_format else self.published
-        self.gpu: Gpu = find_gpu(asked.gpu)
+        self.draft: ModelSpec | None = draft_of(asked.options)
+        self.gpu: Gpu = self._gpu()
         self.engine: Engine = find_engine(asked.engine, asked.engine_version)
         self.kv_format = cache_format(asked.kv_cache_format or "auto", self.spec, (self.engine,))
         refused = self.engine.refuses(self.spec, self.gpu, self.kv_format)
@@ -185,6 +213,57 @@ class _Replica:
             raise BadRequirements(f"{self.engine.title} cannot serve this: {reasons[0][1]}.")
         self.max_model_len = asked.max_model_len or self.published.max_context_tokens
         self.max_num_seqs = asked.max_num_seqs or self.engine.default_max_num_seqs(self.gpu)
+        self.settings = self._settings()
+        refused = self.engine.refuses_launch(self.launch())
+        if refused:
+            raise BadRequirements(f"This cannot be started: {refused}.")
+
+    def _gpu(self) -> Gpu:
+        """The card, or the MIG slice that stands for it."""
+        card, asked = find_gpu(self.asked.gpu), self.asked
+        if asked.mig is None:
+            return card
+        if asked.tensor_parallel * asked.pipeline_parallel * asked.data_parallel > 1:
+            raise BadRequirements("MIG slices cannot serve one model together: leave out --mig, TP, PP and DP.")
+        try:
+            return mig_profile(card, asked.mig)
+        except CannotShare as wrong:
+            raise BadRequirements(f"--mig {asked.mig}: {wrong}") from None
+
+    def _settings(self) -> MemorySettings:
+        asked, workload = self.asked, self.asked.workload
+        common = memory_settings(self.spec, workload, asked.options, self.max_model_len, self.draft)
+        return replace(
+            common,
+            max_batched_tokens=asked.max_num_batched_tokens,
+            memory_utilization=asked.gpu_memory_utilization,
+            enforce_eager=asked.enforce_eager,
+            offload_bytes=asked.cpu_offload_bytes,
+            occupied_bytes=self._occupied_bytes(),
+        )
+
+    def _occupied_bytes(self) -> int:
+        """What others hold on each GPU: other engines their shares of the card and a driver context each."""
+        context = float(context_bytes(self.rows)[0])
+        of_engines = sum(share * visible_bytes(self.gpu) + context for share in self.asked.shares)
+        return self.asked.occupied_bytes + math.ceil(of_engines)
+
+    def launch(self) -> Launch:
+        """How it is started."""
+        asked = self.asked
+        return launch_of(
+            self.published,
+            self.engine,
+            self.settings,
+            weight_format=self.spec.weight_format,
+            kv_format=self.kv_format,
+            max_num_seqs=self.max_num_seqs,
+            tensor_parallel=asked.tensor_parallel,
+            pipeline_parallel=asked.pipeline_parallel,
+            data_parallel=asked.data_parallel,
+            expert_parallel=asked.expert_parallel,
+            nodes=int(self.rows.nodes[0]),
+        )
 
     def _rows(self) -> ReplicaColumns:
         """A table of one row."""
@@ -232,29 +311,29 @@ class _Replica:
             max_num_seqs=self.max_num_seqs,
             max_num_batched_tokens=asked.max_num_batched_tokens or engine.default_max_batched_tokens(self.gpu),
             gpu_memory_utilization=asked.gpu_memory_utilization or engine.memory_utilization,
+            enforce_eager=asked.enforce_eager,
+            options=asked.options,
         )
 
-    def memory(self, max_num_seqs: int | Ints, tokens_per_request: int | None = None) -> MemoryColumns:
-        """One row, one or more batches; requests of the workload's length or of another."""
-        asked, length = self.asked, tokens_per_request or self.asked.workload.tokens_per_request
-        if length > self.max_model_len:
-            raise BadRequirements(
-                f"A request of {length} tokens is longer than max_model_len {self.max_model_len}; "
-                "lower --isl or --osl, or raise --max-model-len."
-            )
-        settings = MemorySettings(
-            max_model_len=self.max_model_len,
-            tokens_per_request=length,
-            max_batched_tokens=asked.max_num_batched_tokens,
-            memory_utilization=asked.gpu_memory_utilization,
-            enforce_eager=asked.enforce_eager,
-        )
+    def memory(self, max_num_seqs: int | Ints, settings: MemorySettings | None = None) -> MemoryColumns:
+        """One row, one or more batches; requests of the workload's lengths unless other settings say so."""
         batches = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
-        return measure_memory(self.spec, self.engine, self.rows, self.kv_format, settings, batches)
+        how = settings or self.settings
+        try:
+            return measure_memory(self.spec, self.engine, self.rows, self.kv_format, how, batches)
+        except CannotDivide as wrong:
+            raise BadRequirements(f"--decode-context-parallel: {wrong}") from None
 
     def capacity(self, tokens: int) -> ContextCapacity:
-        """How many requests of so many tokens fit."""
-        columns = self.memory(self.max_num_seqs, tokens)
+        """How many requests of so many tokens fit; a prefix is shared by longer ones."""
+        shared = self.settings.shared_prefix_tokens
+        settings = replace(
+            self.settings,
+            tokens_per_request=tokens,
+            lengths=None,
+            shared_prefix_tokens=shared if tokens > shared else 0,
+        )
+        columns = self.memory(self.max_num_seqs, settings)
         return ContextCapacity(tokens=tokens, requests=int(columns.requests_capacity[0, 0]))
 
     def speed(self, batches: Ints, factors: Factors) -> EstimateColumns:
@@ -289,6 +368,12 @@ def _rate(number: float) -> Floats:
     return np.asarray([number], dtype=np.float64)
 
 
+def draft_of(options: EngineOptions) -> ModelSpec | None:
+    """The shape of the draft that is named."""
+    name = options.speculation.draft if options.speculation else None
+    return None if name is None else find_model(name)
+
+
 def memory_of(asked: Configuration) -> MemoryAnswer:
     """What one configuration needs of each GPU's memory.
 
@@ -300,12 +385,14 @@ def memory_of(asked: Configuration) -> MemoryAnswer:
     columns = replica.memory(replica.max_num_seqs)
     return MemoryAnswer(
         layout=replica.layout(),
-        memory=memory_at(columns),
+        memory=memory_at(columns).model_copy(update={"occupied_bytes": replica.settings.occupied_bytes}),
+        workload=asked.workload,
         requests_by_context=tuple(replica.capacity(tokens) for tokens in _context_lengths(replica.max_model_len)),
-        tokens_per_request=asked.workload.tokens_per_request,
+        tokens_per_request=round(asked.workload.mean_length),
         longest_context=int(columns.longest_context[0, 0]),
         state_bytes_per_request=int(columns.state_bytes_per_request[0]),
-        starts=bool(columns.longest_context[0, 0] >= replica.max_model_len),
+        starts=bool(columns.starts[0, 0]),
+        command=replica.engine.command(replica.launch()),
     )
 
 

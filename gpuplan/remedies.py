@@ -1,19 +1,23 @@
-"""What would make a configuration start that does not fit, and what in one contradicts itself: each change is tried."""
+"""What would make a configuration start that does not fit: each change is tried."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from catalog.errors import CatalogError
 from gpuplan.calculators import Configuration, MemoryAnswer, memory_of
+from gpuplan.contradictions import contradictions
 from optimizer.errors import OptimizerError
+from optimizer.memory.factors import GIB, memory_factors
 from optimizer.requirements import Frozen
 
 FEWER_SEQUENCES = (256, 64, 16, 1)
+LEAST_SHARE = 0.01
 
 
 class Remedy(Frozen):
-    """One change that makes the configuration start: `option` and the `value` to type, tried."""
+    """One change that makes the configuration start: `option` and the `value` to type ("" for a flag), tried."""
 
     option: str
     value: str
@@ -36,7 +40,7 @@ def advised_memory_of(asked: Configuration) -> AdvisedMemory:
     """What one configuration needs of each GPU's memory, and advice. Raises as `memory_of`."""
     answer = memory_of(asked)
     fields = {name: getattr(answer, name) for name in MemoryAnswer.model_fields}
-    return AdvisedMemory(**fields, remedies=remedies_for(asked, answer), warnings=contradictions(answer))
+    return AdvisedMemory(**fields, remedies=remedies_for(asked, answer), warnings=contradictions(asked, answer))
 
 
 def remedies_for(asked: Configuration, answer: MemoryAnswer) -> tuple[Remedy, ...]:
@@ -58,6 +62,9 @@ def remedies_for(asked: Configuration, answer: MemoryAnswer) -> tuple[Remedy, ..
 
 def _changes(asked: Configuration, answer: MemoryAnswer) -> Iterator[tuple[str, str, str, object]]:
     """(option, value as typed, field, value) of every change worth trying; of one option the gentlest first."""
+    share = _largest_share(answer)
+    if share is not None:
+        yield "--gpu-memory-utilization", f"{share:.2f}", "gpu_memory_utilization", share
     for sequences in FEWER_SEQUENCES:
         if sequences < answer.layout.max_num_seqs:
             yield "--max-num-seqs", str(sequences), "max_num_seqs", sequences
@@ -71,6 +78,25 @@ def _changes(asked: Configuration, answer: MemoryAnswer) -> Iterator[tuple[str, 
             yield "--tensor-parallel", str(degree), "tensor_parallel", degree
         if degree > asked.pipeline_parallel:
             yield "--pipeline-parallel", str(degree), "pipeline_parallel", degree
+    yield from _lighter(asked)
+    missing = math.ceil(max(-answer.memory.kv_cache_bytes, 0) / GIB) + 1
+    offloaded = asked.cpu_offload_bytes // GIB + missing
+    yield "--cpu-offload-gb", str(offloaded), "cpu_offload_bytes", offloaded * GIB
+
+
+def _lighter(asked: Configuration) -> Iterator[tuple[str, str, str, object]]:
+    """What is loaded besides the language model, left out; flags have no value."""
+    yield "--language-model-only", "", "options", asked.options.model_copy(update={"language_model_only": True})
+    yield "--enforce-eager", "", "enforce_eager", True
+
+
+def _largest_share(answer: MemoryAnswer) -> float | None:
+    """Of a card that others use too: the largest utilization that leaves theirs, in hundredths; None when alone."""
+    memory, context = answer.memory, max(memory_factors().context_bytes.values())
+    if not memory.occupied_bytes:
+        return None
+    left = (memory.total_bytes - memory.occupied_bytes - context) / memory.total_bytes
+    return math.floor(100 * left) / 100 if left >= LEAST_SHARE else None
 
 
 def _tried(asked: Configuration, option: str, value: str, field: str, changed: object) -> Remedy | None:
@@ -79,25 +105,3 @@ def _tried(asked: Configuration, option: str, value: str, field: str, changed: o
     except (CatalogError, OptimizerError):
         return None  # the engine or the checkpoint cannot be had so: no remedy
     return Remedy(option=option, value=value, longest_context=answer.longest_context) if answer.starts else None
-
-
-def contradictions(answer: MemoryAnswer) -> tuple[str, ...]:
-    """Settings of one configuration that do not go together, one sentence each."""
-    layout, memory = answer.layout, answer.memory
-    found = []
-    if layout.max_num_batched_tokens > layout.max_model_len:
-        found.append(
-            f"max_num_batched_tokens {layout.max_num_batched_tokens:,} is above max_model_len "
-            f"{layout.max_model_len:,}: no single prompt fills a step, and its activations are still reserved."
-        )
-    if answer.starts and memory.requests_that_fit < layout.max_num_seqs:
-        found.append(
-            f"Only {memory.requests_that_fit:,} of max_num_seqs {layout.max_num_seqs:,} requests of "
-            f"{answer.tokens_per_request:,} tokens fit at once: the others wait or are preempted."
-        )
-    if memory.weight_bytes > memory.total_bytes:
-        found.append(
-            f"The weights alone are {memory.weight_bytes / memory.total_bytes:.1f} times the memory of {layout.gpu}: "
-            "more GPUs or a lower weight format, not settings, can mend that."
-        )
-    return tuple(found)

@@ -168,7 +168,8 @@ def sentence(error: typer.TyperException) -> str:
     """What typer found wrong, the option's name in front."""
     option = getattr(error, "param", None)
     if isinstance(error, typer.BadParameter) and option is not None and error.message:
-        return f"{option.opts[-1] if option.opts[-1].startswith('--') else option.opts[0]}: {error.message}"
+        long = [spelling for spelling in option.opts if spelling.startswith("--")]
+        return f"{(long or option.opts)[0]}: {error.message}"
     text = (isinstance(error, typer.BadParameter) and error.message) or error.format_message()
     return f"{text.rstrip('.')}. `plan --help` lists what can be typed." if "--help" not in text else text
 

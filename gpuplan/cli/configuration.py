@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from gpuplan.cli import words
+from gpuplan.cli.additions import checked, engine_options_of, workload_of
 from gpuplan.cli.options import Asked, argument, flag, option
 from gpuplan.errors import BadWord
 
@@ -65,16 +66,66 @@ MaxBatchedTokens = Annotated[
     int | None, option("--max-num-batched-tokens", "Tokens per step", words.tokens, "TOKENS", ENGINE)
 ]
 EnforceEager = Annotated[bool, flag("--enforce-eager", "No CUDA graphs", ENGINE)]
+CpuOffload = Annotated[
+    int | None,
+    option("--cpu-offload-gb", "GiB of weights per GPU that stay in the host's memory", words.gibibytes, "GIB", ENGINE),
+]
+Mig = Annotated[str | None, option("--mig", "A MIG slice of the GPU, such as 3g.40gb", words.name, "PROFILE", SERVED)]
+Shares = Annotated[
+    object | None,
+    option(
+        "--share",
+        "Others on the same GPU: engines by their gpu_memory_utilization, processes by size: 0.4,2GiB",
+        words.neighbours,
+        "SHARE,...",
+        SERVED,
+    ),
+]
 InputTokens = Annotated[int, option("--isl", "Input tokens of the mean request", words.tokens, "TOKENS", REQUEST)]
 OutputTokens = Annotated[int, option("--osl", "Output tokens of the mean request", words.tokens, "TOKENS", REQUEST)]
+
+_SAME = (
+    "gpu",
+    "tensor_parallel",
+    "pipeline_parallel",
+    "data_parallel",
+    "expert_parallel",
+    "nodes",
+    "engine",
+    "engine_version",
+    "gpu_memory_utilization",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enforce_eager",
+    "mig",
+)
+"""Options whose values stand in a Configuration by the same name."""
+
+_NOT_EVERYWHERE: dict[str, Any] = {
+    "speculative": None,
+    "max_lora_rank": None,
+    "max_loras": None,
+    "lora_target_modules": None,
+    "language_model_only": False,
+    "decode_context_parallel": 1,
+    "shared_prefix_tokens": None,
+    "prefix_hit_rate": None,
+    "lengths": None,
+    "cpu_offload_gb": None,
+    "mig": None,
+    "share": None,
+}
+"""Options that only some commands take, with what stands for them in the others."""
 
 
 def configuration_of(asked: Asked, internode_bytes_per_second: float | None = None) -> Configuration:
     """What was typed, as a Configuration.
 
     Raises:
-        BadWord: no model or no GPU was named.
+        BadWord: no model or no GPU was named, or values contradict each other.
     """
+    asked = Asked(**{**_NOT_EVERYWHERE, **vars(asked)})
     if asked.model is not None and asked.name is not None:
         raise BadWord(f"--model was given, and {asked.name!r} beside it; give one.")
     model = asked.model or asked.name
@@ -83,25 +134,19 @@ def configuration_of(asked: Asked, internode_bytes_per_second: float | None = No
             "Say which model on which GPU: llama-3.3-70b --gpu H100; `plan models` and `plan gpus` list them."
         )
     from gpuplan.calculators import Configuration
-    from optimizer.requirements import Workload
 
-    return Configuration(
+    shares, occupied_bytes = asked.share or ((), 0)
+    fields: dict[str, Any] = {name: getattr(asked, name) for name in _SAME}
+    return checked(
+        Configuration,
+        **fields,
         model=model,
-        gpu=asked.gpu,
-        tensor_parallel=asked.tensor_parallel,
-        pipeline_parallel=asked.pipeline_parallel,
-        data_parallel=asked.data_parallel,
-        expert_parallel=asked.expert_parallel,
-        nodes=asked.nodes,
         internode_bytes_per_second=internode_bytes_per_second,
         weight_format=asked.quantization,
         kv_cache_format=asked.kv_cache_dtype,
-        engine=asked.engine,
-        engine_version=asked.engine_version,
-        gpu_memory_utilization=asked.gpu_memory_utilization,
-        max_model_len=asked.max_model_len,
-        max_num_seqs=asked.max_num_seqs,
-        max_num_batched_tokens=asked.max_num_batched_tokens,
-        enforce_eager=asked.enforce_eager,
-        workload=Workload(input_tokens=asked.isl, output_tokens=asked.osl),
+        cpu_offload_bytes=asked.cpu_offload_gb or 0,
+        shares=shares,
+        occupied_bytes=occupied_bytes,
+        workload=workload_of(asked),
+        options=engine_options_of(asked),
     )

@@ -8,6 +8,7 @@ from gpuplan.cli.console import Line, Styled
 
 if TYPE_CHECKING:
     from gpuplan.calculators import Layout
+    from optimizer.requirements import EngineOptions
 
 
 def heading(layout: Layout) -> list[Line]:
@@ -30,4 +31,26 @@ def heading(layout: Layout) -> list[Line]:
         f"max_num_batched_tokens {layout.max_num_batched_tokens:,}"
         + (f", gpu_memory_utilization {utilization:g}" if utilization is not None else "")
     )
-    return [(Styled(layout.model, "bold"),), (where,), (Styled(limits, "dim"),), ()]
+    added = additions(layout.options)
+    return [
+        (Styled(layout.model, "bold"),),
+        (where,),
+        *([(Styled(f"with {added}", "dim"),)] if added else []),
+        (Styled(limits, "dim"),),
+        (),
+    ]
+
+
+def additions(options: EngineOptions) -> str:
+    """What is served besides the model, in words; "" when nothing is."""
+    guessing, adapters, context = options.speculation, options.adapters, options.decode_context_parallel
+    said = []
+    if guessing is not None:
+        by = f" by {guessing.draft}" if guessing.draft else ""
+        said += [f"{guessing.tokens} tokens guessed per step ({guessing.method}{by})"]
+    if adapters is not None:
+        of = f" on {', '.join(adapters.targets)}" if adapters.targets else ""
+        said += [f"{adapters.loaded} LoRA adapters of rank {adapters.rank}{of}"]
+    said += [f"decode context parallel {context}"] if context > 1 else []
+    said += ["no vision tower"] if options.language_model_only else []
+    return ", ".join(said)

@@ -22,7 +22,7 @@ def option(name: str, help: str, read: Reader, metavar: str, panel: str, choices
     """An option with one value.
 
     Args:
-        name: as typed, such as "--max-ttft".
+        name: as typed, such as "--max-ttft"; may hold another spelling: "--max-lora-rank --lora-rank".
         help: one sentence without a full stop, with its unit.
         read: turns the typed word into the value, raising BadWord.
         metavar: what stands for the value in `--help`.
@@ -31,7 +31,8 @@ def option(name: str, help: str, read: Reader, metavar: str, panel: str, choices
     """
     allowed = tuple(choices or ())
     text = f"{help}: {', '.join(allowed)}" if allowed else help
-    return typer.Option(name, help=text, parser=_parser(read, allowed), metavar=metavar, rich_help_panel=panel)
+    parse = _parser(read, allowed)
+    return typer.Option(*name.split(" "), help=text, parser=parse, metavar=metavar, rich_help_panel=panel)
 
 
 def argument(help: str, read: Reader, metavar: str) -> Any:
@@ -59,7 +60,7 @@ def several(name: str, help: str, metavar: str, panel: str, choices: Iterable[st
     def split(given: list[str] | None) -> list[object] | None:
         return [parse(word.strip()) for each in given for word in each.split(",")] if given else None
 
-    return typer.Option(name, help=text, callback=split, metavar=f"{metavar},...", rich_help_panel=panel)
+    return typer.Option(*name.split(" "), help=text, callback=split, metavar=f"{metavar},...", rich_help_panel=panel)
 
 
 def flag(names: str, help: str, panel: str) -> Any:

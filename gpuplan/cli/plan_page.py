@@ -23,7 +23,7 @@ from gpuplan.cli.console import (
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
-    from optimizer.requirements import Choices, Requirements
+    from optimizer.requirements import Choices, Requirements, Workload
 
 BLANK: Line = ()
 SHOWN_REJECTIONS = 8
@@ -172,29 +172,40 @@ def _at_most(limit_seconds: float | None) -> str:
 
 def memory_rows(memory: nouns.Memory, ink: Ink) -> list[Line]:
     """Bytes of one GPU, part by part, each with its share of the GPU and a bar."""
-    parts = [
-        ("weights", memory.weight_bytes),
-        ("KV cache", memory.kv_cache_bytes),
-        ("activations", memory.activation_bytes),
-        ("CUDA graphs", memory.graph_bytes),
-        ("non-torch", memory.non_torch_bytes),
-    ]
-    parts.append(("free", memory.total_bytes - sum(size for _, size in parts)))
+    always = ("weights", "KV cache", "activations", "CUDA graphs", "non-torch")
+    sizes = {
+        "weights": memory.weight_bytes - memory.draft_weight_bytes,
+        "draft weights": memory.draft_weight_bytes,
+        "LoRA adapters": memory.adapter_bytes,
+        "KV cache": memory.kv_cache_bytes,
+        "activations": memory.activation_bytes,
+        "CUDA graphs": memory.graph_bytes,
+        "non-torch": memory.non_torch_bytes,
+        "other processes": memory.occupied_bytes,
+    }
+    parts = [(name, size) for name, size in sizes.items() if size or name in always]
+    parts.append(("free", memory.total_bytes - sum(sizes.values())))
     rows: list[list[Part]] = [header(["", "GiB", "%", ""])]
     for name, size in parts:
         share = 100 * size / memory.total_bytes
         filled = Styled(bar(size, memory.total_bytes, 30, ink), "dim" if name == "free" else "cyan")
         rows.append([name, gib(size), f"{share:.1f}", filled if size >= 0 else Styled("missing", "red")])
     rows.append(["one GPU", gib(memory.total_bytes), "100.0"])
+    if memory.offloaded_weight_bytes:
+        rows.append(["in the host's memory", gib(memory.offloaded_weight_bytes)])
     return aligned(rows, right=(1, 2))
 
 
-def memory(line: nouns.Line, tokens_per_request: int, ink: Ink) -> list[Line]:
+def counted(workload: Workload) -> str:
+    """The requests that memory counts, in words; lengths are in tokens."""
+    mean, shared = f"{workload.mean_length:,.0f}", workload.shared_prefix_tokens
+    of = f"{len(workload.lengths):,} lengths, {mean} in the mean" if workload.lengths else mean
+    return f"requests of {of}" + (f", {shared:,} shared" if shared else "")
+
+
+def memory(line: nouns.Line, workload: Workload, ink: Ink) -> list[Line]:
     """The memory of one replica's poorest GPU."""
-    holds = (
-        f"  KV cache holds {line.memory.kv_tokens:,} tokens: "
-        f"{line.memory.requests_that_fit:,} requests of {tokens_per_request:,}"
-    )
+    holds = f"  KV cache holds {line.memory.kv_tokens:,} tokens: {line.memory.requests_that_fit:,} {counted(workload)}"
     return [(*title(f"Memory of each {line.replica.gpu}"), Styled(holds, "dim")), *memory_rows(line.memory, ink)]
 
 
@@ -276,7 +287,7 @@ def _solved(answer: nouns.Plan, ink: Ink) -> list[Line]:
         page += _labelled("Rent", machines(line), ink) + _labelled("Serve", servers(line), ink)
     page += [BLANK, *speed(answer)]
     for line in answer.lines:
-        page += [BLANK, *memory(line, answer.question.workload.tokens_per_request, ink)]
+        page += [BLANK, *memory(line, answer.question.workload, ink)]
     page += [BLANK, title("Proof"), *wrapped(proof(answer), ink.width, 2)]
     return page
 

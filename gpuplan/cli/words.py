@@ -167,6 +167,80 @@ def gibibytes(word: str) -> int:
     return int(number * (1 << 30))
 
 
+def hit_rate(word: str) -> float:
+    """A share of the prompt's tokens, from 0 to 1.
+
+    >>> hit_rate("0.5")
+    0.5
+    """
+    wanted = "a share of the input from 0 to 1 such as 0.5"
+    number = _finite(word, wanted)
+    if not 0 <= number <= 1:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
+SPECULATIVE = {
+    "mtp": "mtp",
+    "eagle": "eagle",
+    "eagle3": "eagle3",
+    "ngram": "ngram",
+    "draft": "draft_model",
+    "draft_model": "draft_model",
+}
+"""Ways of guessing as they are typed -> as engines call them."""
+
+
+def speculative(word: str) -> tuple[str, int, str | None]:
+    """METHOD[:TOKENS[:DRAFT]]: how tokens are guessed, how many per step (1), and with which model.
+
+    >>> speculative("mtp"), speculative("draft:4:Qwen/Qwen3-0.6B")
+    (('mtp', 1, None), ('draft_model', 4, 'Qwen/Qwen3-0.6B'))
+    """
+    method, _, rest = word.strip().partition(":")
+    guesses, _, draft = rest.partition(":")
+    if method.lower() not in SPECULATIVE:
+        raise BadWord(
+            f"{word!r} is no way to guess tokens; write mtp:1, ngram:4, draft:3:MODEL, eagle:3:HEAD or eagle3:3:HEAD"
+        )
+    return SPECULATIVE[method.lower()], count(guesses) if guesses else 1, name(draft) if draft else None
+
+
+def lengths(word: str) -> tuple[tuple[int, float], ...]:
+    """How long requests are and how often: TOKENS:WEIGHT, ... or the name of a CSV; a weight left out is 1.
+
+    >>> lengths("1k:3,8K:1")
+    ((1000, 3.0), (8192, 1.0))
+    """
+    if word.strip().lower().endswith(".csv"):
+        from gpuplan.cli.length_table import read_lengths
+
+        return read_lengths(word.strip())
+    pairs = [each.partition(":") for each in word.split(",")]
+    return tuple((tokens(length), rate(weight) if weight else 1.0) for length, _, weight in pairs)
+
+
+_HELD = re.compile(r"(?P<number>[\d.]+)\s*(?P<unit>GiB|GB|MiB|MB)", re.ASCII | re.IGNORECASE)
+_UNIT_BYTES = {"gib": 1 << 30, "gb": 10**9, "mib": 1 << 20, "mb": 10**6}
+
+
+def neighbours(word: str) -> tuple[tuple[float, ...], int]:
+    """Who else is on the GPU: shares that engines take, and sizes that other processes hold.
+
+    >>> neighbours("0.4,2GiB")
+    ((0.4,), 2147483648)
+    """
+    shares: list[float] = []
+    held = 0
+    for each in word.split(","):
+        size = _HELD.fullmatch(each.strip())
+        if size is None:
+            shares.append(share(each))
+        else:
+            held += int(_finite(size["number"], "a size such as 12GiB") * _UNIT_BYTES[size["unit"].lower()])
+    return tuple(shares), held
+
+
 def parameters(word: str) -> int:
     """A parameter count: `8b` is 8e9, `500m` is 5e8.
 

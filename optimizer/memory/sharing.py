@@ -16,7 +16,9 @@ class CannotShare(ValueError):
     """A way of sharing that the GPU does not have, or that does not add up."""
 
 
-def mig_slice(gpu: Gpu, compute_slices: int, memory_slices: int) -> Gpu:
+def mig_slice(
+    gpu: Gpu, compute_slices: int, memory_slices: int, *, of: tuple[int, int] = (COMPUTE_SLICES, MEMORY_SLICES)
+) -> Gpu:
     """A MIG instance as a GPU of its own, such as 3 and 4 for "3g.40gb" of an 80 GB card.
 
     Memory and bandwidth are cut in eighths, compute in sevenths; what a slice's driver shows is up to 0.3 GiB less.
@@ -26,6 +28,7 @@ def mig_slice(gpu: Gpu, compute_slices: int, memory_slices: int) -> Gpu:
         gpu: a card that MIG can split.
         compute_slices: 1 to 7.
         memory_slices: 1 to 8.
+        of: compute and memory slices of the whole card; small cards have four of each.
 
     Raises:
         CannotShare: the card cannot be split, or not so.
@@ -34,19 +37,20 @@ def mig_slice(gpu: Gpu, compute_slices: int, memory_slices: int) -> Gpu:
     """
     if not gpu.mig_capable:
         raise CannotShare(f"{gpu.name} cannot be split by MIG; processes can share it by utilization.")
-    if not 1 <= compute_slices <= COMPUTE_SLICES or not 1 <= memory_slices <= MEMORY_SLICES:
+    whole_compute, whole_memory = of
+    if not 1 <= compute_slices <= whole_compute or not 1 <= memory_slices <= whole_memory:
         raise CannotShare(
-            f"A slice of {compute_slices} compute and {memory_slices} memory; a GPU has {COMPUTE_SLICES} and "
-            f"{MEMORY_SLICES}."
+            f"A slice of {compute_slices} compute and {memory_slices} memory; a GPU has {whole_compute} and "
+            f"{whole_memory}."
         )
     bandwidth = gpu.memory_bandwidth_bytes_per_second
     return replace(
         gpu,
-        name=f"{gpu.name} MIG {compute_slices}g of {memory_slices}/{MEMORY_SLICES}",
-        memory_bytes=None if gpu.memory_bytes is None else gpu.memory_bytes * memory_slices // MEMORY_SLICES,
-        memory_marketed_bytes=gpu.memory_marketed_bytes * memory_slices // MEMORY_SLICES,
-        memory_bandwidth_bytes_per_second=None if bandwidth is None else bandwidth * memory_slices / MEMORY_SLICES,
-        flop_per_second={name: rate * compute_slices / COMPUTE_SLICES for name, rate in gpu.flop_per_second.items()},
+        name=f"{gpu.name} MIG {compute_slices}g of {memory_slices}/{whole_memory}",
+        memory_bytes=None if gpu.memory_bytes is None else gpu.memory_bytes * memory_slices // whole_memory,
+        memory_marketed_bytes=gpu.memory_marketed_bytes * memory_slices // whole_memory,
+        memory_bandwidth_bytes_per_second=None if bandwidth is None else bandwidth * memory_slices / whole_memory,
+        flop_per_second={name: rate * compute_slices / whole_compute for name, rate in gpu.flop_per_second.items()},
         link_bytes_per_second=None,
         scaleup_domain_gpus=1,
         mig_capable=False,

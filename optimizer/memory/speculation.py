@@ -12,6 +12,8 @@ METHODS: tuple[Method, ...] = ("mtp", "draft_model", "eagle", "eagle3", "ngram")
 NEEDS_DRAFT: tuple[Method, ...] = ("draft_model", "eagle", "eagle3")
 """Methods whose guesses come from weights of another checkpoint."""
 
+DRAFT_PREFIX = "draft."
+
 
 class BadSpeculation(ValueError):
     """A way of speculating that does not suit the model."""
@@ -82,7 +84,12 @@ def _with_model(spec: ModelSpec, draft: ModelSpec, shared: tuple[Part, ...]) -> 
 
 def _on_last_stage(matrix: Matrix) -> Matrix:
     """Only the model's own embedding lies on the first stage."""
-    return replace(matrix, name=f"draft.{matrix.name}", part="other")
+    return replace(matrix, name=f"{DRAFT_PREFIX}{matrix.name}", part="other")
+
+
+def is_draft(matrix: Matrix) -> bool:
+    """Whether a matrix outside the layers belongs to a draft."""
+    return matrix.name.startswith(DRAFT_PREFIX)
 
 
 def _behind(spec: ModelSpec, groups: tuple[Layers, ...]) -> tuple[Layers, ...]:

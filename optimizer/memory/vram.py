@@ -21,6 +21,7 @@ from optimizer.engines.engine import Engine
 from optimizer.memory.activations import sampler_bytes
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.communication import context_bytes, non_torch_bytes, visible_bytes
+from optimizer.memory.drafts import draft_weight_bytes
 from optimizer.memory.encoder import profiled_tokens
 from optimizer.memory.graphs import captured_sizes, graph_bytes
 from optimizer.memory.lengths import Lengths
@@ -107,6 +108,7 @@ class MemoryColumns:
         weight_bytes: (rows,).
         non_torch_bytes: (rows,) communication and library buffers.
         activation_bytes: (rows, batches) the largest of forward pass, sampler and vision encoder.
+        draft_bytes: (rows,) of the weights, those of what guesses tokens.
         adapter_bytes: (rows,) LoRA buffers.
         offloaded_bytes: (rows,) of the weights, in the host's memory; `weight_bytes` does not count them.
         graph_bytes: (rows, batches) CUDA graphs, inside the budget or beside it as the engine's version has it.
@@ -116,7 +118,8 @@ class MemoryColumns:
         state_bytes_per_request: (rows,) recurrent state of one request.
         kv_tokens: (rows, batches) tokens that requests of max_model_len can keep, as vLLM prints it.
         requests_capacity: (rows, batches) requests of `tokens_per_request` that the pool holds, per attention-DP rank.
-        fits: (rows, batches).
+        starts: (rows, batches) whether the engine starts: one request of max_model_len fits.
+        fits: (rows, batches) whether it starts and holds max_num_seqs requests.
         free_blocks: (rows, batches) of the KV pool, for requests.
         pages: how the pools are cut.
         most_tokens: of a single request: the model's own limit, or what is asked if that is more.
@@ -126,6 +129,7 @@ class MemoryColumns:
     budget_bytes: Ints
     context_bytes: Floats
     weight_bytes: Ints
+    draft_bytes: Ints
     adapter_bytes: Ints
     offloaded_bytes: Ints
     non_torch_bytes: Floats
@@ -137,6 +141,7 @@ class MemoryColumns:
     state_bytes_per_request: Floats
     kv_tokens: Ints
     requests_capacity: Ints
+    starts: Bools
     fits: Bools
     free_blocks: Ints
     pages: PagePlans
@@ -182,6 +187,7 @@ def measure_memory(
         budget_bytes=cards.budget,
         context_bytes=cards.context,
         weight_bytes=(stages.weight_bytes - parts.offloaded)[poorest],
+        draft_bytes=np.where(stages.is_last[poorest], draft_weight_bytes(spec, engine, rows), 0),
         adapter_bytes=stages.adapter_bytes[poorest],
         offloaded_bytes=parts.offloaded[poorest],
         non_torch_bytes=parts.non_torch,
@@ -226,11 +232,13 @@ def _requests(
     free = blocks - engine.reserved_blocks
     longest = pages.needed(settings.max_model_len)[:, None]
     capacity = _capacity(pages, free, settings)
+    starts = (free >= longest) & fits_beside
     return {
         "free_blocks": free,
         "kv_tokens": (np.maximum(blocks, 0) / longest * settings.max_model_len).astype(np.int64),
         "requests_capacity": capacity,
-        "fits": (free >= longest) & (capacity >= max_num_seqs) & fits_beside,
+        "starts": starts,
+        "fits": starts & (capacity >= max_num_seqs),
     }
 
 

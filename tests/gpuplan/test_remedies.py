@@ -4,7 +4,9 @@ import pytest
 
 from gpuplan.calculators import Configuration, memory_of
 from gpuplan.remedies import advised_memory_of
+from optimizer.requirements import EngineOptions
 
+GIB = 1 << 30
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 FIELDS = {
     "--max-num-seqs": ("max_num_seqs", int),
@@ -13,6 +15,10 @@ FIELDS = {
     "--quantization": ("weight_format", str),
     "--tensor-parallel": ("tensor_parallel", int),
     "--pipeline-parallel": ("pipeline_parallel", int),
+    "--gpu-memory-utilization": ("gpu_memory_utilization", float),
+    "--cpu-offload-gb": ("cpu_offload_bytes", lambda gib: int(gib) * GIB),
+    "--enforce-eager": ("enforce_eager", lambda _: True),
+    "--language-model-only": ("options", lambda _: EngineOptions(language_model_only=True)),
 }
 
 
@@ -23,6 +29,7 @@ FIELDS = {
         Configuration(model=LLAMA, gpu="H100 SXM 80GB", tensor_parallel=2),
         Configuration(model="deepseek-ai/DeepSeek-R1", gpu="H200 SXM 141GB", tensor_parallel=4),
         Configuration(model="Qwen/Qwen3-32B", gpu="L40S 48GB", tensor_parallel=2, max_num_seqs=1024),
+        Configuration(model="meta-llama/Llama-3.1-8B-Instruct", gpu="H100 SXM 80GB", shares=(0.4,), max_model_len=8192),
     ],
 )
 def test_every_remedy_makes_the_engine_start(asked: Configuration) -> None:

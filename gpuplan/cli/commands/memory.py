@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpuplan.cli import additions as added
 from gpuplan.cli import configuration as given
 from gpuplan.cli import console
 from gpuplan.cli.options import PRINTING, Asked, asked_in, flag
@@ -28,10 +29,13 @@ def command(
     name: given.Name = None,
     model: given.Model = None,
     gpu: given.Gpu = None,
+    mig: given.Mig = None,
+    share: given.Shares = None,
     tensor_parallel: given.TensorParallel = 1,
     pipeline_parallel: given.PipelineParallel = 1,
     data_parallel: given.DataParallel = 1,
     expert_parallel: given.ExpertParallel = False,
+    decode_context_parallel: added.ContextParallel = 1,
     nodes: given.Nodes = None,
     engine: given.Engine = "vllm",
     engine_version: given.EngineVersion = None,
@@ -42,8 +46,17 @@ def command(
     max_num_seqs: given.MaxNumSeqs = None,
     max_num_batched_tokens: given.MaxBatchedTokens = None,
     enforce_eager: given.EnforceEager = False,
+    cpu_offload_gb: given.CpuOffload = None,
+    speculative: added.Speculative = None,
+    max_lora_rank: added.LoraRank = None,
+    max_loras: added.Loras = None,
+    lora_target_modules: added.LoraTargets = None,
+    language_model_only: added.LanguageModelOnly = False,
     isl: given.InputTokens = 1024,
     osl: given.OutputTokens = 512,
+    lengths: added.Lengths = None,
+    shared_prefix_tokens: added.SharedPrefix = None,
+    prefix_hit_rate: added.PrefixHitRate = None,
     json: Json = False,
 ) -> int:
     """What one configuration needs of each GPU's memory, part by part.
@@ -83,16 +96,22 @@ def page(answer: AdvisedMemory, ink: console.Ink) -> list[console.Line]:
         (),
         *_capacity(answer),
         *_verdict(answer),
-        *((f"  ! {sentence}",) for sentence in answer.warnings),
+        *(
+            line
+            for sentence in answer.warnings
+            for line in console.wrapped(sentence, ink.width, 2, "yellow", mark="! ")
+        ),
     ]
 
 
 def _capacity(answer: MemoryAnswer) -> list[console.Line]:
+    from gpuplan.cli.plan_page import counted
+
     memory = answer.memory
     rows: list[list[console.Part]] = [
         ["one token of context", f"{memory.kv_bytes_per_token:,.0f}", "bytes per GPU"],
         ["KV cache holds", f"{memory.kv_tokens:,}", "tokens"],
-        [f"requests of {answer.tokens_per_request:,} tokens", f"{memory.requests_that_fit:,}", "at once"],
+        [f"{counted(answer.workload)} tokens", f"{memory.requests_that_fit:,}", "at once"],
         ["longest single request", f"{answer.longest_context:,}", "tokens"],
     ]
     for one in answer.requests_by_context:
@@ -105,9 +124,19 @@ def _capacity(answer: MemoryAnswer) -> list[console.Line]:
 def _verdict(answer: AdvisedMemory) -> list[console.Line]:
     if answer.starts:
         return []
-    missing = console.gib(-min(answer.memory.kv_cache_bytes, 0))
-    said = f"It does not fit: one request of max_model_len {answer.layout.max_model_len:,} has no room."
-    short = [(f"  {missing} GiB are missing on each GPU",)] if answer.memory.kv_cache_bytes < 0 else []
     works = [(f"  {one.option} {one.value}",) for one in answer.remedies]
     title = "What would make it start (each alone, tried):" if works else "No single change makes it start."
-    return [(), (console.Styled(said, "red"),), *short, (title,), *works]
+    return [(), (console.Styled(_why_not(answer), "red"),), *_missing(answer), (title,), *works]
+
+
+def _why_not(answer: MemoryAnswer) -> str:
+    layout, memory = answer.layout, answer.memory
+    if answer.longest_context < layout.max_model_len:
+        return f"It does not fit: one request of max_model_len {layout.max_model_len:,} has no room."
+    free = console.gib(memory.total_bytes - memory.occupied_bytes)
+    return f"It does not start: its share of {console.gib(memory.budget_bytes)} GiB is not free; {free} GiB are."
+
+
+def _missing(answer: MemoryAnswer) -> list[console.Line]:
+    size = console.gib(-min(answer.memory.kv_cache_bytes, 0))
+    return [(f"  {size} GiB are missing on each GPU",)] if answer.memory.kv_cache_bytes < 0 else []

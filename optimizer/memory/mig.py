@@ -1,0 +1,83 @@
+"""A MIG profile by NVIDIA's name for it: "3g.40gb" of an 80 GB card."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from gpu_db.gpu import Gpu
+from optimizer.memory.sharing import CannotShare, mig_slice
+
+GB = 1_000_000_000
+NAMES_MAY_DIFFER = 0.1
+"""Names round to whole GB, of what the driver has left for slices: "1g.34gb" is an eighth of a 288 GB card."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How MIG cuts a card: each profile's compute slices -> the memory slices that it can have.
+
+    Attributes:
+        compute_slices, memory_slices: of the whole card.
+        profiles: pairs of compute and memory slices, as they are sold.
+    """
+
+    compute_slices: int
+    memory_slices: int
+    profiles: tuple[tuple[int, int], ...]
+
+
+SEVENTHS = Geometry(7, 8, ((1, 1), (1, 2), (2, 2), (3, 4), (4, 4), (7, 8)))
+QUARTERS = Geometry(4, 4, ((1, 1), (2, 2), (4, 4)))
+CUT_IN_QUARTERS = ("A30", "RTX PRO")
+"""Cards with four slices; all others have seven. Source: NVIDIA Multi-Instance GPU User Guide, "Supported GPUs" and
+"Supported MIG Profiles"."""
+PROFILES_UNKNOWN = ("Jetson", "Rubin")
+"""Cards that MIG splits and whose profiles nobody has published."""
+
+_PROFILE = re.compile(r"(\d)g\.(\d{1,3})gb", re.IGNORECASE | re.ASCII)
+
+
+def mig_profile(gpu: Gpu, profile: str) -> Gpu:
+    """One MIG instance as a GPU of its own.
+
+    Args:
+        gpu: a card that MIG can split.
+        profile: "1g.10gb", "3g.40gb", ...
+
+    Raises:
+        CannotShare: the card cannot be split, or has no such profile.
+    """
+    if not gpu.mig_capable or gpu.vendor != "NVIDIA":
+        raise CannotShare(f"{gpu.name} cannot be split by MIG; processes can share it with --share.")
+    if gpu.name.startswith(PROFILES_UNKNOWN):
+        raise CannotShare(f"The MIG profiles of {gpu.name} are not published.")
+    geometry = QUARTERS if gpu.name.startswith(CUT_IN_QUARTERS) else SEVENTHS
+    for compute, memory in geometry.profiles:
+        if _names(profile, gpu, geometry, compute, memory):
+            part = mig_slice(gpu, compute, memory, of=(geometry.compute_slices, geometry.memory_slices))
+            return replace(part, name=f"{gpu.name} MIG {profile.lower()}")
+    raise CannotShare(f"{gpu.name} has no MIG profile {profile!r}; it has {', '.join(profile_names(gpu))}.")
+
+
+def profile_names(gpu: Gpu) -> tuple[str, ...]:
+    """The profiles of a card, memory rounded to whole GB of what is sold; NVIDIA's own names may be a little lower.
+
+    >>> from gpu_db.query import find_gpu
+    >>> profile_names(find_gpu("H100 SXM 80GB"))
+    ('1g.10gb', '1g.20gb', '2g.20gb', '3g.40gb', '4g.40gb', '7g.80gb')
+    """
+    geometry = QUARTERS if gpu.name.startswith(CUT_IN_QUARTERS) else SEVENTHS
+    return tuple(f"{compute}g.{_gb(gpu, geometry, memory):.0f}gb" for compute, memory in geometry.profiles)
+
+
+def _gb(gpu: Gpu, geometry: Geometry, memory: int) -> float:
+    return gpu.memory_marketed_bytes * memory / geometry.memory_slices / GB
+
+
+def _names(profile: str, gpu: Gpu, geometry: Geometry, compute: int, memory: int) -> bool:
+    found = _PROFILE.fullmatch(profile.strip())
+    if found is None or int(found[1]) != compute:
+        return False
+    exact = _gb(gpu, geometry, memory)
+    return abs(int(found[2]) - exact) <= max(NAMES_MAY_DIFFER * exact, 1)

@@ -1,0 +1,137 @@
+"""From what is asked to how an engine is started: names become shapes, and what contradicts the model is refused."""
+
+from __future__ import annotations
+
+from catalog.model import ModelSpec
+from optimizer.engines.engine import Engine
+from optimizer.engines.launch import Launch
+from optimizer.errors import BadRequirements
+from optimizer.memory.adapters import Adapters, target_names
+from optimizer.memory.lengths import Lengths
+from optimizer.memory.speculation import BadSpeculation, Speculation, with_drafts
+from optimizer.memory.vram import MemorySettings
+from optimizer.requirements import EngineOptions, LoraAdapters, SpeculativeDecoding, Workload
+
+
+def memory_settings(
+    spec: ModelSpec,
+    workload: Workload,
+    options: EngineOptions,
+    max_model_len: int,
+    draft: ModelSpec | None = None,
+) -> MemorySettings:
+    """What memory depends on besides the replica's shape.
+
+    Args:
+        spec: the model.
+        workload: the requests.
+        options: what every replica is started with.
+        max_model_len: longest request in tokens.
+        draft: the shape of the draft that `options.speculation` names.
+
+    Raises:
+        BadRequirements: an option does not suit the model, or a length is longer than max_model_len.
+    """
+    if workload.longest_request > max_model_len:
+        raise BadRequirements(
+            f"A request of {workload.longest_request} tokens is longer than max_model_len {max_model_len}; "
+            "shorten it, or raise --max-model-len."
+        )
+    return MemorySettings(
+        max_model_len=max_model_len,
+        tokens_per_request=min(workload.tokens_per_request, max_model_len),
+        language_model_only=options.language_model_only,
+        speculation=_speculation(spec, options.speculation, draft),
+        adapters=_adapters(spec, options.adapters),
+        decode_context_parallel=options.decode_context_parallel,
+        shared_prefix_tokens=workload.shared_prefix_tokens,
+        lengths=_lengths(workload),
+    )
+
+
+def _lengths(workload: Workload) -> Lengths | None:
+    if not workload.lengths:
+        return None
+    return Lengths(tuple(each.tokens for each in workload.lengths), tuple(each.weight for each in workload.lengths))
+
+
+def _speculation(spec: ModelSpec, asked: SpeculativeDecoding | None, draft: ModelSpec | None) -> Speculation | None:
+    if asked is None:
+        return None
+    try:
+        speculation = Speculation(asked.method, asked.tokens, draft)
+        with_drafts(spec, speculation)
+    except BadSpeculation as wrong:
+        raise BadRequirements(str(wrong)) from None
+    if draft is not None and asked.method in ("eagle", "eagle3") and draft.hidden_size != spec.hidden_size:
+        raise BadRequirements(
+            f"{draft.repo_id} reads hidden states of {draft.hidden_size} values, and {spec.repo_id} has "
+            f"{spec.hidden_size}: it is the head of another model."
+        )
+    if draft is not None and asked.method == "draft_model" and draft.vocabulary != spec.vocabulary:
+        raise BadRequirements(
+            f"{draft.repo_id} has a vocabulary of {draft.vocabulary} and {spec.repo_id} one of {spec.vocabulary}: a "
+            "draft model must guess in the model's own tokens."
+        )
+    return speculation
+
+
+def _adapters(spec: ModelSpec, asked: LoraAdapters | None) -> Adapters | None:
+    if asked is None:
+        return None
+    known = target_names(spec)
+    fused = {"qkv_proj": {"q_proj"}, "gate_up_proj": {"gate_proj"}}
+    strange = [name for name in asked.targets if name not in known and not fused.get(name, set()) & set(known)]
+    if strange:
+        raise BadRequirements(
+            f"{spec.repo_id} has no linear layer {strange[0]!r} to adapt; --lora-target-modules takes "
+            f"{', '.join(known)}."
+        )
+    return Adapters(rank=asked.rank, loaded=asked.loaded, targets=asked.targets)
+
+
+def launch_of(
+    published: ModelSpec,
+    engine: Engine,
+    settings: MemorySettings,
+    *,
+    weight_format: str,
+    kv_format: str,
+    max_num_seqs: int = 1,
+    tensor_parallel: int = 1,
+    pipeline_parallel: int = 1,
+    data_parallel: int = 1,
+    expert_parallel: bool = False,
+    nodes: int = 1,
+) -> Launch:
+    """A replica as it is started, with the settings that its memory was measured with.
+
+    Args:
+        published: the checkpoint.
+        engine: which is started; its own default holds where the settings name no utilization.
+        settings: see MemorySettings.
+        weight_format, kv_format, max_num_seqs, tensor_parallel, pipeline_parallel, data_parallel, expert_parallel,
+        nodes: see Launch.
+    """
+    return Launch(
+        spec=published,
+        model=published.repo_id,
+        weight_format=weight_format,
+        kv_format=kv_format,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=max_num_seqs,
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        data_parallel=data_parallel,
+        expert_parallel=expert_parallel,
+        nodes=nodes,
+        decode_context_parallel=settings.decode_context_parallel,
+        max_num_batched_tokens=settings.max_batched_tokens,
+        memory_utilization=settings.memory_utilization or engine.memory_utilization,
+        speculation=settings.speculation,
+        adapters=settings.adapters,
+        offload_bytes=settings.offload_bytes,
+        prefix_caching=True if settings.shared_prefix_tokens else None,
+        language_model_only=settings.language_model_only,
+        enforce_eager=settings.enforce_eager,
+    )
