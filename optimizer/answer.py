@@ -28,6 +28,7 @@ from optimizer.plan import (
     Status,
     Totals,
 )
+from optimizer.promises import risks_of
 from optimizer.replica_columns import ReplicaColumns
 from optimizer.requirements import Requirements
 from optimizer.search import Search, planned_max_model_len
@@ -64,6 +65,7 @@ def write_plan(
         bound_usd_per_hour=purchase.cost_bound_usd_per_hour,
         lines=lines,
         totals=totals_of(lines),
+        risks=risks_of(requirements, lines, search.knowledge.factors.errors),
         proof=_proof(search, requirements, purchase),
         conflicts=(),
         relaxations=(),
@@ -136,7 +138,13 @@ def _line(search: Search, requirements: Requirements, purchase: Purchase, share:
         offer=offered(offer),
         replica=replica_of(search, requirements, candidates, row),
         memory=memory_at(evaluation.memory, at, batch),
-        estimate=estimate_at(evaluation.estimate, int(candidates.concurrency[row]), at, batch),
+        estimate=estimate_at(
+            evaluation.estimate,
+            int(candidates.concurrency[row]),
+            at,
+            batch,
+            requirements.service_level.confidence,
+        ),
         cost_usd_per_hour=round(share.machines * offer.price_usd_per_hour, 6),
     )
 
@@ -232,6 +240,7 @@ def totals_of(lines: tuple[Line, ...]) -> Totals:
             value=output,
             low=_weighted(tokens, lows),
             high=_weighted(tokens, highs),
+            planned=sum(n * one.planned for n, one in tokens),
         ),
         requests_per_second=sum(line.replicas * line.estimate.requests_per_second for line in lines),
         concurrency=sum(line.replicas * line.estimate.concurrency for line in lines),

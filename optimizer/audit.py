@@ -21,6 +21,7 @@ from optimizer.cells import estimate_at, memory_at
 from optimizer.memory.vram import MemorySettings, measure_memory
 from optimizer.performance.estimate import estimate
 from optimizer.plan import Estimate, Line, Plan, Totals
+from optimizer.promises import risks_of
 from optimizer.replica_columns import ReplicaColumns
 from optimizer.search import Knowledge, kv_cache_formats, planned_max_model_len, stored_variants
 from optimizer.shapes import Place
@@ -28,6 +29,8 @@ from optimizer.shapes import Place
 RELATIVE = 1e-9
 """Floats added up in another order may differ by this much."""
 CENT_OF_MICRO = 5e-7
+LEAST_CHANCE = 0.01 + RELATIVE
+"""No chance is stated lower."""
 
 
 def audit(plan: Plan, knowledge: Knowledge) -> tuple[str, ...]:
@@ -43,6 +46,7 @@ def audit(plan: Plan, knowledge: Knowledge) -> tuple[str, ...]:
     findings += _audit_machines(plan, knowledge)
     findings += _audit_sums(plan)
     findings += _audit_rules(plan)
+    findings += _audit_risks(plan, knowledge)
     return tuple(findings)
 
 
@@ -133,7 +137,9 @@ def _audit_speed(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, 
         workload.output_tokens,
         knowledge.factors,
     )
-    if not _agree(line.estimate, estimate_at(speed, replica.max_num_seqs * replica.data_parallel)):
+    confidence = plan.question.service_level.confidence
+    derived = estimate_at(speed, replica.max_num_seqs * replica.data_parallel, confidence=confidence)
+    if not _agree(line.estimate, derived):
         yield f"the speed on {line.offer.offer_id} is not as stated"
 
 
@@ -242,10 +248,20 @@ def _audit_proof(plan: Plan, cost: float) -> Iterator[str]:
         yield f"the oldest price is of {oldest}, not {plan.prices_as_of}"
 
 
+def _audit_risks(plan: Plan, knowledge: Knowledge) -> Iterator[str]:
+    """Each target's chance is as stated, and no larger than what the confidence leaves."""
+    if plan.risks != risks_of(plan.question, plan.lines, knowledge.factors.errors):
+        yield "the chances of missing a target are not as stated"
+    left = 1 - plan.question.service_level.confidence + RELATIVE
+    for risk in plan.risks:
+        if risk.chance is not None and risk.chance > max(left, LEAST_CHANCE):
+            yield f"{risk.option} is missed with a chance of {risk.chance:.3f}"
+
+
 def _audit_rules(plan: Plan) -> Iterator[str]:
     question, lines = plan.question, plan.lines
     demand, level, limits = question.demand, question.service_level, question.limits
-    tokens = sum(line.replicas * line.estimate.output_tokens_per_second.value for line in lines)
+    tokens = sum(line.replicas * line.estimate.output_tokens_per_second.planned for line in lines)
     wanted = max(
         demand.output_tokens_per_second or 0.0, (demand.requests_per_second or 0.0) * question.workload.output_tokens
     )
@@ -259,9 +275,9 @@ def _audit_rules(plan: Plan) -> Iterator[str]:
     if limits.gpus is not None and gpus > limits.gpus:
         yield f"{gpus} GPUs, {limits.gpus} allowed"
     for line in lines:
-        if line.estimate.ttft_seconds.value > (level.ttft_seconds or math.inf):
-            yield f"TTFT on {line.offer.offer_id} is {line.estimate.ttft_seconds.value:.4f} s"
-        if line.estimate.tpot_seconds.value > (level.tpot_seconds or math.inf):
-            yield f"TPOT on {line.offer.offer_id} is {line.estimate.tpot_seconds.value:.4f} s"
+        if line.estimate.ttft_seconds.planned > (level.ttft_seconds or math.inf):
+            yield f"TTFT on {line.offer.offer_id} is {line.estimate.ttft_seconds.planned:.4f} s"
+        if line.estimate.tpot_seconds.planned > (level.tpot_seconds or math.inf):
+            yield f"TPOT on {line.offer.offer_id} is {line.estimate.tpot_seconds.planned:.4f} s"
     if not question.choices.mix and len({(line.offer.offer_id, line.replica) for line in lines}) > 1:
         yield "machines or replicas are mixed"

@@ -11,6 +11,9 @@ from optimizer.plan import Estimate, Interval, Memory
 NINE_IN_TEN = (0.05, 0.95)
 """The ends of the interval that is shown."""
 
+EVEN_ODDS = 0.5
+"""The confidence of the estimate itself."""
+
 
 def memory_at(memory: MemoryColumns, row: int = 0, batch: int = 0) -> Memory:
     """Bytes per GPU of one row at one batch size."""
@@ -31,14 +34,29 @@ def memory_at(memory: MemoryColumns, row: int = 0, batch: int = 0) -> Memory:
     )
 
 
-def estimate_at(speed: EstimateColumns, concurrency: int, row: int = 0, batch: int = 0) -> Estimate:
-    """Speed of one row at one batch size with its error bars; `concurrency` requests are in flight on the replica."""
+def estimate_at(
+    speed: EstimateColumns, concurrency: int, row: int = 0, batch: int = 0, confidence: float = 0.5
+) -> Estimate:
+    """Speed of one row at one batch size with its error bars.
+
+    Args:
+        speed: the columns.
+        concurrency: requests in flight on the replica.
+        row, batch: which cell.
+        confidence: the chance with which what is planned is kept.
+    """
     watts = float(speed.power_watts[row, batch])
 
     def interval(metric: str, value: float) -> Interval:
         low, high = (float(speed.error_at(metric, end)[row]) for end in NINE_IN_TEN)
         known = math.isfinite(low) and math.isfinite(high)
-        return Interval(value=value, low=value * low if known else None, high=value * high if known else None)
+        kept = confidence if metric != "throughput" else 1 - confidence
+        return Interval(
+            value=value,
+            low=value * low if known else None,
+            high=value * high if known else None,
+            planned=value if confidence == EVEN_ODDS else value * float(speed.error_at(metric, kept)[row]),
+        )
 
     return Estimate(
         concurrency=concurrency,

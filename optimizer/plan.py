@@ -59,15 +59,7 @@ class Replica(Frozen):
 
 
 class Memory(Frozen):
-    """Bytes per GPU on the poorest rank, part by part; parts + free = total.
-
-    Attributes:
-        total_bytes: what the engine sees of the GPU; `budget_bytes` of it, it may take.
-        draft_weight_bytes: of the weights, those of what guesses tokens; `weight_bytes` counts them too.
-        adapter_bytes: LoRA buffers.
-        offloaded_weight_bytes: of the weights, in the host's memory; no part counts them.
-        occupied_bytes: held by other processes.
-    """
+    """Bytes per GPU on the poorest rank, part by part; parts + free = total."""
 
     total_bytes: int
     budget_bytes: int
@@ -76,10 +68,6 @@ class Memory(Frozen):
     activation_bytes: int
     graph_bytes: int
     non_torch_bytes: int
-    draft_weight_bytes: int = 0
-    adapter_bytes: int = 0
-    offloaded_weight_bytes: int = 0
-    occupied_bytes: int = 0
     kv_bytes_per_token: float
     kv_tokens: int
     requests_that_fit: int
@@ -88,12 +76,14 @@ class Memory(Frozen):
 class Interval(Frozen):
     """An estimate with its error bar: 9 of 10 measured cases of its calibration level lie within.
 
-    `low` and `high` are None where nothing was measured to learn them from: the estimate is uncalibrated.
+    `low` and `high` are None where nothing was measured to learn them from: the estimate is uncalibrated. `planned` is
+    what the plan counts on: the end of the error bar that is reached with the question's confidence.
     """
 
     value: float
     low: float | None
     high: float | None
+    planned: float
 
 
 class Estimate(Frozen):
@@ -156,6 +146,17 @@ class Relaxation(Frozen):
     cost_usd_per_hour: float
 
 
+class Risk(Frozen):
+    """The chance of missing a target of speed, by the error bars; None where nothing was measured to learn it from.
+
+    Chances below 1% are given as 1%: the error bars tell no more.
+    """
+
+    option: str
+    asked: float
+    chance: float | None
+
+
 class Proof(Frozen):
     """How the solver ended: the certificate behind the word "optimal"."""
 
@@ -198,6 +199,7 @@ class Plan(Frozen):
     bound_usd_per_hour: float | None
     lines: tuple[Line, ...]
     totals: Totals | None
+    risks: tuple[Risk, ...] = ()
     proof: Proof
     conflicts: tuple[str, ...]
     relaxations: tuple[Relaxation, ...]

@@ -15,10 +15,11 @@ import numpy as np
 
 from catalog.quantization import available_formats
 from gpu_db.offer import Billing
+from optimizer.cells import EVEN_ODDS
 from optimizer.cp_sat.objectives import Goal
 from optimizer.cp_sat.program import Purchase
 from optimizer.plan import Change, Relaxation
-from optimizer.requirements import Objective, Requirements
+from optimizer.requirements import MOST_CONFIDENCE, Objective, Requirements
 from optimizer.search import Search, keeps_service_level, planned_max_model_len, stored_variants
 
 CHEAPEST = (Goal.COST,)
@@ -206,6 +207,17 @@ def _shortest(field: str) -> Callable[[Search, Requirements], float]:
     return find
 
 
+def _surest(search: Search, question: Requirements) -> float:
+    """The highest confidence, in hundredths, that some plan keeps; plans get fewer as it rises."""
+    low, high = round(EVEN_ODDS * 100), round(MOST_CONFIDENCE * 100)
+    while low < high:
+        middle = (low + high + 1) // 2
+        level = question.service_level.model_copy(update={"confidence": middle / 100})
+        tried = cheapest(search, question.model_copy(update={"service_level": level}))
+        low, high = (middle, high) if tried is not None else (low, middle - 1)
+    return low / 100
+
+
 def _known(purchase: Purchase | None) -> Purchase:
     if purchase is None:
         raise ValueError("A rule was brought near to what was asked although lifting it gives no plan.")
@@ -280,6 +292,15 @@ RULES: tuple[Rule, ...] = (
     Rule("GPUs", "--max-gpus", "limits", "gpus", nearest=_fewest_gpus),
     Rule("TTFT", "--max-ttft", "service_level", "ttft_seconds", nearest=_shortest("ttft_seconds"), shown=_milliseconds),
     Rule("TPOT", "--max-tpot", "service_level", "tpot_seconds", nearest=_shortest("tpot_seconds"), shown=_milliseconds),
+    Rule(
+        "confidence",
+        "--confidence",
+        "service_level",
+        "confidence",
+        lifted=EVEN_ODDS,
+        nearest=_surest,
+        shown=_number,
+    ),
     Rule("concurrency", "--concurrency", "demand", "concurrency", nearest=_most_concurrency),
     Rule(
         "requests per second",

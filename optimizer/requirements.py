@@ -25,6 +25,9 @@ MOST_RANK = 65536
 MOST_ADAPTERS = 65536
 MOST_RANKS = 4096
 
+MOST_CONFIDENCE = 0.99
+"""Nothing rarer was seen often enough to learn from."""
+
 MEAN_MAY_DIFFER = 0.1
 """Lengths whose mean is further from the mean request than this share contradict it."""
 
@@ -158,10 +161,17 @@ class Demand(Frozen):
 
 
 class ServiceLevel(Frozen):
-    """How fast every request must be answered, as the mean of one replica; None = not asked."""
+    """How fast every request must be answered, as the mean of one replica; None = not asked.
+
+    Attributes:
+        ttft_seconds, tpot_seconds: at most.
+        confidence: the chance with which each of TTFT, TPOT and throughput is kept, by the estimates' error bars; 0.5
+            plans with the estimates themselves.
+    """
 
     ttft_seconds: Positive | None = None
     tpot_seconds: Positive | None = None
+    confidence: Annotated[float, Field(ge=0.5, le=MOST_CONFIDENCE, allow_inf_nan=False)] = 0.5
 
 
 class Limits(Frozen):

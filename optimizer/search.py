@@ -20,6 +20,7 @@ from optimizer.engines.engine import Engine
 from optimizer.errors import BadRequirements
 from optimizer.memory.vram import MemorySettings
 from optimizer.performance.factors import Factors
+from optimizer.promises import promised
 from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
 from optimizer.requirements import Choices, Limits, Objective, Requirements, Workload
@@ -74,13 +75,14 @@ class Search:
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
         self._candidates = lru_cache(maxsize=64)(self._collect)
+        self._promised = lru_cache(maxsize=64)(self._promise)
         self._shapes = lru_cache(maxsize=8)(self._enumerate_shapes)
         self._outcome = lru_cache(maxsize=64)(self._try)
 
     def candidates(self, requirements: Requirements) -> Candidates:
         """Every replica that could serve, on any machine there is, whatever demand, service level and limits are."""
         choices = requirements.choices.model_copy(update=_ANY_MACHINE)
-        return self._candidates(choices, requirements.workload)
+        return self._promised(choices, requirements.workload, requirements.service_level.confidence)
 
     def offers(self, choices: Choices) -> tuple[Offer, ...]:
         """The machines that these choices leave."""
@@ -139,6 +141,9 @@ class Search:
             middle = (low + high) // 2
             low, high = (low, middle) if within(middle, goals[:1]) is not None else (middle + 1, high)
         return within(high, goals)
+
+    def _promise(self, choices: Choices, workload: Workload, confidence: float) -> Candidates:
+        return promised(self._candidates(choices, workload), confidence)
 
     def _collect(self, choices: Choices, workload: Workload) -> Candidates:
         spec = self.knowledge.spec

@@ -54,6 +54,7 @@ def _promises(question: Requirements) -> list[str]:
         (demand.concurrency, "{} requests in flight", quantity),
         (level.ttft_seconds, "TTFT up to {}", duration),
         (level.tpot_seconds, "TPOT up to {}", duration),
+        (None if level.confidence == EVEN_ODDS else 100 * level.confidence, "{}% confidence", quantity),
         (limits.budget_usd_per_hour, "at most {} USD/h", usd),
         (limits.gpus, "at most {} GPUs", quantity),
     ]
@@ -141,30 +142,58 @@ def between(interval: nouns.Interval, say: Callable[[float], str]) -> list[Part]
 def speed(answer: nouns.Plan) -> list[Line]:
     """Expected speed of the whole purchase, then of a replica where there are several kinds."""
     assert answer.totals is not None
-    level, demand = answer.question.service_level, answer.question.demand
-    wanted_rate = demand.output_tokens_per_second
-    first = answer.lines[0].estimate
-    rows: list[list[Part]] = [
-        header(["", "expected", "9 of 10 within", "asked"]),
-        [
-            "output tok/s",
-            *between(answer.totals.output_tokens_per_second, quantity),
-            f"at least {quantity(wanted_rate)}" if wanted_rate else "",
-        ],
-    ]
+    confidence = answer.question.service_level.confidence
+    rows: list[list[Part]] = [header(["", "expected", "9 of 10 within", "planned", "asked", "chance to miss"])]
+    rows.append(["output tok/s", *_promise(answer.totals.output_tokens_per_second, quantity), *_asked_rate(answer)])
     for number, line in enumerate(answer.lines, start=1):
         of = f" ({number})" if len(answer.lines) > 1 else ""
-        estimate = line.estimate
-        rows.append([f"TTFT{of}", *between(estimate.ttft_seconds, duration), _at_most(level.ttft_seconds)])
-        rows.append([f"TPOT{of}", *between(estimate.tpot_seconds, duration), _at_most(level.tpot_seconds)])
+        ttft, tpot = line.estimate.ttft_seconds, line.estimate.tpot_seconds
+        rows.append([f"TTFT{of}", *_promise(ttft, duration), *_asked_time(answer, "--max-ttft")])
+        rows.append([f"TPOT{of}", *_promise(tpot, duration), *_asked_time(answer, "--max-tpot")])
+    if confidence == EVEN_ODDS:
+        rows = [[*row[:3], *row[4:]] for row in rows]
     return [
-        (*title("Speed"), Styled(f"  {answer.totals.concurrency:,} requests in flight; {first.calibration}", "dim")),
-        *aligned(rows, right=(1,)),
+        (*title("Speed"), Styled(f"  {answer.totals.concurrency:,} requests in flight; {_resting_on(answer)}", "dim")),
+        *aligned([[*row[:-1], *_unless_empty(row[-1])] for row in rows], right=(1,)),
     ]
 
 
-def _at_most(limit_seconds: float | None) -> str:
-    return f"up to {duration(limit_seconds)}" if limit_seconds else ""
+EVEN_ODDS = 0.5
+
+
+def _resting_on(answer: nouns.Plan) -> str:
+    """What the estimates rest on, and on which end of their error bars the plan counts."""
+    confidence = answer.question.service_level.confidence
+    ends = " (the estimates)" if confidence == EVEN_ODDS else ""
+    return f"{answer.lines[0].estimate.calibration}; planned with {100 * confidence:g}% confidence{ends}"
+
+
+def _promise(interval: nouns.Interval, say: Callable[[float], str]) -> list[Part]:
+    return [*between(interval, say), say(interval.planned)]
+
+
+def _asked_rate(answer: nouns.Plan) -> list[Part]:
+    demand = answer.question.demand
+    if demand.output_tokens_per_second is not None:
+        return [f"at least {quantity(demand.output_tokens_per_second)}", _chance(answer, "--min-tps")]
+    if demand.requests_per_second is not None:
+        wanted = demand.requests_per_second * answer.question.workload.output_tokens
+        return [f"at least {quantity(wanted)}", _chance(answer, "--requests-per-second")]
+    return ["", ""]
+
+
+def _asked_time(answer: nouns.Plan, option: str) -> list[Part]:
+    asked = next((risk.asked for risk in answer.risks if risk.option == option), None)
+    return ["", ""] if asked is None else [f"up to {duration(asked)}", _chance(answer, option)]
+
+
+def _chance(answer: nouns.Plan, option: str) -> str:
+    chance = next((risk.chance for risk in answer.risks if risk.option == option), None)
+    return "not known" if chance is None else f"{100 * chance:.0f}%"
+
+
+def _unless_empty(part: Part) -> list[Part]:
+    return [part] if part else []
 
 
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "concurrency": ("demand", "concurrency"),
     "max_ttft": ("service_level", "ttft_seconds"),
     "max_tpot": ("service_level", "tpot_seconds"),
+    "confidence": ("service_level", "confidence"),
     "budget": ("limits", "budget_usd_per_hour"),
     "max_gpus": ("limits", "gpus"),
     "gpu": ("choices", "gpus"),

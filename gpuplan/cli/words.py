@@ -66,6 +66,20 @@ def share(word: str) -> float:
     return number
 
 
+def confidence(word: str) -> float:
+    """A chance from 0.5 (as likely as not) to 0.99.
+
+    >>> confidence("0.9"), confidence("90%")
+    (0.9, 0.9)
+    """
+    wanted = "a chance from 0.5 to 0.99 such as 0.9 or 90%"
+    bare = word.strip().removesuffix("%")
+    number = _finite(bare, wanted) / (100 if bare != word.strip() else 1)
+    if not 0.5 <= number <= 0.99:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
 def pue(word: str) -> float:
     """All power of a room over that of its machines, from 1 to 3.
 

@@ -56,7 +56,10 @@ NOTHING = Measured({}, frozenset())
 
 @dataclass(frozen=True)
 class Mark:
-    """What a run says was measured, in the words of `optimizer.performance.certainty`."""
+    """What a run says was measured, in the words of `optimizer.performance.certainty`.
+
+    `cell` is "" for a static batch: nobody serves like that, so it makes no case one that was measured.
+    """
 
     gpu: str
     cell: str
@@ -69,7 +72,7 @@ def marks_of(bench: Bench, find: Callable[[str, str], ModelSpec]) -> list[Mark]:
     parts = [names_of(row) for row in used]
     shapes = [shape_name(find(run.model, run.weights)) for run in bench.runs]
     return [
-        Mark(run.gpu, cell_name(run.engine, shape, part), part)
+        Mark(run.gpu, "" if run.kind == "static" else cell_name(run.engine, shape, part), part)
         for run, shape, part in zip(bench.runs, shapes, parts, strict=True)
     ]
 
@@ -78,7 +81,7 @@ def measured_in(marks: Sequence[Mark], before: Measured = NOTHING) -> Measured:
     """All marks together, and what was measured before."""
     cells = {gpu: set(names) for gpu, names in before.cells.items()}
     for mark in marks:
-        cells.setdefault(mark.gpu, set()).add(mark.cell)
+        cells.setdefault(mark.gpu, set()).update({mark.cell} - {""})
     parts = before.parts.union(*(mark.parts for mark in marks))
     return Measured({gpu: frozenset(names) for gpu, names in cells.items()}, parts)
 

@@ -46,6 +46,11 @@ class Spread:
     coverages: tuple[float, ...]
     factors: tuple[float, ...]
 
+    @property
+    def most(self) -> float:
+        """The highest probability of which something is known."""
+        return (1 + self.coverages[-1]) / 2
+
     def at(self, probability: float) -> float:
         """The factor below which measured / predicted stays with this probability; NaN if nothing was learnt.
 

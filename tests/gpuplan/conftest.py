@@ -18,6 +18,7 @@ from optimizer.plan import (
     Rejection,
     Relaxation,
     Replica,
+    Risk,
     Totals,
 )
 from optimizer.requirements import Demand, Limits, Requirements, ServiceLevel
@@ -78,10 +79,10 @@ def _line() -> Line:
         ),
         estimate=Estimate(
             concurrency=16,
-            output_tokens_per_second=Interval(value=306.0, low=270.0, high=350.0),
+            output_tokens_per_second=Interval(value=306.0, low=270.0, high=350.0, planned=306.0),
             requests_per_second=0.6,
-            ttft_seconds=Interval(value=0.31, low=0.2, high=0.5),
-            tpot_seconds=Interval(value=0.0254, low=0.02, high=0.03),
+            ttft_seconds=Interval(value=0.31, low=0.2, high=0.5, planned=0.31),
+            tpot_seconds=Interval(value=0.0254, low=0.02, high=0.03, planned=0.0254),
             power_watts=650.0,
             calibration="fitted on this GPU",
         ),
@@ -114,7 +115,7 @@ def solved(question: Requirements) -> Plan:
             gpus=2,
             machines=2,
             replicas=2,
-            output_tokens_per_second=Interval(value=612.0, low=540.0, high=700.0),
+            output_tokens_per_second=Interval(value=612.0, low=540.0, high=700.0, planned=612.0),
             requests_per_second=1.2,
             concurrency=32,
             ttft_seconds=0.31,
@@ -122,6 +123,10 @@ def solved(question: Requirements) -> Plan:
             power_watts=1300.0,
             usd_per_month=2905.4,
             usd_per_million_output_tokens=1.8065,
+        ),
+        risks=(
+            Risk(option="--min-tps", asked=500, chance=0.04),
+            Risk(option="--max-tpot", asked=0.05, chance=0.01),
         ),
         proof=Proof(
             solver="CP-SAT",

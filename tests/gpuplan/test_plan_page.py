@@ -23,7 +23,9 @@ def page(answer: Plan, *, verbose: bool = False, width: int = 120) -> str:
         "3.98 USD/h   2,905.40 USD/month   1.81 USD per million output tokens   proven optimal",
         "TP 1, fp8 weights (online quantization), fp8 KV cache, vllm 0.33.0",
         "612  540 to 700        at least 500",
-        "25.4 ms  20 ms to 30 ms    up to 50 ms",
+        "25.4 ms  20 ms to 30 ms    up to 50 ms   1%",
+        "at least 500  4%",
+        "planned with 50% confidence (the estimates)",
         "fitted on this GPU",
         "weights      68.00   70.8",
         "free          8.00    8.3",
@@ -58,7 +60,7 @@ def test_a_plan_that_is_not_proven_says_so(solved: Plan) -> None:
 
 def test_an_uncalibrated_estimate_shows_no_error_bar(solved: Plan) -> None:
     assert solved.totals is not None
-    bare = Interval(value=612.0, low=None, high=None)
+    bare = Interval(value=612.0, low=None, high=None, planned=612.0)
     blind = solved.model_copy(update={"totals": solved.totals.model_copy(update={"output_tokens_per_second": bare})})
     assert "not known" in page(blind)
 

@@ -48,6 +48,16 @@ MaxTpot = Annotated[
     float | None,
     option("--max-tpot", "Time per output token after the first: 0.025, 25ms", words.seconds, "SECONDS", SPEED),
 ]
+Confidence = Annotated[
+    float,
+    option(
+        "--confidence",
+        "Chance that each of throughput, TTFT and TPOT is kept; 0.5 plans with the estimates themselves",
+        words.confidence,
+        "SHARE",
+        SPEED,
+    ),
+]
 Budget = Annotated[float | None, option("--budget", "USD per hour for everything", words.price, "USD", LIMITS)]
 MaxGpus = Annotated[int | None, option("--max-gpus", "GPUs in all", words.count_or_none, "COUNT", LIMITS)]
 Gpus = Annotated[list[str] | None, several("--gpu", "Only these GPUs, by any of their names", "NAME", CHOICES)]
@@ -125,6 +135,7 @@ def command(
     concurrency: Concurrency = None,
     max_ttft: MaxTtft = None,
     max_tpot: MaxTpot = None,
+    confidence: Confidence = 0.5,
     budget: Budget = None,
     max_gpus: MaxGpus = None,
     gpu: Gpus = None,
