@@ -59,7 +59,15 @@ class Replica(Frozen):
 
 
 class Memory(Frozen):
-    """Bytes per GPU on the poorest rank, part by part; parts + free = total."""
+    """Bytes per GPU on the poorest rank, part by part; parts + free = total.
+
+    Attributes:
+        total_bytes: what the engine sees of the GPU; `budget_bytes` of it, it may take.
+        draft_weight_bytes: of the weights, those of what guesses tokens; `weight_bytes` counts them too.
+        adapter_bytes: LoRA buffers.
+        offloaded_weight_bytes: of the weights, in the host's memory; no part counts them.
+        occupied_bytes: held by other processes.
+    """
 
     total_bytes: int
     budget_bytes: int
@@ -68,6 +76,10 @@ class Memory(Frozen):
     activation_bytes: int
     graph_bytes: int
     non_torch_bytes: int
+    draft_weight_bytes: int = 0
+    adapter_bytes: int = 0
+    offloaded_weight_bytes: int = 0
+    occupied_bytes: int = 0
     kv_bytes_per_token: float
     kv_tokens: int
     requests_that_fit: int
