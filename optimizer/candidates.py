@@ -7,13 +7,13 @@ row, before the solver runs. What concerns the purchase (budget, demand, counts)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
 from optimizer.engines.engine import Engine
+from optimizer.memory.distinct import first_columns
 from optimizer.memory.vram import MemoryColumns, MemorySettings, measure_memory
 from optimizer.performance.estimate import EstimateColumns, estimate
 from optimizer.performance.factors import Factors
@@ -58,13 +58,27 @@ STAGES = ("facts", "engine", "shape", "memory", "speed")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One variant on every shape that it can run; 2-d arrays have shape (rows, batches)."""
+    """One variant on every shape that it can run.
+
+    Attributes:
+        variant: stored weights, engine and KV format.
+        shape: in the table of shapes, shape (rows,).
+        rows: replicas on which something fits.
+        seats: memory of the rows that it can tell apart; `seat` says which one is a row's, shape (rows,).
+        estimate: of all rows.
+    """
 
     variant: Variant
     shape: Ints
     rows: ReplicaColumns
-    memory: MemoryColumns
+    seats: MemoryColumns
+    seat: Ints
     estimate: EstimateColumns
+
+    @property
+    def memory(self) -> MemoryColumns:
+        """Of all rows, in their order; spread anew whenever it is asked for."""
+        return take_rows(self.seats, self.seat)
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,7 @@ def collect(shapes: ShapeTable, outcomes: tuple[Outcome, ...]) -> Candidates:
 
 def _able_rows(variant: Variant, rows: ReplicaColumns) -> tuple[Bools, list[Refusal]]:
     """Shapes whose facts are known and that the engine can run, with a reason for each GPU's others."""
-    reasons = [_gpu_refusal(variant, gpu) for gpu in rows.gpus]
+    reasons = _gpu_refusals(variant, rows.gpus)
     able = np.asarray([reason is None for reason in reasons], dtype=bool)[rows.gpu]
     refusals = [
         Refusal(gpu.name, reason[0], reason[1], int((rows.gpu == index).sum()))
@@ -146,20 +160,23 @@ def _able_rows(variant: Variant, rows: ReplicaColumns) -> tuple[Bools, list[Refu
     return able, refusals
 
 
-def _gpu_refusal(variant: Variant, gpu: Gpu) -> tuple[str, str] | None:
-    missing = [
-        name
-        for name, value in (
-            ("usable memory", gpu.memory_bytes),
-            ("memory bandwidth", gpu.memory_bandwidth_bytes_per_second),
-            ("flop rate", gpu.flop_per_second or None),
-        )
-        if value is None
+def _gpu_refusals(variant: Variant, gpus: tuple[Gpu, ...]) -> list[tuple[str, str] | None]:
+    """Of each GPU, how far it came and why no further; None when it can run."""
+    engine = variant.engine.refusals(variant.spec, gpus, variant.kv_format)
+    missing = [_missing_facts(gpu) for gpu in gpus]
+    return [
+        ("facts", f"its {' and '.join(names)} is not published") if names else ("engine", reason) if reason else None
+        for names, reason in zip(missing, engine, strict=True)
     ]
-    if missing:
-        return "facts", f"its {' and '.join(missing)} is not published"
-    refused = variant.engine.refuses(variant.spec, gpu, variant.kv_format)
-    return None if refused is None else ("engine", refused)
+
+
+def _missing_facts(gpu: Gpu) -> list[str]:
+    known = {
+        "usable memory": gpu.memory_bytes,
+        "memory bandwidth": gpu.memory_bandwidth_bytes_per_second,
+        "flop rate": gpu.flop_per_second or None,
+    }
+    return [name for name, value in known.items() if value is None]
 
 
 def _by_gpu(rows: ReplicaColumns, mask: Bools, stage: str, reason: str) -> list[Refusal]:
@@ -176,10 +193,12 @@ def _evaluate(
     factors: Factors,
 ) -> tuple[Evaluation, list[Refusal]]:
     rows = shapes.columns.take(shape)
-    memory = measure_memory(variant.spec, variant.engine, rows, variant.kv_format, settings, BATCHES)
-    refusals = _memory_refusals(variant, rows, memory, settings)
-    fitting = np.flatnonzero(memory.fits.any(axis=1))
-    rows, memory = rows.take(fitting), take_rows(memory, fitting)
+    first, seat = _memory_rows(rows)
+    seats = rows.take(first)
+    memory = measure_memory(variant.spec, variant.engine, seats, variant.kv_format, settings, BATCHES)
+    refusals = _memory_refusals(variant, rows, seats, memory, settings)
+    fitting = np.flatnonzero(memory.fits[seat].any(axis=1))
+    rows, seat = rows.take(fitting), seat[fitting]
     speed = estimate(
         variant.spec,
         variant.engine.name,
@@ -190,64 +209,67 @@ def _evaluate(
         workload.output_tokens,
         factors,
     )
-    return Evaluation(variant, shape[fitting], rows, memory, speed), refusals
+    return Evaluation(variant, shape[fitting], rows, memory, seat, speed), refusals
+
+
+def _memory_rows(rows: ReplicaColumns) -> tuple[Ints, Ints]:
+    """Rows that memory can tell apart (how fast their links are does not matter), and which of them each row is."""
+    division = (rows.tensor_parallel, rows.pipeline_parallel, rows.data_parallel, rows.expert_parallel)
+    first, seat = first_columns(np.stack([rows.gpu, *division, rows.has_fast_links]))
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return first[order], place[seat]
 
 
 def _memory_refusals(
-    variant: Variant, rows: ReplicaColumns, memory: MemoryColumns, settings: MemorySettings
+    variant: Variant, rows: ReplicaColumns, seats: ReplicaColumns, memory: MemoryColumns, settings: MemorySettings
 ) -> list[Refusal]:
     """For each GPU on which nothing fits: by how much its best shape fails to hold one longest request."""
-    fits = memory.fits.any(axis=1)
+    fitting = np.bincount(seats.gpu[memory.fits.any(axis=1)], minlength=len(seats.gpus))
+    shapes = np.bincount(rows.gpu, minlength=len(rows.gpus))
     needed = memory.kv_bytes_per_token * settings.max_model_len - memory.kv_pool_bytes[:, 0]
     refusals = []
-    for index in np.setdiff1d(np.unique(rows.gpu), np.unique(rows.gpu[fits])):
-        mine = np.flatnonzero(rows.gpu == index)
+    for index in np.flatnonzero(fitting == 0):
+        mine = np.flatnonzero(seats.gpu == index)
         best = mine[np.argmin(needed[mine])]
         short = max(float(needed[best]), 0.0) / GIB
         reason = (
-            f"does not fit: {short:.1f} GiB short per GPU at best (TP{rows.tensor_parallel[best]} "
-            f"PP{rows.pipeline_parallel[best]}, {variant.spec.weight_format} weights)"
+            f"does not fit: {short:.1f} GiB short per GPU at best (TP{seats.tensor_parallel[best]} "
+            f"PP{seats.pipeline_parallel[best]}, {variant.spec.weight_format} weights)"
         )
-        refusals.append(Refusal(rows.gpus[index].name, "memory", reason, len(mine)))
+        refusals.append(Refusal(seats.gpus[index].name, "memory", reason, int(shapes[index])))
     return refusals
 
 
 def _flatten(
     shapes: ShapeTable, evaluations: tuple[Evaluation, ...], refusals: tuple[Refusal, ...], evaluated: int
 ) -> Candidates:
-    parts = [_flat_columns(number, evaluation) for number, evaluation in enumerate(evaluations)]
-    empty: tuple[Any, ...] = (*(np.empty(0, dtype=np.int64),) * 4, *(np.empty(0),) * 5)
-    columns = tuple(np.concatenate(column) for column in zip(*parts, strict=True)) if parts else empty
-    evaluation, row, batch, shape, tokens, concurrency, ttft, tpot, watts = columns
-    return Candidates(
-        shapes,
-        evaluations,
-        refusals,
-        evaluated,
-        evaluation,
-        row,
-        batch,
-        shape,
-        tokens,
-        concurrency.astype(np.int64),
-        ttft,
-        tpot,
-        watts,
-    )
+    """One column after the other, each filled part by part: copying them together would cost as much as the search."""
+    cells = [_cells_that_run(evaluation) for evaluation in evaluations]
+    edges = np.cumsum([0, *map(len, cells)])
+    whole = {
+        name: np.empty(edges[-1], dtype=np.int64) for name in ("evaluation", "row", "batch", "shape", "concurrency")
+    }
+    rates = {name: np.empty(edges[-1]) for name in _RATES}
+    for number, (evaluation, cell) in enumerate(zip(evaluations, cells, strict=True)):
+        part = slice(edges[number], edges[number + 1])
+        row, batch = whole["row"][part], whole["batch"][part]
+        np.divmod(cell, len(BATCHES), out=(row, batch))
+        whole["evaluation"][part] = number
+        np.take(evaluation.shape, row, out=whole["shape"][part], mode="clip")  # other modes would copy
+        np.multiply(BATCHES[batch], evaluation.rows.data_parallel[row], out=whole["concurrency"][part])
+        for name, column in rates.items():
+            getattr(evaluation.estimate, name).take(cell, out=column[part], mode="clip")
+    return Candidates(shapes, evaluations, refusals, evaluated, **whole, **rates)
 
 
-def _flat_columns(number: int, evaluation: Evaluation) -> tuple[Any, ...]:
+_RATES = ("output_tokens_per_second", "ttft_seconds", "tpot_seconds", "power_watts")
+"""Columns that candidates have from the estimate."""
+
+
+def _cells_that_run(evaluation: Evaluation) -> Ints:
+    """Where something fits and its speed is known: places in the flattened table of rows x batches."""
     speed = evaluation.estimate
     known = np.isfinite(speed.ttft_seconds) & np.isfinite(speed.tpot_seconds)
-    row, batch = np.nonzero(evaluation.memory.fits & known & (speed.output_tokens_per_second > 0))
-    return (
-        np.full(len(row), number, dtype=np.int64),
-        row,
-        batch,
-        evaluation.shape[row],
-        speed.output_tokens_per_second[row, batch],
-        BATCHES[batch] * evaluation.rows.data_parallel[row],
-        speed.ttft_seconds[row, batch],
-        speed.tpot_seconds[row, batch],
-        speed.power_watts[row, batch],
-    )
+    return np.flatnonzero(evaluation.seats.fits[evaluation.seat] & known & (speed.output_tokens_per_second > 0))

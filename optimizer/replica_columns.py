@@ -65,10 +65,11 @@ class ReplicaColumns:
 
     def take(self, rows: Ints | Bools) -> ReplicaColumns:
         """The same table with only these rows, and only the GPUs that they use."""
-        used, gpu = np.unique(self.gpu[rows], return_inverse=True)
+        gpu = self.gpu[rows]
+        used = np.bincount(gpu, minlength=len(self.gpus)) > 0
         return ReplicaColumns(
-            tuple(self.gpus[index] for index in used),
-            gpu.reshape(-1).astype(np.int64),
+            tuple(gpu for gpu, is_used in zip(self.gpus, used.tolist(), strict=True) if is_used),
+            (used.cumsum() - 1)[gpu],
             self.tensor_parallel[rows],
             self.pipeline_parallel[rows],
             self.data_parallel[rows],

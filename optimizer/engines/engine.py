@@ -7,8 +7,9 @@ file. An engine never guesses: without a fact it refuses, and says why.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -214,15 +215,23 @@ class Engine(ABC):
             gpu: the card.
             kv_format: "bf16", "fp8", ...
         """
-        checks: tuple[Callable[[], str], ...] = (
-            lambda: self._refuses_gpu(gpu),
-            lambda: self._refuses_architecture(spec),
-            lambda: self._refuses_kernel("weights", spec.weight_format, "kernels", spec, gpu),
-            lambda: self._refuses_kernel("KV cache", kv_format, "kv_formats", spec, gpu),
-            lambda: self._refuses_packed_latent(spec, kv_format),
-            lambda: self._refuses_half_precision(spec, gpu),
-        )
-        return next((reason for check in checks if (reason := check())), None)
+        return self.refusals(spec, (gpu,), kv_format)[0]
+
+    def refusals(self, spec: ModelSpec, gpus: Sequence[Gpu], kv_format: str) -> list[str | None]:
+        """`refuses` of every GPU; what does not depend on the GPU is found once."""
+        weights = self._kernels("kernels", spec.weight_format, spec)
+        cache = self._kernels("kv_formats", kv_format, spec)
+        whatever = self._refuses_architecture(spec), self._refuses_packed_latent(spec, kv_format)
+        return [
+            self._refuses_gpu(gpu)
+            or whatever[0]
+            or self._refuses_kernel(f"{spec.weight_format} weights", weights, gpu)
+            or self._refuses_kernel(f"{kv_format} KV cache", cache, gpu)
+            or whatever[1]
+            or self._refuses_half_precision(spec, gpu)
+            or None
+            for gpu in gpus
+        ]
 
     def _refuses_gpu(self, gpu: Gpu) -> str:
         if gpu.memory_bytes is None:
@@ -245,18 +254,21 @@ class Engine(ABC):
         known = spec.architecture in self.facts["architectures"]["names"]
         return "" if known else f"{self.title} does not implement {spec.architecture}"
 
-    def _refuses_kernel(self, what: str, wanted: str, table: str, spec: ModelSpec, gpu: Gpu) -> str:
-        """Entries that name a storage scheme hold for models that use it, and come before the general one."""
+    def _kernels(self, table: str, wanted: str, spec: ModelSpec) -> dict[str, Facts]:
+        """What is known of a format, by vendor.
+
+        Entries that name a storage scheme hold for models that use it, and come before the general one.
+        """
         schemes = {matrix.stored_as for group in spec.layers for matrix in group.matrices}
-        entries = [
-            entry
-            for entry in self.facts[table]
-            if (entry["format"], entry["vendor"]) == (wanted, gpu.vendor) and entry.get("scheme") in {None, *schemes}
-        ]
-        if not entries:
-            return f"{self.title} has no {wanted} {what} kernels on {gpu.vendor} GPUs that are vouched for here"
-        reason = _refusal(entries[0], gpu)
-        return f"{self.title} runs {wanted} {what} {reason}" if reason else ""
+        entries = [entry for entry in self.facts[table] if entry["format"] == wanted]
+        able = [entry for entry in entries if entry.get("scheme") in {None, *schemes}]
+        return {entry["vendor"]: entry for entry in reversed(able)}
+
+    def _refuses_kernel(self, what: str, kernels: dict[str, Facts], gpu: Gpu) -> str:
+        if gpu.vendor not in kernels:
+            return f"{self.title} has no {what} kernels on {gpu.vendor} GPUs that are vouched for here"
+        reason = _refusal(kernels[gpu.vendor], gpu)
+        return f"{self.title} runs {what} {reason}" if reason else ""
 
     def _refuses_packed_latent(self, spec: ModelSpec, kv_format: str) -> str:
         latent = any(isinstance(mixer, LatentAttention) for mixer in mixers(spec))
@@ -333,6 +345,7 @@ def capability_major(gpu: Gpu) -> str:
     return gpu.compute_capability.split(".")[0] if gpu.vendor == "NVIDIA" else ""
 
 
+@cache
 def _numbers(text: str) -> tuple[int, ...]:
     parts = text.split(".")
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,8 +72,11 @@ def visible_bytes(gpu: Gpu) -> int:
         raise ValueError(
             f"Nobody published how much memory the driver of {gpu.name} shows, so nothing can be sized on it."
         )
+    return gpu.memory_bytes - _unseen_bytes(gpu.name, gpu.vendor)
+
+
+@cache
+def _unseen_bytes(name: str, vendor: str) -> int:
     factors = memory_factors()
-    for prefix, unseen in factors.unseen_bytes:
-        if gpu.name.startswith(prefix):
-            return gpu.memory_bytes - round(unseen)
-    return gpu.memory_bytes - round(factors.unseen_bytes_default.get(gpu.vendor, 0))
+    named = (unseen for prefix, unseen in factors.unseen_bytes if name.startswith(prefix))
+    return round(next(named, factors.unseen_bytes_default.get(vendor, 0)))

@@ -23,8 +23,14 @@ def distinct_columns(table: Ints) -> tuple[Ints, Ints]:
     >>> keys.tolist(), which.tolist()
     ([[1, 2], [8, 8]], [0, 1, 0])
     """
+    first, which = first_columns(table)
+    return table[:, first], which
+
+
+def first_columns(table: Ints) -> tuple[Ints, Ints]:
+    """Where each distinct column is first, and which of them each column is; see `distinct_columns`."""
     packed = np.zeros(table.shape[1], dtype=np.int64)
     for field in table:
         packed = packed * (int(field.max(initial=0)) + 1) + field
     _, first, which = np.unique(packed, return_index=True, return_inverse=True)
-    return table[:, first], which.reshape(-1)
+    return first, which.reshape(-1)
