@@ -17,6 +17,7 @@ from optimizer.memory.distinct import first_columns
 from optimizer.memory.vram import MemoryColumns, MemorySettings, measure_memory
 from optimizer.performance.estimate import EstimateColumns, estimate
 from optimizer.performance.factors import Factors
+from optimizer.performance.rates import Hardware
 from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns, take_rows
 from optimizer.requirements import Workload
 from optimizer.shapes import ShapeTable
@@ -120,13 +121,19 @@ class Outcome:
 
 
 def try_variant(
-    variant: Variant, shapes: ShapeTable, settings: MemorySettings, workload: Workload, factors: Factors
+    variant: Variant,
+    shapes: ShapeTable,
+    hardware: Hardware,
+    settings: MemorySettings,
+    workload: Workload,
+    factors: Factors,
 ) -> Outcome:
     """Evaluate one variant on every shape.
 
     Args:
         variant: stored weights, engine and KV format.
         shapes: what the machines can run.
+        hardware: of all shapes, under the variant's engine.
         settings: lengths and memory utilization.
         workload: mean input and output tokens.
         factors: the fitted factors of the performance model.
@@ -134,7 +141,7 @@ def try_variant(
     able, refusals = _able_rows(variant, shapes.columns)
     if not able.any():
         return Outcome(None, tuple(refusals), 0)
-    evaluation, more = _evaluate(variant, np.flatnonzero(able), shapes, settings, workload, factors)
+    evaluation, more = _evaluate(variant, np.flatnonzero(able), shapes, hardware, settings, workload, factors)
     return Outcome(evaluation, (*refusals, *more), int(able.sum()) * len(BATCHES))
 
 
@@ -188,6 +195,7 @@ def _evaluate(
     variant: Variant,
     shape: Ints,
     shapes: ShapeTable,
+    hardware: Hardware,
     settings: MemorySettings,
     workload: Workload,
     factors: Factors,
@@ -208,6 +216,7 @@ def _evaluate(
         workload.input_tokens,
         workload.output_tokens,
         factors,
+        take_rows(hardware, shape[fitting]),
     )
     return Evaluation(variant, shape[fitting], rows, memory, seat, speed), refusals
 

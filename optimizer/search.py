@@ -19,7 +19,9 @@ from optimizer.cp_sat.program import Purchase, solve_program
 from optimizer.engines.engine import Engine
 from optimizer.errors import BadRequirements
 from optimizer.memory.vram import MemorySettings
+from optimizer.performance.estimate import read_hardware
 from optimizer.performance.factors import Factors
+from optimizer.performance.rates import Hardware
 from optimizer.promises import promised
 from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
@@ -77,6 +79,7 @@ class Search:
         self._candidates = lru_cache(maxsize=64)(self._collect)
         self._promised = lru_cache(maxsize=64)(self._promise)
         self._shapes = lru_cache(maxsize=8)(self._enumerate_shapes)
+        self._hardware = lru_cache(maxsize=8)(self._read_hardware)
         self._outcome = lru_cache(maxsize=64)(self._try)
 
     def candidates(self, requirements: Requirements) -> Candidates:
@@ -169,12 +172,16 @@ class Search:
             pipeline_parallel=pipeline_parallel,
         )
 
+    def _read_hardware(self, engine: str, tensor_parallel: int | None, pipeline_parallel: int | None) -> Hardware:
+        return read_hardware(self._shapes(tensor_parallel, pipeline_parallel).columns, engine, self.knowledge.factors)
+
     def _try(self, tried: Tried, settings: MemorySettings, workload: Workload) -> Outcome:
         known = self.knowledge
         stored = requantized(known.spec, tried.weight_format)
         variant = Variant(stored, known.engines[tried.engine], tried.kv_format)
         shapes = self._shapes(tried.tensor_parallel, tried.pipeline_parallel)
-        return try_variant(variant, shapes, settings, workload, known.factors)
+        hardware = self._hardware(variant.engine.name, tried.tensor_parallel, tried.pipeline_parallel)
+        return try_variant(variant, shapes, hardware, settings, workload, known.factors)
 
 
 def keeps_service_level(candidates: Candidates, requirements: Requirements) -> Bools:

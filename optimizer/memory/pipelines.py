@@ -72,6 +72,10 @@ class Spans:
         end = np.where(self.is_last, self.total + 1, self.end)
         return np.asarray(upto[end] - upto[self.begin], dtype=np.float64)
 
+    def counts(self, groups: tuple[tuple[int, ...], ...]) -> Ints:
+        """How many layers of each group every stage runs, shape (spans, groups)."""
+        return _counts(self, groups)
+
     def take(self, spans: Sequence[int]) -> Spans:
         """Only some of them."""
         at = np.asarray(spans, dtype=np.int64)
@@ -86,6 +90,11 @@ class Spans:
         lines = np.ascontiguousarray(np.vstack([self.depth, self.is_first, self.is_last, self.layers, table]).T)
         first = {line.tobytes(): number for number, line in reversed(list(enumerate(lines)))}
         return sorted(first.values())
+
+
+@lru_cache(maxsize=64)
+def _counts(spans: Spans, groups: tuple[tuple[int, ...], ...]) -> Ints:
+    return np.array([spans.sums(layers, np.ones(len(layers))) for layers in groups], dtype=np.int64).T
 
 
 @lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ pipeline parallelism it is the rows themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,19 @@ from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.memory.activations import forward_bytes_per_token
 from optimizer.memory.adapters import Adapters, adapters_by_stage
+from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.distinct import distinct_columns
 from optimizer.memory.encoder import encoder_bytes_per_token
 from optimizer.memory.pipelines import Spans, pipelines
 from optimizer.memory.pools import PagePlans
-from optimizer.memory.weights import Division, latent_copies, layer_bytes, layers_by_stage, weights_by_stage
+from optimizer.memory.weights import (
+    Division,
+    latent_copies,
+    layer_bytes,
+    layers_by_stage,
+    layers_of_groups,
+    weights_by_stage,
+)
 from optimizer.replica_columns import ReplicaColumns
 
 Ints = NDArray[np.int64]
@@ -129,10 +138,19 @@ def _distinct_spans(spec: ModelSpec, rows: ReplicaColumns, pages: PagePlans) -> 
     Returns:
         The spans, bytes of a block of shape (plans, spans), and rates of shape (3, plans, spans).
     """
-    spans = pipelines(spec.layer_count, tuple(np.unique(rows.pipeline_parallel).tolist()) or (1,))
-    blocks = np.array([plan.block_bytes(spans) for plan in pages.plans], dtype=np.int64).reshape(-1, len(spans))
-    rates = np.array([plan.rates(spans) for plan in pages.plans]).reshape(-1, 3, len(spans)).swapaxes(0, 1)
-    unlike = spans.unlike(np.vstack([layers_by_stage(spec, spans).T, blocks, *rates]))
+    depths = np.flatnonzero(np.bincount(rows.pipeline_parallel)).tolist() or [1]
+    return _spans_of_plans(spec.layer_count, tuple(depths), layers_of_groups(spec), pages.plans)
+
+
+@lru_cache(maxsize=64)
+def _spans_of_plans(
+    layers: int, depths: tuple[int, ...], groups: tuple[tuple[int, ...], ...], plans: tuple[CachePlan, ...]
+) -> tuple[Spans, Ints, Floats]:
+    """Of the formats that weights are stored in, all have the same."""
+    spans = pipelines(layers, depths)
+    blocks = np.array([plan.block_bytes(spans) for plan in plans], dtype=np.int64).reshape(-1, len(spans))
+    rates = np.array([plan.rates(spans) for plan in plans]).reshape(-1, 3, len(spans)).swapaxes(0, 1)
+    unlike = spans.unlike(np.vstack([spans.counts(groups).T, blocks, *rates]))
     return spans.take(unlike), blocks[:, unlike], rates[:, :, unlike]
 
 

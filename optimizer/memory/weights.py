@@ -159,11 +159,12 @@ def layers_by_stage(spec: ModelSpec, spans: Spans) -> Ints:
 
     Multi-token-prediction layers none; drafts lie behind the last layer, on the last stage.
     """
-    counts = np.zeros((len(spans), len(spec.layers)), dtype=np.int64)
-    for number, group in enumerate(spec.layers):
-        if not group.next_token_prediction:
-            counts[:, number] = spans.sums(group.indices, np.ones(len(group.indices)))
-    return counts
+    return spans.counts(layers_of_groups(spec))
+
+
+def layers_of_groups(spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
+    """Which layers each group's are; none of multi-token prediction's."""
+    return tuple(() if group.next_token_prediction else group.indices for group in spec.layers)
 
 
 def weights_by_stage(spec: ModelSpec, division: Division, spans: Spans) -> Ints:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,7 +116,13 @@ def _run_as(stored: Bools, kernels: Ints) -> Bools:
 
 def names_of(used: Bools) -> frozenset[str]:
     """The names of one row of `parts_in_use`."""
-    return frozenset(name for name, use in zip(PARTS, used.tolist(), strict=True) if use)
+    return _names(tuple(used.tolist()))
+
+
+@cache
+def _names(used: tuple[bool, ...]) -> frozenset[str]:
+    """Asked for by every GPU of every variant, of few kinds."""
+    return frozenset(name for name, use in zip(PARTS, used, strict=True) if use)
 
 
 def shape_name(spec: ModelSpec) -> str:
@@ -123,6 +130,7 @@ def shape_name(spec: ModelSpec) -> str:
     return f"{spec.layer_count}x{spec.hidden_size}x{spec.vocabulary}"
 
 
+@cache
 def cell_name(engine: str, shape: str, parts: frozenset[str]) -> str:
     """A model's shape as it ran: with which engine, and with which products."""
     return f"{engine} {shape} {'+'.join(sorted(parts))}"

@@ -22,7 +22,7 @@ from optimizer.performance.certainty import (
 from optimizer.performance.factors import Factors, load_factors
 from optimizer.performance.operations import Work, measure_work
 from optimizer.performance.power import busy_share, flop_share, replica_watts
-from optimizer.performance.rates import Datasheet, fitted_rates, read_datasheet
+from optimizer.performance.rates import Datasheet, Hardware, fitted_rates, read_datasheet
 from optimizer.performance.serving import closed_loop
 from optimizer.performance.step import step_costs
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
@@ -80,6 +80,7 @@ def estimate(
     input_tokens: float,
     output_tokens: float,
     factors: Factors,
+    hardware: Hardware | None = None,
 ) -> EstimateColumns:
     """Estimate every row at every batch size.
 
@@ -91,6 +92,7 @@ def estimate(
         batches: (batches,) requests in flight per attention-DP rank; a replica serves batches x data_parallel.
         input_tokens, output_tokens: mean prompt and answer, at least 1.
         factors: from `load_factors()`.
+        hardware: of these rows, from `read_hardware`, where it is known already.
 
     Returns:
         Columns; NaN in rows whose GPU has no known bandwidth or 16-bit rate, or whose links are needed and unknown.
@@ -104,9 +106,9 @@ def estimate(
         )
     engine = factors.engine(engine_name)
     work = measure_work(spec, rows, kv_bytes_per_value(kv_format), input_tokens, output_tokens)
-    sheet = read_datasheet(rows, engine_name.split(maxsplit=1)[0], factors)
-    rates = fitted_rates(sheet, multipliers_of(rows, factors), factors.shared)
-    costs = step_costs(work, rates, engine, factors.shared, input_tokens)
+    known = hardware or read_hardware(rows, engine_name, factors)
+    sheet = known.sheet
+    costs = step_costs(work, known.rates, engine, factors.shared, input_tokens)
     pipeline = work.pipeline_parallel[:, None]
     run = closed_loop(costs, engine, factors.shared, pipeline, batches.astype(np.float64), input_tokens, output_tokens)
     requests = batches * work.data_parallel[:, None] / run.cycle_seconds
@@ -143,6 +145,12 @@ def kv_bytes_per_value(kv_format: str) -> float:
     """
     scheme = _KV_SCHEMES.get(kv_format, kv_format)
     return find_scheme(scheme).bits_per_weight / 8
+
+
+def read_hardware(rows: ReplicaColumns, engine_name: str, factors: Factors) -> Hardware:
+    """What an estimate knows of the rows before it knows the model; `take_rows` gives that of some of them."""
+    sheet = read_datasheet(rows, engine_name.split(maxsplit=1)[0], factors)
+    return Hardware(sheet, fitted_rates(sheet, multipliers_of(rows, factors), factors.shared))
 
 
 def multipliers_of(rows: ReplicaColumns, factors: Factors) -> Floats:

@@ -85,6 +85,14 @@ class Datasheet:
     exchange: Links
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """What does not depend on the model: facts of the rows and the rates that follow from them."""
+
+    sheet: Datasheet
+    rates: Rates
+
+
 def read_datasheet(rows: ReplicaColumns, engine: str, factors: Factors) -> Datasheet:
     """Unfitted facts per row."""
     pairs = [[kernel_rate(gpu, kernel) for kernel in KERNELS] for gpu in rows.gpus]
