@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from catalog.errors import BadModelConfig, UnknownArchitecture
 from catalog.reading import Fields
 
 LARGEST_RANK = 4096
+MOST_TARGETS = 10_000
+_MODULE = re.compile(r"[A-Za-z_]\w{0,60}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +21,14 @@ class AdapterConfig:
         base: the model that it was trained on: a repository or a path of its author's.
         base_revision: the commit or branch of it, "" if none is named.
         rank: the largest rank of any module.
+        targets: names of the modules that it changes; empty when it names them by a pattern.
         notes: what an engine does not load of it, one sentence each.
     """
 
     base: str
     base_revision: str
     rank: int
+    targets: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -48,7 +53,16 @@ def read_adapter_config(config: object) -> AdapterConfig:
     pattern = own.optional_section("rank_pattern")
     if pattern is not None:
         ranks += [pattern.size(name, largest=LARGEST_RANK) for name in pattern.values]
-    return AdapterConfig(base, own.word("revision", default=None) or "", max(ranks), tuple(_notes(own)))
+    return AdapterConfig(base, own.word("revision", default=None) or "", max(ranks), _targets(own), tuple(_notes(own)))
+
+
+def _targets(own: Fields) -> tuple[str, ...]:
+    """The modules' own names, without the path in front of some."""
+    value = own.get("target_modules")
+    if not isinstance(value, list) or len(value) > MOST_TARGETS:
+        return ()
+    names = {name.rpartition(".")[2] for name in value if isinstance(name, str)}
+    return tuple(sorted(names)) if all(_MODULE.fullmatch(name) for name in names) else ()
 
 
 def _notes(own: Fields) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -31,7 +32,11 @@ from catalog.model import ModelSpec
 from catalog.snapshot import COMMIT, JSON_FILES, Snapshot, take_snapshot
 
 T = TypeVar("T")
+_away: dict[str, tuple[float, str]] = {}
+"""Hubs that did not answer: until when they are not asked, and why."""
+
 MAIN = "main"
+AWAY_SECONDS = 60
 MOST_HOPS = 3
 """Adapter, its base, the base's own original: nothing real has more."""
 SUGGESTIONS = 3
@@ -114,8 +119,7 @@ def current_snapshot(asked: Asked, *, offline: bool) -> tuple[Snapshot, tuple[st
     if offline:
         return _from_downloads(asked, endpoint), ()
     try:
-        limit = patience()
-        snapshot = _within(limit, lambda: _take(Hub(endpoint, limit), asked, now.isoformat()))
+        snapshot = _ask(endpoint, asked, now.isoformat())
     except HubAway as away:
         if kept is not None:
             return kept.snapshot, (_age(kept, str(away).rstrip(".")),)
@@ -127,6 +131,19 @@ def current_snapshot(asked: Asked, *, offline: bool) -> tuple[Snapshot, tuple[st
         raise _with_suggestions(unknown, asked, endpoint) from unknown
     failed = hub_cache.keep(snapshot, asked.gguf_format)
     return snapshot, (failed,) if failed else ()
+
+
+def _ask(endpoint: str, asked: Asked, read_at: str) -> Snapshot:
+    """What the Hub says now; one that was away a moment ago is not asked again for every model of a long list."""
+    left, why = _away.get(endpoint, (0.0, ""))
+    if time.monotonic() < left:
+        raise HubAway(why)
+    limit = patience()
+    try:
+        return _within(limit, lambda: _take(Hub(endpoint, limit), asked, read_at))
+    except HubAway as away:
+        _away[endpoint] = (time.monotonic() + AWAY_SECONDS, str(away))
+        raise
 
 
 def _take(hub: Hub, asked: Asked, read_at: str) -> Snapshot:

@@ -163,9 +163,8 @@ def _adapted(snapshot: Snapshot, find: Find) -> ModelSpec:
         f"{snapshot.repo_id} is a LoRA adapter of rank {own.rank} (commit {snapshot.commit[:12]}): its base "
         f"{base.repo_id} is planned, with room for it."
     )
-    return replace(
-        base, adapter=Adapter(snapshot.repo_id, own.rank), revision=base.revision, notes=(said, *own.notes, *base.notes)
-    )
+    adapter = Adapter(snapshot.repo_id, own.rank, own.targets)
+    return replace(base, adapter=adapter, notes=(said, *own.notes, *base.notes))
 
 
 # ── a GGUF file ──────────────────────────────────────────────────────────────────────────────────────────────────────

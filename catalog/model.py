@@ -264,10 +264,12 @@ class Adapter:
     Attributes:
         repo_id: where it is.
         rank: the largest rank of its matrices.
+        targets: names of the linear layers that it changes, such as "q_proj"; empty = it does not say which.
     """
 
     repo_id: str
     rank: int
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from catalog.find import find_model
 from catalog.quantization import requantized
 from gpu_db.query import find_gpu
 from gpuplan.electricity import Place, supply_at
-from gpuplan.planning import cache_format
+from gpuplan.planning import cache_format, with_adapter
 from gpuplan.what_if import LoadPoint, StepTime, Sweep, step_times, swept, usd_per_million
 from optimizer.cells import estimate_at, memory_at
 from optimizer.energy import Energy, NotNegative, energy_of
@@ -64,9 +64,13 @@ class Configuration(Frozen):
         occupied_bytes: that other processes hold on every GPU.
         workload: the requests whose lengths are counted.
         options: speculation, LoRA adapters, decode context parallelism, language model only.
+        revision: branch, tag or commit of the model's repository on the Hub.
+        offline: whether the Hub may not be asked.
     """
 
     model: str
+    revision: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    offline: bool = False
     gpu: str
     tensor_parallel: Count = 1
     pipeline_parallel: Count = 1
@@ -92,9 +96,16 @@ class Configuration(Frozen):
 
 
 class Layout(Frozen):
-    """The configuration with every default filled in."""
+    """The configuration with every default filled in.
+
+    Attributes:
+        model_revision: commit of the Hub repository that the model was read at; None for a bundled one or a folder.
+        model_notes: what is odd about how the model was read, one sentence each.
+    """
 
     model: str
+    model_revision: str | None = None
+    model_notes: tuple[str, ...] = ()
     gpu: str
     gpus: int
     nodes: int
@@ -198,9 +209,10 @@ class _Replica:
     def __init__(self, asked: Configuration, *, for_speed: bool) -> None:
         self.asked = asked
         self.for_speed = for_speed
-        self.published: ModelSpec = find_model(asked.model)
+        self.published: ModelSpec = model_of(asked)
+        self.options = with_adapter(asked.options, self.published)
         self.spec = requantized(self.published, asked.weight_format) if asked.weight_format else self.published
-        self.draft: ModelSpec | None = draft_of(asked.options)
+        self.draft: ModelSpec | None = draft_of(asked.options, offline=asked.offline)
         self.gpu: Gpu = self._gpu()
         self.engine: Engine = find_engine(asked.engine, asked.engine_version)
         self.kv_format = cache_format(asked.kv_cache_format or "auto", self.spec, (self.engine,))
@@ -232,7 +244,7 @@ class _Replica:
 
     def _settings(self) -> MemorySettings:
         asked, workload = self.asked, self.asked.workload
-        common = memory_settings(self.spec, workload, asked.options, self.max_model_len, self.draft)
+        common = memory_settings(self.spec, workload, self.options, self.max_model_len, self.draft)
         return replace(
             common,
             max_batched_tokens=asked.max_num_batched_tokens,
@@ -296,6 +308,8 @@ class _Replica:
         asked, rows, engine = self.asked, self.rows, self.engine
         return Layout(
             model=self.spec.repo_id,
+            model_revision=self.published.revision or None,
+            model_notes=self.published.notes,
             gpu=self.gpu.name,
             gpus=int(rows.gpu_count[0]),
             nodes=int(rows.nodes[0]),
@@ -312,7 +326,7 @@ class _Replica:
             max_num_batched_tokens=asked.max_num_batched_tokens or engine.default_max_batched_tokens(self.gpu),
             gpu_memory_utilization=asked.gpu_memory_utilization or engine.memory_utilization,
             enforce_eager=asked.enforce_eager,
-            options=asked.options,
+            options=self.options,
         )
 
     def memory(self, max_num_seqs: int | Ints, settings: MemorySettings | None = None) -> MemoryColumns:
@@ -368,10 +382,15 @@ def _rate(number: float) -> Floats:
     return np.asarray([number], dtype=np.float64)
 
 
-def draft_of(options: EngineOptions) -> ModelSpec | None:
+def model_of(asked: Configuration) -> ModelSpec:
+    """The model of a configuration, as published."""
+    return find_model(asked.model, asked.revision, offline=asked.offline)
+
+
+def draft_of(options: EngineOptions, *, offline: bool = False) -> ModelSpec | None:
     """The shape of the draft that is named."""
     name = options.speculation.draft if options.speculation else None
-    return None if name is None else find_model(name)
+    return None if name is None else find_model(name, offline=offline)
 
 
 def memory_of(asked: Configuration) -> MemoryAnswer:

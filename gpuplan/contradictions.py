@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from catalog.find import find_model
 from catalog.sizes import total_parameters
 from gpu_db.query import find_gpu
-from gpuplan.calculators import draft_of
+from gpuplan.calculators import draft_of, model_of
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
@@ -73,7 +72,7 @@ def _beyond_the_card(asked: Configuration, answer: MemoryAnswer) -> Iterator[str
 
 
 def _beyond_the_models_context(asked: Configuration, answer: MemoryAnswer) -> Iterator[str]:
-    most = find_model(asked.model).max_context_tokens
+    most = model_of(asked).max_context_tokens
     if answer.layout.max_model_len > most:
         yield (
             f"max_model_len {answer.layout.max_model_len:,} is above the {most:,} tokens that {answer.layout.model} "
@@ -82,14 +81,14 @@ def _beyond_the_models_context(asked: Configuration, answer: MemoryAnswer) -> It
 
 
 def _no_tower_to_leave_out(asked: Configuration, answer: MemoryAnswer) -> Iterator[str]:
-    if asked.options.language_model_only and find_model(asked.model).vision is None:
+    if asked.options.language_model_only and model_of(asked).vision is None:
         yield f"{answer.layout.model} has no vision tower: --language-model-only changes nothing."
 
 
 def _drafts(asked: Configuration, answer: MemoryAnswer) -> Iterator[str]:
-    draft = draft_of(asked.options)
+    draft = draft_of(asked.options, offline=asked.offline)
     if draft is not None:
-        yield from _large_draft(draft, find_model(asked.model))
+        yield from _large_draft(draft, model_of(asked))
         if draft.max_context_tokens < answer.layout.max_model_len:
             yield (
                 f"{draft.repo_id} guesses up to {draft.max_context_tokens:,} tokens of context, and max_model_len is "

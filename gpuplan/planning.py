@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gpuplan.errors import nearest
 from optimizer.errors import BadRequirements
-from optimizer.requirements import Objective, Requirements
+from optimizer.requirements import EngineOptions, LoraAdapters, Objective, Requirements
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
@@ -34,21 +34,26 @@ def plan(
     offers_file: str | Path | None = None,
     factors_dir: str | Path | None = None,
     today: date | None = None,
+    offline: bool = False,
 ) -> Plan:
-    """Answer one question from the bundled data (and the asker's own offers), offline.
+    """Answer one question from the bundled data and the asker's own offers.
+
+    The network is asked for one thing: a model that is not bundled, on the Hub.
 
     Args:
         requirements: the question.
         offers_file: a CSV of own machines and negotiated prices, which add to or override the bundled ones.
         factors_dir: a folder that `plan fit serving` wrote; None = the bundled factors.
         today: the day that prices are judged by for age; None asks the clock.
+        offline: whether the Hub may not be asked; what was read of it before still counts.
 
     Returns:
-        The plan, with warnings for prices that have grown old. `status` is "infeasible" when nothing fits.
+        The plan, with warnings for prices that have grown old and what is odd about the model. `status` is
+        "infeasible" when nothing fits.
 
     Raises:
         BadRequirements: the question leaves out what it needs or contradicts itself.
-        catalog.errors.CatalogError: the model is unknown or its config cannot be read.
+        catalog.errors.CatalogError: the model is unknown, cannot be had, or its config cannot be read.
         gpu_db.errors.GpuDbError: a GPU, provider or region is unknown, or the offers file cannot be read.
         optimizer.performance.factors.BadFactors: the factors cannot be read.
 
@@ -64,11 +69,12 @@ def plan(
     from optimizer.performance.factors import load_factors
     from optimizer.solve import solve
 
-    spec = find_model(requirements.model)
+    spec = find_model(requirements.model, requirements.revision, offline=offline)
+    options = with_adapter(requirements.options, spec)
     offers = _offers(offers_file)
     named = _engines(requirements.choices.engines)
     answer = solve(
-        _in_known_names(requirements, spec, named),
+        _in_known_names(requirements.model_copy(update={"options": options}), spec, named),
         spec,
         offers,
         load_gpus(),
@@ -77,8 +83,35 @@ def plan(
         gpuplan_version=__version__,
         data_fingerprint=data_fingerprint(),
     )
-    asked = answer.model_copy(update={"question": requirements})
+    asked = answer.model_copy(
+        update={
+            "question": requirements,
+            "model_revision": spec.revision or None,
+            "warnings": (*spec.notes, *answer.warnings),
+        }
+    )
     return _with_age_warnings(asked, offers, today or date.today())
+
+
+def with_adapter(options: EngineOptions, spec: ModelSpec) -> EngineOptions:
+    """The same options with room for the LoRA adapter that was asked for as the model.
+
+    Raises:
+        BadRequirements: adapters were asked for too, of a smaller rank.
+    """
+    if spec.adapter is None:
+        return options
+    if options.adapters is not None:
+        if options.adapters.rank < spec.adapter.rank:
+            raise BadRequirements(
+                f"{spec.adapter.repo_id} has rank {spec.adapter.rank}, more than the rank {options.adapters.rank} that "
+                "was asked for."
+            )
+        return options
+    from optimizer.engines.vllm import LORA_RANKS
+
+    rank = next((each for each in LORA_RANKS if each >= spec.adapter.rank), spec.adapter.rank)
+    return options.model_copy(update={"adapters": LoraAdapters(rank=rank, targets=spec.adapter.targets)})
 
 
 def _check_demand(requirements: Requirements) -> None:

@@ -200,13 +200,17 @@ class Totals(Frozen):
 
 
 class Plan(Frozen):
-    """The answer to one question."""
+    """The answer to one question.
+
+    `model_revision` is the commit of the Hub repository that the model was read at; None for a bundled one or a folder.
+    """
 
     schema_version: Literal["1"] = SCHEMA_VERSION
     gpuplan_version: str
     status: Status
     question: Requirements
     model: str
+    model_revision: str | None = None
     cost_usd_per_hour: float | None
     bound_usd_per_hour: float | None
     lines: tuple[Line, ...]

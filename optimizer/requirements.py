@@ -204,9 +204,12 @@ class Requirements(Frozen):
 
     At least one of the three demands is needed, except for the objectives `throughput` (which needs a budget or a
     number of GPUs instead) and `latency` and `energy` (where one replica serving one request is the least demand).
+
+    `revision` is the branch, tag or commit of the model's repository on the Hub; None = the bundled model, or main.
     """
 
     model: str
+    revision: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     workload: Workload = Workload()
     demand: Demand = Demand()
     service_level: ServiceLevel = ServiceLevel()

@@ -2,7 +2,7 @@
 
 A command is a file in `gpuplan/cli/commands/` with `command` (its typer function), `SUMMARY` and `EXAMPLES`; the
 file's name is the command's: `read_log.py` is `plan read-log`, and `check_memory.py` is `plan check memory`, because
-`check` is one of the verbs that another word follows. Only the file of the command that was typed is loaded. Without a
+`check` is a word that another may follow. Only the file of the command that was typed is loaded. Without a
 command word, `plan` does the main job: `commands/plan.py`.
 
 Exit status: 0 answered; 2 bad input or an unknown name; 3 nothing fits; 130 stopped by Ctrl-C.
@@ -32,8 +32,8 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 ANSWERED, BAD_INPUT, NOTHING_FITS, STOPPED = 0, 2, 3, 130
 MAIN_JOB = "plan"
 HOME = "gpuplan.cli.commands"
-VERBS = frozenset({"check", "fit"})
-"""First words of commands of two words."""
+VERBS = frozenset({"check", "fit", "models"})
+"""First words of commands of two words; `models` is also one by itself."""
 
 
 class CommandFile(Protocol):
@@ -57,7 +57,7 @@ def _typed(stem: str) -> str:
     ('read-log', 'check memory')
     """
     verb, _, rest = stem.partition("_")
-    return f"{verb} {rest.replace('_', '-')}" if verb in VERBS else stem.replace("_", "-")
+    return f"{verb} {rest.replace('_', '-')}".strip() if verb in VERBS else stem.replace("_", "-")
 
 
 def load(name: str) -> CommandFile:
@@ -71,7 +71,8 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
     >>> _split(["check", "memory", "rows.csv"]), _split(["gpus", "--json"])
     (('check memory', ['rows.csv']), ('gpus', ['--json']))
     """
-    several = 2 if words and words[0] in VERBS else 1
+    both = " ".join(words[:2])
+    several = 2 if words and words[0] in VERBS and (both in command_names() or words[0] not in command_names()) else 1
     return " ".join(words[:several]), list(words[several:])
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from gpuplan.cli import words
 from gpuplan.cli.additions import checked, engine_options_of, workload_of
-from gpuplan.cli.options import Asked, argument, flag, option
+from gpuplan.cli.options import MODEL_HELP, OFFLINE_HELP, REVISION_HELP, Asked, argument, flag, option
 from gpuplan.errors import BadWord
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ REQUEST = "What a request is"
 
 Model = Annotated[
     str | None,
-    option("--model", "A bundled model's name or alias, or a folder with its config.json", words.name, "NAME", SERVED),
+    option("--model", MODEL_HELP, words.name, "NAME", SERVED),
 ]
+Revision = Annotated[str | None, option("--revision", REVISION_HELP, words.name, "NAME", SERVED)]
+Offline = Annotated[bool, flag("--offline", OFFLINE_HELP, SERVED)]
 Name = Annotated[str | None, argument("The same as --model", words.name, "MODEL")]
 Gpu = Annotated[str | None, option("--gpu", "The GPU, by any of its names", words.name, "NAME", SERVED)]
 TensorParallel = Annotated[int, option("--tensor-parallel", "TP", words.count, "COUNT", LAYOUT)]
@@ -141,6 +143,8 @@ def configuration_of(asked: Asked, internode_bytes_per_second: float | None = No
         Configuration,
         **fields,
         model=model,
+        revision=asked.revision,
+        offline=asked.offline,
         internode_bytes_per_second=internode_bytes_per_second,
         weight_format=asked.quantization,
         kv_cache_format=asked.kv_cache_dtype,

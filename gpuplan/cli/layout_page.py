@@ -33,12 +33,19 @@ def heading(layout: Layout) -> list[Line]:
     )
     added = additions(layout.options)
     return [
-        (Styled(layout.model, "bold"),),
+        named(layout.model, layout.model_revision),
+        *((f"! {note}",) for note in layout.model_notes),
         (where,),
         *([(Styled(f"with {added}", "dim"),)] if added else []),
         (Styled(limits, "dim"),),
         (),
     ]
+
+
+def named(model: str, revision: str | None) -> Line:
+    """The model's name, and the commit of the Hub that it was read at."""
+    commit = [Styled(f"  commit {revision[:12]} on the Hub", "dim")] if revision else []
+    return (Styled(model, "bold"), *commit)
 
 
 def additions(options: EngineOptions) -> str:

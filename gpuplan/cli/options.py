@@ -16,6 +16,9 @@ Asked = SimpleNamespace
 
 Reader = Callable[[str], object]
 PRINTING = "What is printed"
+MODEL_HELP = "A bundled model's name or alias, a folder with its config.json, or any repository on the Hub: owner/name"
+REVISION_HELP = "A branch, tag or commit of the repository on the Hub, even if the model is bundled"
+OFFLINE_HELP = "Never ask the Hub; what was read of it before still counts (also HF_HUB_OFFLINE=1)"
 
 
 def option(name: str, help: str, read: Reader, metavar: str, panel: str, choices: Iterable[str] | None = None) -> Any:

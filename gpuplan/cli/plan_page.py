@@ -20,6 +20,7 @@ from gpuplan.cli.console import (
     usd,
     wrapped,
 )
+from gpuplan.cli.layout_page import named
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
@@ -347,7 +348,8 @@ def full(answer: nouns.Plan, ink: Ink, *, verbose: bool = False, shown: int = SH
         shown: how many other GPUs are shown otherwise.
     """
     most = None if verbose else shown
-    page: list[Line] = [title(answer.model), *wrapped(asked_for(answer.question), ink.width, 0, "dim"), BLANK]
+    asked = wrapped(asked_for(answer.question), ink.width, 0, "dim")
+    page: list[Line] = [named(answer.model, answer.model_revision), *asked, BLANK]
     page += _solved(answer, ink) if answer.totals is not None else _unsolved(answer, ink)
     if answer.rejections:
         heading = "Best on each other GPU" if answer.lines else "Nearest on each GPU"

@@ -13,6 +13,7 @@ from optimizer.requirements import Requirements
 # Where each option's value stands in Requirements: a path of field names.
 _PLACES: dict[str, tuple[str, ...]] = {
     "model": ("model",),
+    "revision": ("revision",),
     "isl": ("workload", "input_tokens"),
     "osl": ("workload", "output_tokens"),
     "min_tps": ("demand", "output_tokens_per_second"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog import hub as hub_room
 from catalog import huggingface
 from tests.catalog.hub_server import FakeHub
 
@@ -37,6 +38,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(huggingface, "FIRST_WAIT_SECONDS", 0.01)
+    hub_room._away.clear()
     close_session()
     yield server
     server.stop()

@@ -181,3 +181,16 @@ def test_what_an_engine_has_downloaded_is_enough_offline(tiny):
     assert spec.revision == tiny.repos["org/tiny"].branches["main"]
     tiny.fails("/api/", status(503))
     assert find_model("org/tiny").notes[-1].startswith("Read from huggingface_hub's cache")
+
+
+def test_a_hub_that_was_away_a_moment_ago_is_not_asked_again(tiny, monkeypatch):
+    """A batch over a hundred models must not wait a hundred times."""
+    find_model("org/tiny")
+    later(monkeypatch, days=2)
+    tiny.fails("/api/", status(503))
+    first = find_model("org/tiny")
+    tiny.asked.clear()
+    assert find_model("org/tiny") == first
+    with pytest.raises(HubAway, match="503"):
+        find_model("org/other")
+    assert tiny.asked == []

@@ -158,7 +158,7 @@ def options_of_the_main_job() -> set[str]:
 
 def test_every_option_of_the_main_job_reaches_the_question() -> None:
     """An option that nobody reads would be a promise that is not kept."""
-    elsewhere = {"offers", "factors", "no_mix", "json", "quiet", "verbose", "version"}
+    elsewhere = {"offers", "offline", "factors", "no_mix", "json", "quiet", "verbose", "version"}
     assert options_of_the_main_job() == set(question._PLACES) | elsewhere
 
 

@@ -60,6 +60,8 @@ def command(
     context: typer.Context,
     name: given.Name = None,
     model: given.Model = None,
+    revision: given.Revision = None,
+    offline: given.Offline = False,
     gpu: given.Gpu = None,
     concurrency: Concurrency = 32,
     isl: given.InputTokens = 1024,

@@ -28,6 +28,8 @@ def command(
     context: typer.Context,
     name: given.Name = None,
     model: given.Model = None,
+    revision: given.Revision = None,
+    offline: given.Offline = False,
     gpu: given.Gpu = None,
     mig: given.Mig = None,
     share: given.Shares = None,

@@ -8,7 +8,19 @@ import typer
 
 from gpu_db.offer import BILLINGS, RESTRICTIONS
 from gpuplan.cli import words
-from gpuplan.cli.options import PRINTING, Asked, asked_in, factor_folder, flag, given_in, option, several
+from gpuplan.cli.options import (
+    MODEL_HELP,
+    OFFLINE_HELP,
+    PRINTING,
+    REVISION_HELP,
+    Asked,
+    asked_in,
+    factor_folder,
+    flag,
+    given_in,
+    option,
+    several,
+)
 
 if TYPE_CHECKING:
     from optimizer.plan import Plan
@@ -30,8 +42,10 @@ EXAMPLES = (
 
 Model = Annotated[
     str | None,
-    option("--model", "A bundled model's name or alias, or a folder with its config.json", words.name, "NAME", SERVED),
+    option("--model", MODEL_HELP, words.name, "NAME", SERVED),
 ]
+Revision = Annotated[str | None, option("--revision", REVISION_HELP, words.name, "NAME", SERVED)]
+Offline = Annotated[bool, flag("--offline", OFFLINE_HELP, SERVED)]
 InputTokens = Annotated[int, option("--isl", "Input tokens of the mean request", words.tokens, "TOKENS", SERVED)]
 OutputTokens = Annotated[int, option("--osl", "Output tokens of the mean request", words.tokens, "TOKENS", SERVED)]
 MaxModelLen = Annotated[
@@ -127,6 +141,8 @@ Version = Annotated[bool, flag("--version", "Show the version and leave", PRINTI
 def command(
     context: typer.Context,
     model: Model = None,
+    revision: Revision = None,
+    offline: Offline = False,
     isl: InputTokens = 1024,
     osl: OutputTokens = 512,
     max_model_len: MaxModelLen = None,
@@ -187,7 +203,7 @@ def run(asked: Asked) -> int:
     from gpuplan.cli.question import requirements_of
     from gpuplan.planning import plan
 
-    answer = plan(requirements_of(asked), offers_file=asked.offers, factors_dir=asked.factors)
+    answer = plan(requirements_of(asked), offers_file=asked.offers, factors_dir=asked.factors, offline=asked.offline)
     _show(answer, asked)
     return 3 if answer.status == "infeasible" else 0
 
