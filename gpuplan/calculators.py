@@ -14,7 +14,7 @@ from catalog.find import find_model
 from catalog.quantization import requantized
 from gpu_db.query import find_gpu
 from gpuplan.electricity import Place, supply_at
-from gpuplan.planning import cache_format, with_adapter
+from gpuplan.planning import cache_format, draft_of, with_adapter
 from gpuplan.what_if import LoadPoint, StepTime, Sweep, step_times, swept, usd_per_million
 from optimizer.cells import estimate_at, memory_at
 from optimizer.energy import Energy, NotNegative, energy_of
@@ -385,12 +385,6 @@ def _rate(number: float) -> Floats:
 def model_of(asked: Configuration) -> ModelSpec:
     """The model of a configuration, as published."""
     return find_model(asked.model, asked.revision, offline=asked.offline)
-
-
-def draft_of(options: EngineOptions, *, offline: bool = False) -> ModelSpec | None:
-    """The shape of the draft that is named."""
-    name = options.speculation.draft if options.speculation else None
-    return None if name is None else find_model(name, offline=offline)
 
 
 def memory_of(asked: Configuration) -> MemoryAnswer:

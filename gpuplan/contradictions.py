@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from catalog.sizes import total_parameters
 from gpu_db.query import find_gpu
-from gpuplan.calculators import draft_of, model_of
+from gpuplan.calculators import model_of
+from gpuplan.planning import draft_of
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec

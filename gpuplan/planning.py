@@ -70,27 +70,30 @@ def plan(
     from optimizer.solve import solve
 
     spec = find_model(requirements.model, requirements.revision, offline=offline)
-    options = with_adapter(requirements.options, spec)
+    asked = requirements.model_copy(update={"options": with_adapter(requirements.options, spec)})
     offers = _offers(offers_file)
     named = _engines(requirements.choices.engines)
+    draft = draft_of(asked.options, offline=offline)
+    _check_options(asked, spec, named, draft)
     answer = solve(
-        _in_known_names(requirements.model_copy(update={"options": options}), spec, named),
+        _in_known_names(asked, spec, named),
         spec,
         offers,
         load_gpus(),
         _with_the_others(named),
         load_factors(None if factors_dir is None else Path(factors_dir)),
+        draft=draft,
         gpuplan_version=__version__,
         data_fingerprint=data_fingerprint(),
     )
-    asked = answer.model_copy(
+    answered = answer.model_copy(
         update={
             "question": requirements,
             "model_revision": spec.revision or None,
             "warnings": (*spec.notes, *answer.warnings),
         }
     )
-    return _with_age_warnings(asked, offers, today or date.today())
+    return _with_age_warnings(answered, offers, today or date.today())
 
 
 def with_adapter(options: EngineOptions, spec: ModelSpec) -> EngineOptions:
@@ -123,6 +126,32 @@ def _check_demand(requirements: Requirements) -> None:
             "Say how much must be served: --min-tps 500 (output tokens per second), --requests-per-second 2 or "
             "--concurrency 64."
         )
+
+
+def draft_of(options: EngineOptions, *, offline: bool = False) -> ModelSpec | None:
+    """The shape of the draft that is named."""
+    from catalog.find import find_model
+
+    name = options.speculation.draft if options.speculation else None
+    return None if name is None else find_model(name, offline=offline)
+
+
+def _check_options(
+    requirements: Requirements, spec: ModelSpec, named: Sequence[Engine], draft: ModelSpec | None
+) -> None:
+    """Refuse a question that none of the named engines can be started for."""
+    from optimizer.search import planned_max_model_len
+    from optimizer.settings import launch_of, memory_settings
+
+    work, options = requirements.workload, requirements.options
+    length = planned_max_model_len(spec, work, requirements.choices)
+    settings = memory_settings(spec, work, options, length, draft)
+    own, cache = spec.weight_format, spec.kv_cache_format or "bf16"
+    refused = [
+        engine.refuses_launch(launch_of(spec, engine, settings, weight_format=own, kv_format=cache)) for engine in named
+    ]
+    if all(refused):
+        raise BadRequirements(f"This cannot be started: {refused[0]}.")
 
 
 def _offers(offers_file: str | Path | None) -> tuple[Offer, ...]:

@@ -14,7 +14,7 @@ from optimizer.candidates import BATCHES, Candidates, Variant
 from optimizer.cells import estimate_at, memory_at
 from optimizer.cp_sat.library import SOLVER_VERSION
 from optimizer.cp_sat.program import Purchase
-from optimizer.engines.launch import Launch
+from optimizer.memory.vram import MemorySettings
 from optimizer.packing import Share, share_machines
 from optimizer.plan import (
     Interval,
@@ -30,8 +30,9 @@ from optimizer.plan import (
 )
 from optimizer.promises import risks_of
 from optimizer.replica_columns import ReplicaColumns
-from optimizer.requirements import Requirements
-from optimizer.search import Search, planned_max_model_len
+from optimizer.requirements import EngineOptions, Requirements
+from optimizer.search import Search, planned_settings
+from optimizer.settings import launch_of
 
 HOURS_PER_MONTH = 730
 SECONDS_PER_HOUR = 3600
@@ -159,12 +160,18 @@ def replica_of(search: Search, requirements: Requirements, candidates: Candidate
         evaluation.variant,
         rows.take(np.asarray([at])),
         int(BATCHES[candidates.batch[row]]),
-        planned_max_model_len(spec, requirements.workload, requirements.choices),
+        planned_settings(search.knowledge, requirements.choices, requirements.workload, requirements.options),
+        requirements.options,
     )
 
 
 def describe_replica(
-    spec: ModelSpec, variant: Variant, row: ReplicaColumns, max_num_seqs: int, max_model_len: int
+    spec: ModelSpec,
+    variant: Variant,
+    row: ReplicaColumns,
+    max_num_seqs: int,
+    settings: MemorySettings,
+    options: EngineOptions,
 ) -> Replica:
     """A replica in words and as a command.
 
@@ -173,25 +180,25 @@ def describe_replica(
         variant: how its weights are stored, the engine, the KV cache.
         row: a table of one row: where it stands and how it is laid out.
         max_num_seqs: requests at once per attention-DP rank.
-        max_model_len: longest request in tokens.
+        settings: that its memory was measured with.
+        options: the same as it is asked for.
     """
     gpu, engine = row.gpus[0], variant.engine
     tensor, pipeline, data = (
         int(column[0]) for column in (row.tensor_parallel, row.pipeline_parallel, row.data_parallel)
     )
-    launch = Launch(
-        spec=spec,
-        model=spec.repo_id,
+    launch = launch_of(
+        spec,
+        engine,
+        settings,
         weight_format=variant.spec.weight_format,
         kv_format=variant.kv_format,
-        max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
         data_parallel=data,
         expert_parallel=bool(row.expert_parallel[0] > 1),
         nodes=int(row.nodes[0]),
-        memory_utilization=engine.memory_utilization,
     )
     return Replica(
         model=spec.repo_id,
@@ -210,8 +217,9 @@ def describe_replica(
         engine_version=engine.version,
         max_num_batched_tokens=engine.default_max_batched_tokens(gpu),
         gpu_memory_utilization=engine.memory_utilization,
-        max_model_len=max_model_len,
+        max_model_len=settings.max_model_len,
         max_num_seqs=max_num_seqs,
+        options=options,
         command=engine.command(launch),
     )
 
@@ -300,10 +308,24 @@ def _slow_answers(lines: tuple[Line, ...], requirements: Requirements) -> Iterat
         yield f"No --max-tpot was asked for: at full load a user gets {1 / tpot:.1f} tokens per second."
 
 
+def _not_in_speed(requirements: Requirements) -> Iterator[str]:
+    """What memory counts and speed does not."""
+    options, shared = requirements.options, requirements.workload.shared_prefix_tokens
+    said = {
+        "guessed tokens": options.speculation is not None,
+        "LoRA adapters": options.adapters is not None,
+        "decode context parallelism": options.decode_context_parallel > 1,
+        "cached prefixes": shared > 0,
+    }
+    unknown = [name for name, asked in said.items() if asked]
+    if unknown:
+        yield f"Speed is estimated as without {', '.join(unknown)}: memory counts them, speed does not yet."
+
+
 def _warnings(
     lines: tuple[Line, ...], purchase: Purchase, requirements: Requirements, spec: ModelSpec
 ) -> tuple[str, ...]:
-    warnings = list(_slow_answers(lines, requirements))
+    warnings = [*_slow_answers(lines, requirements), *_not_in_speed(requirements)]
     if spec.confidence != "read":
         warnings.append(
             f"The shape of {spec.repo_id} is in part {spec.confidence}, not read from its own config: {spec.source}."

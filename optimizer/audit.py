@@ -18,12 +18,12 @@ from gpu_db.query import select_offers
 from optimizer.answer import describe_replica, totals_of
 from optimizer.candidates import BATCHES, Variant
 from optimizer.cells import estimate_at, memory_at
-from optimizer.memory.vram import MemorySettings, measure_memory
+from optimizer.memory.vram import measure_memory
 from optimizer.performance.estimate import estimate
 from optimizer.plan import Estimate, Line, Plan, Totals
 from optimizer.promises import risks_of
 from optimizer.replica_columns import ReplicaColumns
-from optimizer.search import Knowledge, kv_cache_formats, planned_max_model_len, stored_variants
+from optimizer.search import Knowledge, kv_cache_formats, planned_settings, stored_variants
 from optimizer.shapes import Place
 
 RELATIVE = 1e-9
@@ -112,16 +112,15 @@ def _audit_replica(plan: Plan, line: Line, offer: Offer, knowledge: Knowledge) -
 
 
 def _audit_memory(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, knowledge: Knowledge) -> Iterator[str]:
-    workload, replica = plan.question.workload, line.replica
-    length = planned_max_model_len(knowledge.spec, workload, plan.question.choices)
-    settings = MemorySettings(length, workload.tokens_per_request)
+    question, replica = plan.question, line.replica
+    settings = planned_settings(knowledge, question.choices, question.workload, question.options)
     memory = measure_memory(variant.spec, variant.engine, row, variant.kv_format, settings, BATCHES)
     batch = int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0])
     if not memory.fits[0, batch]:
         yield f"{replica.max_num_seqs} requests do not fit on {line.offer.offer_id}"
     if line.memory != memory_at(memory, batch=batch):
         yield f"the memory on {line.offer.offer_id} is not as stated"
-    if replica != describe_replica(knowledge.spec, variant, row, replica.max_num_seqs, length):
+    if replica != describe_replica(knowledge.spec, variant, row, replica.max_num_seqs, settings, question.options):
         yield f"the replica on {line.offer.offer_id} is not started as it is laid out"
 
 

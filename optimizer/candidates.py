@@ -6,6 +6,7 @@ row, before the solver runs. What concerns the purchase (budget, demand, counts)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +15,14 @@ from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
 from optimizer.engines.engine import Engine
 from optimizer.memory.distinct import first_columns
-from optimizer.memory.vram import MemoryColumns, MemorySettings, measure_memory
+from optimizer.memory.pools import context_refusals
+from optimizer.memory.vram import MemoryColumns, MemorySettings, as_started, measure_memory
 from optimizer.performance.estimate import EstimateColumns, estimate
 from optimizer.performance.factors import Factors
 from optimizer.performance.rates import Hardware
 from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns, take_rows
 from optimizer.requirements import Workload
+from optimizer.settings import launch_of
 from optimizer.shapes import ShapeTable
 
 BATCHES: Ints = np.asarray(
@@ -138,7 +141,7 @@ def try_variant(
         workload: mean input and output tokens.
         factors: the fitted factors of the performance model.
     """
-    able, refusals = _able_rows(variant, shapes.columns)
+    able, refusals = _able_rows(variant, shapes.columns, settings)
     if not able.any():
         return Outcome(None, tuple(refusals), 0)
     evaluation, more = _evaluate(variant, np.flatnonzero(able), shapes, hardware, settings, workload, factors)
@@ -152,24 +155,39 @@ def collect(shapes: ShapeTable, outcomes: tuple[Outcome, ...]) -> Candidates:
     return _flatten(shapes, evaluations, refusals, sum(one.evaluated for one in outcomes))
 
 
-def _able_rows(variant: Variant, rows: ReplicaColumns) -> tuple[Bools, list[Refusal]]:
+def _able_rows(variant: Variant, rows: ReplicaColumns, settings: MemorySettings) -> tuple[Bools, list[Refusal]]:
     """Shapes whose facts are known and that the engine can run, with a reason for each GPU's others."""
-    reasons = _gpu_refusals(variant, rows.gpus)
+    reasons = _gpu_refusals(variant, rows.gpus, settings)
     able = np.asarray([reason is None for reason in reasons], dtype=bool)[rows.gpu]
     refusals = [
         Refusal(gpu.name, reason[0], reason[1], int((rows.gpu == index).sum()))
         for index, (gpu, reason) in enumerate(zip(rows.gpus, reasons, strict=True))
         if reason is not None
     ]
-    for mask, reason in variant.engine.refused_shapes(variant.spec, rows):
+    refused = variant.engine.refused_shapes(variant.spec, rows)
+    for mask, reason in (*refused, *_undivided(variant, rows, settings)):
         refusals += _by_gpu(rows, mask & able, "shape", reason)
         able = able & ~mask
     return able, refusals
 
 
-def _gpu_refusals(variant: Variant, gpus: tuple[Gpu, ...]) -> list[tuple[str, str] | None]:
+def _undivided(variant: Variant, rows: ReplicaColumns, settings: MemorySettings) -> Iterator[tuple[Bools, str]]:
+    """Shapes whose ranks cannot divide the tokens of a request among them, where that is asked for."""
+    if settings.decode_context_parallel > 1:
+        spec, engine = as_started(variant.spec, settings), variant.engine
+        rule = engine.block_rule(spec, rows.gpus[0], variant.kv_format)
+        plan = engine.cache_plan(spec, 1, variant.kv_format, rule)
+        yield from context_refusals(spec, rows, (plan,), settings.decode_context_parallel)
+
+
+def _gpu_refusals(variant: Variant, gpus: tuple[Gpu, ...], settings: MemorySettings) -> list[tuple[str, str] | None]:
     """Of each GPU, how far it came and why no further; None when it can run."""
+    spec, kv_format = variant.spec, variant.kv_format
+    launch = launch_of(spec, variant.engine, settings, weight_format=spec.weight_format, kv_format=kv_format)
+    everywhere = variant.engine.refuses_launch(launch)
     engine = variant.engine.refusals(variant.spec, gpus, variant.kv_format)
+    if everywhere is not None:
+        engine = [everywhere for _ in gpus]
     missing = [_missing_facts(gpu) for gpu in gpus]
     return [
         ("facts", f"its {' and '.join(names)} is not published") if names else ("engine", reason) if reason else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from optimizer.requirements import Frozen, Requirements
+from optimizer.requirements import EngineOptions, Frozen, Requirements
 
 SCHEMA_VERSION: Literal["1"] = "1"
 
@@ -55,6 +55,7 @@ class Replica(Frozen):
     max_model_len: int
     max_num_batched_tokens: int | None
     gpu_memory_utilization: float | None
+    options: EngineOptions = EngineOptions()
     command: tuple[str, ...]
 
 

@@ -19,7 +19,7 @@ from optimizer.cells import EVEN_ODDS
 from optimizer.cp_sat.objectives import Goal
 from optimizer.cp_sat.program import Purchase
 from optimizer.plan import Change, Relaxation
-from optimizer.requirements import MOST_CONFIDENCE, Objective, Requirements
+from optimizer.requirements import MOST_CONFIDENCE, LoraAdapters, Objective, Requirements, SpeculativeDecoding
 from optimizer.search import Search, keeps_service_level, planned_max_model_len, stored_variants
 
 CHEAPEST = (Goal.COST,)
@@ -248,8 +248,8 @@ def _wider_choices(search: Search, asked: Requirements) -> list[tuple[Rule, Any]
     wider += [(RESTRICTED, (*choices.allowed_restrictions, name)) for name in _not_allowed(search, asked)]
     if "fp8" not in caches:
         wider.append((CACHE, (*caches, "fp8")))
-    if planned_max_model_len(search.knowledge.spec, workload, choices) > workload.tokens_per_request:
-        wider.append((CONTEXT, workload.tokens_per_request))
+    if planned_max_model_len(search.knowledge.spec, workload, choices) > workload.longest_request:
+        wider.append((CONTEXT, workload.longest_request))
     return wider
 
 
@@ -262,6 +262,15 @@ def _names(values: Any) -> str:
     return ",".join(values) if values else ""
 
 
+def _guesses(asked: SpeculativeDecoding) -> str:
+    """As one types it."""
+    return ":".join([asked.method.removesuffix("_model"), str(asked.tokens), *([asked.draft] if asked.draft else [])])
+
+
+def _loaded(asked: LoraAdapters) -> str:
+    return f"{asked.loaded} --max-lora-rank {asked.rank}"
+
+
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.10g}ms"
 
@@ -272,6 +281,9 @@ def _number(value: float) -> str:
 
 WEIGHTS = Rule("weight formats", "--quantization", "choices", "weight_formats", shown=_names)
 CACHE = Rule("KV-cache formats", "--kv-cache-dtype", "choices", "kv_cache_formats", shown=_names)
+SPECULATION = Rule("speculation", "--speculative", "options", "speculation", shown=_guesses)
+ADAPTERS = Rule("adapters", "--max-loras", "options", "adapters", shown=_loaded)
+CONTEXT_RANKS = Rule("context ranks", "--decode-context-parallel", "options", "decode_context_parallel", lifted=1)
 CONTEXT = Rule("context", "--max-model-len", "choices", "max_model_len")
 BILLING = Rule("billing", "--billing", "choices", "billings", lifted=("on-demand",), shown=_names)
 RESTRICTED = Rule("restricted offers", "--allow", "choices", "allowed_restrictions", lifted=(), shown=_names)
@@ -288,6 +300,9 @@ RULES: tuple[Rule, ...] = (
     Rule("tensor parallel", "--tensor-parallel", "choices", "tensor_parallel"),
     Rule("pipeline parallel", "--pipeline-parallel", "choices", "pipeline_parallel"),
     CONTEXT,
+    CONTEXT_RANKS,
+    SPECULATION,
+    ADAPTERS,
     Rule("no mixing", "--no-mix", "choices", "mix", lifted=True, shown=lambda _: ""),
     Rule("GPUs", "--max-gpus", "limits", "gpus", nearest=_fewest_gpus),
     Rule("TTFT", "--max-ttft", "service_level", "ttft_seconds", nearest=_shortest("ttft_seconds"), shown=_milliseconds),

@@ -25,7 +25,8 @@ from optimizer.performance.rates import Hardware
 from optimizer.promises import promised
 from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
-from optimizer.requirements import Choices, Limits, Objective, Requirements, Workload
+from optimizer.requirements import Choices, EngineOptions, Limits, Objective, Requirements, Workload
+from optimizer.settings import memory_settings
 from optimizer.shapes import ShapeTable, enumerate_shapes
 
 _ANY_MACHINE = {
@@ -51,6 +52,7 @@ class Knowledge:
         gpus: by name.
         engines: by name.
         factors: of the performance model.
+        draft: what guesses tokens, when a question names it.
     """
 
     spec: ModelSpec
@@ -58,6 +60,7 @@ class Knowledge:
     gpus: dict[str, Gpu]
     engines: dict[str, Engine]
     factors: Factors
+    draft: ModelSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ class Search:
     def candidates(self, requirements: Requirements) -> Candidates:
         """Every replica that could serve, on any machine there is, whatever demand, service level and limits are."""
         choices = requirements.choices.model_copy(update=_ANY_MACHINE)
-        return self._promised(choices, requirements.workload, requirements.service_level.confidence)
+        return self._promised(
+            choices, requirements.workload, requirements.options, requirements.service_level.confidence
+        )
 
     def offers(self, choices: Choices) -> tuple[Offer, ...]:
         """The machines that these choices leave."""
@@ -145,12 +150,12 @@ class Search:
             low, high = (low, middle) if within(middle, goals[:1]) is not None else (middle + 1, high)
         return within(high, goals)
 
-    def _promise(self, choices: Choices, workload: Workload, confidence: float) -> Candidates:
-        return promised(self._candidates(choices, workload), confidence)
+    def _promise(self, choices: Choices, workload: Workload, options: EngineOptions, confidence: float) -> Candidates:
+        return promised(self._candidates(choices, workload, options), confidence)
 
-    def _collect(self, choices: Choices, workload: Workload) -> Candidates:
+    def _collect(self, choices: Choices, workload: Workload, options: EngineOptions) -> Candidates:
         spec = self.knowledge.spec
-        settings = MemorySettings(planned_max_model_len(spec, workload, choices), workload.tokens_per_request)
+        settings = planned_settings(self.knowledge, choices, workload, options)
         outcomes = tuple(
             self._outcome(
                 Tried(stored.weight_format, engine, kv_format, choices.tensor_parallel, choices.pipeline_parallel),
@@ -206,21 +211,34 @@ def has_experts(spec: ModelSpec) -> bool:
     return any(routed(matrix) for group in spec.layers for matrix in group.matrices)
 
 
+def planned_settings(known: Knowledge, choices: Choices, workload: Workload, options: EngineOptions) -> MemorySettings:
+    """What the memory of every replica is measured with.
+
+    Raises:
+        BadRequirements: a length or an option does not suit the model.
+    """
+    length = planned_max_model_len(known.spec, workload, choices)
+    return memory_settings(known.spec, workload, options, length, known.draft)
+
+
 def planned_max_model_len(spec: ModelSpec, workload: Workload, choices: Choices) -> int:
     """The context that every replica is started with: what was asked, else room for twice the mean request.
+
+    Where lengths are given, it is room for the longest of them.
 
     Raises:
         BadRequirements: the request or the context asked for is longer than the model allows.
     """
-    least, most = workload.tokens_per_request, spec.max_context_tokens
+    least, most = workload.longest_request, spec.max_context_tokens
     if least > most:
+        one = f"{least}" if workload.lengths else f"{workload.input_tokens} + {workload.output_tokens}"
         raise BadRequirements(
-            f"A request of {workload.input_tokens} + {workload.output_tokens} tokens is longer than the context of "
-            f"{spec.repo_id} ({most} tokens); lower --isl or --osl."
+            f"A request of {one} tokens is longer than the context of {spec.repo_id} ({most} tokens); lower "
+            f"{'--lengths' if workload.lengths else '--isl or --osl'}."
         )
     asked = choices.max_model_len
     if asked is None:
-        room = max(CONTEXT_ROOM * least, CONTEXT_LEAST)
+        room = max(least if workload.lengths else CONTEXT_ROOM * least, CONTEXT_LEAST)
         return min(-(-room // CONTEXT_STEP) * CONTEXT_STEP, most)
     if not least <= asked <= most:
         raise BadRequirements(

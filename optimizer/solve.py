@@ -25,6 +25,7 @@ def solve(
     engines: tuple[Engine, ...],
     factors: Factors,
     *,
+    draft: ModelSpec | None = None,
     gpuplan_version: str = "",
     data_fingerprint: str = "",
 ) -> Plan:
@@ -37,6 +38,7 @@ def solve(
         gpus: every GPU by name.
         engines: at least those that the question names.
         factors: fitted factors of the performance model.
+        draft: the model or head that the question names to guess tokens.
         gpuplan_version, data_fingerprint: written into the plan.
 
     Returns:
@@ -48,7 +50,7 @@ def solve(
         SolverFailed: neither a plan nor a proof within the time limit.
         AuditFailed: a bug of ours: the plan does not keep what it says.
     """
-    knowledge = Knowledge(spec, offers, gpus, {engine.name: engine for engine in engines}, factors)
+    knowledge = Knowledge(spec, offers, gpus, {engine.name: engine for engine in engines}, factors, draft)
     search, stamp = Search(knowledge), Stamp(gpuplan_version, data_fingerprint)
     purchase = search.purchase(requirements)
     if purchase is None:

@@ -54,10 +54,19 @@ def additions(options: EngineOptions) -> str:
     said = []
     if guessing is not None:
         by = f" by {guessing.draft}" if guessing.draft else ""
-        said += [f"{guessing.tokens} tokens guessed per step ({guessing.method}{by})"]
+        said += [f"{_many(guessing.tokens, 'token')} guessed per step ({guessing.method}{by})"]
     if adapters is not None:
         of = f" on {', '.join(adapters.targets)}" if adapters.targets else ""
-        said += [f"{adapters.loaded} LoRA adapters of rank {adapters.rank}{of}"]
+        said += [f"{_many(adapters.loaded, 'LoRA adapter')} of rank {adapters.rank}{of}"]
     said += [f"decode context parallel {context}"] if context > 1 else []
     said += ["no vision tower"] if options.language_model_only else []
     return ", ".join(said)
+
+
+def _many(count: int, thing: str) -> str:
+    """A number of things.
+
+    >>> _many(1, "token"), _many(3, "token")
+    ('1 token', '3 tokens')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -20,7 +20,7 @@ from gpuplan.cli.console import (
     usd,
     wrapped,
 )
-from gpuplan.cli.layout_page import named
+from gpuplan.cli.layout_page import additions, named
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
@@ -43,7 +43,8 @@ def asked_for(question: Requirements) -> str:
     work = question.workload
     request = f"{work.input_tokens:,} tokens in and {work.output_tokens:,} out per request"
     goal = f"best {question.objective.value}" if question.objective.value != "cost" else ""
-    wishes = [*_promises(question), request, *_restrictions(question.choices), goal]
+    wishes = [*_promises(question), request, *_likeness(work), additions(question.options)]
+    wishes += [*_restrictions(question.choices), goal]
     return ", ".join(wish for wish in wishes if wish)
 
 
@@ -60,6 +61,12 @@ def _promises(question: Requirements) -> list[str]:
         (limits.gpus, "at most {} GPUs", quantity),
     ]
     return [words.format(say(value)) for value, words, say in said if value is not None]
+
+
+def _likeness(work: Workload) -> list[str]:
+    """How lengths differ, and what requests share."""
+    longest = f"{len(work.lengths):,} lengths up to {work.longest_request:,}" if work.lengths else ""
+    return [longest, f"{work.shared_prefix_tokens:,} tokens shared" if work.shared_prefix_tokens else ""]
 
 
 def _restrictions(choices: Choices) -> list[str]:
@@ -123,6 +130,7 @@ def servers(line: nouns.Line) -> str:
         f"{line.replicas} replica{'s' if line.replicas > 1 else ''} of {gpus}: {layout(replica)}, "
         f"{weights}, {replica.kv_cache_format} KV cache, {replica.engine} {replica.engine_version}, "
         f"max_num_seqs {replica.max_num_seqs}, max_model_len {replica.max_model_len}"
+        + (f", with {added}" if (added := additions(replica.options)) else "")
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from gpuplan.cli.additions import engine_options_of, workload_of
 from gpuplan.cli.options import Asked
 from gpuplan.errors import BadWord
 from optimizer.requirements import Requirements
@@ -14,8 +15,6 @@ from optimizer.requirements import Requirements
 _PLACES: dict[str, tuple[str, ...]] = {
     "model": ("model",),
     "revision": ("revision",),
-    "isl": ("workload", "input_tokens"),
-    "osl": ("workload", "output_tokens"),
     "min_tps": ("demand", "output_tokens_per_second"),
     "requests_per_second": ("demand", "requests_per_second"),
     "concurrency": ("demand", "concurrency"),
@@ -51,6 +50,7 @@ def requirements_of(asked: Asked) -> Requirements:
     if asked.model is None:
         raise BadWord("Say which model: --model meta-llama/Llama-3.3-70B-Instruct; `plan models` lists them.")
     fields: dict[str, Any] = {"choices": {"mix": not asked.no_mix}}
+    fields |= {"workload": workload_of(asked), "options": engine_options_of(asked)}
     for key, place in _PLACES.items():
         value = getattr(asked, key)
         if value is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -161,7 +162,9 @@ def lay_out_pages(
     plans = tuple(engine.cache_plan(spec, int(tp), kv_format, distinct[number]) for tp, number in keys.T)
     in_flight = engine.in_flight_tokens(rows.pipeline_parallel, max_batched_tokens)
     if context_parallel > 1:
-        _check_context_parallel(spec, rows, plans, context_parallel)
+        for refused, reason in context_refusals(spec, rows, plans, context_parallel):
+            if refused.any():
+                raise CannotDivide(reason)
     return PagePlans(plans, plan, in_flight, context_parallel, shared_tokens)
 
 
@@ -176,26 +179,30 @@ def _with_guesses(rule: BlockRule, guessed_tokens: int) -> BlockRule:
     return replace(rule, state_pages=rule.state_pages + guessed_tokens, state_pages_by_kind=by_kind)
 
 
-def _check_context_parallel(
+def context_refusals(
     spec: ModelSpec, rows: ReplicaColumns, plans: tuple[CachePlan, ...], context_parallel: int
-) -> None:
-    """Ranks can divide tokens only where they would keep the same ones: copies of a latent vector, or of a KV head.
+) -> Iterator[tuple[Bools, str]]:
+    """Which rows cannot divide the tokens of a request, shape (rows,), and why.
+
+    Ranks can divide tokens only where they would keep the same ones: copies of a latent vector, or of a KV head.
 
     Source: vLLM 0.33.0 `vllm/config/parallel.py`: TP is a multiple of it; docs "Context Parallel Deployment": with
     grouped-query attention at most TP / KV heads.
     """
-    if any(plan.tokens_per_block is None for plan in plans):
-        raise CannotDivide(
-            f"Decode context parallelism is not supported for {spec.repo_id}: some of its layers keep only a window "
-            "or a state, which ranks cannot divide; set it to 1."
-        )
+    cannot = any(plan.tokens_per_block is None for plan in plans)
+    yield (
+        np.full(rows.rows, cannot),
+        f"Decode context parallelism is not supported for {spec.repo_id}: some of its layers keep only a window "
+        "or a state, which ranks cannot divide; set it to 1.",
+    )
     copies = rows.tensor_parallel // max(spec.kv_heads, 1) if _keeps_heads(spec) else rows.tensor_parallel
-    if (rows.tensor_parallel % context_parallel).any() or (copies % context_parallel).any():
-        raise CannotDivide(
-            f"Decode context parallelism of {context_parallel} must divide the ranks that keep the same tokens of "
-            f"{spec.repo_id}; at TP {', '.join(str(tp) for tp in np.unique(rows.tensor_parallel))} those are "
-            f"{', '.join(str(count) for count in np.unique(copies))}."
-        )
+    uneven = (rows.tensor_parallel % context_parallel != 0) | (copies % context_parallel != 0) | (copies == 0)
+    yield (
+        uneven,
+        f"Decode context parallelism of {context_parallel} must divide the ranks that keep the same tokens of "
+        f"{spec.repo_id}; at TP {', '.join(str(tp) for tp in np.unique(rows.tensor_parallel[uneven]))} those are "
+        f"{', '.join(str(max(count, 1)) for count in np.unique(copies[uneven]))}.",
+    )
 
 
 def _keeps_heads(spec: ModelSpec) -> bool:

@@ -175,7 +175,7 @@ def measure_memory(
         ValueError: a GPU whose usable memory nobody published.
     """
     max_num_seqs = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
-    spec = _as_started(spec, settings)
+    spec = as_started(spec, settings)
     cards = _read_cards(spec, engine, rows, settings)
     pages = _page_plans(spec, engine, rows, kv_format, settings, cards.batched_tokens)
     stages = lay_out_stages(spec, engine, rows, pages, settings.adapters)
@@ -242,7 +242,7 @@ def _requests(
     }
 
 
-def _as_started(spec: ModelSpec, settings: MemorySettings) -> ModelSpec:
+def as_started(spec: ModelSpec, settings: MemorySettings) -> ModelSpec:
     """The model as the options have it loaded: without its vision tower, with what guesses tokens."""
     loaded = replace(spec, vision=None) if settings.language_model_only and spec.vision is not None else spec
     return with_drafts(loaded, settings.speculation)

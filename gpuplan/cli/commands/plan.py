@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpu_db.offer import BILLINGS, RESTRICTIONS
+from gpuplan.cli import additions as added
 from gpuplan.cli import words
 from gpuplan.cli.options import (
     MODEL_HELP,
@@ -145,7 +146,15 @@ def command(
     offline: Offline = False,
     isl: InputTokens = 1024,
     osl: OutputTokens = 512,
+    lengths: added.Lengths = None,
+    shared_prefix_tokens: added.SharedPrefix = None,
+    prefix_hit_rate: added.PrefixHitRate = None,
     max_model_len: MaxModelLen = None,
+    speculative: added.Speculative = None,
+    max_lora_rank: added.LoraRank = None,
+    max_loras: added.Loras = None,
+    lora_target_modules: added.LoraTargets = None,
+    language_model_only: added.LanguageModelOnly = False,
     min_tps: MinTps = None,
     requests_per_second: Requests = None,
     concurrency: Concurrency = None,
@@ -167,6 +176,7 @@ def command(
     engine: Engines = None,
     tensor_parallel: TensorParallel = None,
     pipeline_parallel: PipelineParallel = None,
+    decode_context_parallel: added.ContextParallel = 1,
     no_mix: NoMix = False,
     objective: Goal = "cost",
     alternatives: Alternatives = 5,
