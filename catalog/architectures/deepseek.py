@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from catalog.blocks import Layer, Shape, gated_mlp, linear, norm, outside, pre_norms, routed_experts, router
+from catalog.blocks import (
+    UNDECIDED,
+    Layer,
+    Shape,
+    gated_mlp,
+    linear,
+    norm,
+    outside,
+    pre_norms,
+    routed_experts,
+    router,
+)
 from catalog.mixers import latent_attention, sparse_indexer
 from catalog.model import Indexer, LatentAttention, Matrix
 from catalog.reading import Fields, max_context
@@ -90,8 +101,9 @@ def mixture(text: Fields, hidden: int, *, name: str = "mlp") -> tuple[Matrix, ..
     top_k = text.size("num_experts_per_tok", largest=experts)
     shared = text.count("n_shared_experts", default=0)
     always = gated_mlp(hidden, shared * width, name=f"{name}.shared_experts", part="shared_experts") if shared else ()
+    precise = text.get("model_type") == "glm4_moe_lite"  # vLLM 0.32 glm4_moe.py: params_dtype float32
     return (
-        router(hidden, experts, name=f"{name}.gate"),
+        router(hidden, experts, name=f"{name}.gate", stored_as="fp32" if precise else UNDECIDED),
         *routed_experts(hidden, width, experts, top_k, name=f"{name}.experts"),
         *always,
     )

@@ -57,7 +57,7 @@ def _experts(config: Fields, hidden: int) -> tuple[Matrix, ...]:
     top_k, width = config.size("num_experts_per_tok", largest=experts), config.size("moe_intermediate_size")
     shared = config.count("n_shared_experts", default=1)
     return (
-        router(hidden, experts),
+        router(hidden, experts, stored_as="fp32"),  # vLLM 0.32 glm4_moe.py: params_dtype float32
         *routed_experts(hidden, width, experts, top_k),
         *(gated_mlp(hidden, width * shared, name="mlp.shared_experts", part="shared_experts") if shared else ()),
     )

@@ -53,7 +53,9 @@ def _vision(vision: Fields, text_hidden: int) -> VisionTower:
         _vision_norm(vision, "final_layernorm", width),
         *_projector(vision, width, width * merge[0] * merge[1], text_hidden),
     )
-    return VisionTower(matrices, layers, width)
+    return VisionTower(
+        matrices, layers, width, vision.optional_size("vt_num_attention_heads", "num_attention_heads", largest=2**16)
+    )
 
 
 def _vision_layers(vision: Fields, width: int, layers: int) -> tuple[Matrix, ...]:
@@ -186,7 +188,10 @@ def _block_residuals(text: Fields, hidden: int) -> tuple[Matrix, ...]:
 
 
 def _latent_mixture(text: Fields, hidden: int) -> tuple[Matrix, ...]:
-    """Routed experts between a projection into a narrower space and one back, on every rank; a wide shared expert."""
+    """Routed experts between a projection into a narrower space and one back, on every rank; a wide shared expert.
+
+    The two projections are in 16 bit: vLLM 0.32.0 `vllm/models/kimi_k3/nvidia/model.py` builds them without scheme.
+    """
     name = "block_sparse_moe"
     width, inner = text.size("moe_intermediate_size"), text.optional_size("routed_expert_hidden_size")
     experts = text.size("num_experts", largest=2**16)
@@ -195,8 +200,8 @@ def _latent_mixture(text: Fields, hidden: int) -> tuple[Matrix, ...]:
     narrow: tuple[Matrix, ...] = ()
     if inner is not None:
         narrow = (
-            linear(f"{name}.routed_expert_down_proj", "mlp", inner, hidden),
-            linear(f"{name}.routed_expert_up_proj", "mlp", hidden, inner),
+            linear(f"{name}.routed_expert_down_proj", "mlp", inner, hidden, quantizable=False),
+            linear(f"{name}.routed_expert_up_proj", "mlp", hidden, inner, quantizable=False),
         )
         if text.flag("latent_moe_use_norm", default=False):
             narrow += (norm(f"{name}.routed_expert_norm", inner),)

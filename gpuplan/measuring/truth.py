@@ -93,9 +93,23 @@ def _gpu(row: Mapping[str, str]) -> Gpu:
 def loaded_weight_bytes(spec: ModelSpec, engine: Engine, gpu: Gpu, tensor_parallel: int) -> int:
     """Bytes of the parameters that rank 0 allocates, before any kernel repacks them."""
     one = np.ones(1, dtype=np.int64)
+    spec = _with_quantized_tower(spec) if engine.quantizes_tower(spec) else spec
     inner, hidden = engine.expert_padding(spec, gpu, served=False)
     division = Division(one * tensor_parallel, one, one, one * inner, one * hidden)
     return int(weights_by_stage(spec, division, _one_stage(spec))[0, 0])
+
+
+def _with_quantized_tower(spec: ModelSpec) -> ModelSpec:
+    """The same model with its tower's divided matrices in the scheme of the language model's."""
+    if spec.vision is None:
+        return spec
+    stored = {matrix.stored_as for group in spec.layers for matrix in group.matrices} - UNQUANTIZED
+    scheme = min(stored, default="bf16")
+    matrices = tuple(
+        replace(matrix, stored_as=scheme) if matrix.gemm and matrix.sharding in ("column", "row") else matrix
+        for matrix in spec.vision.matrices
+    )
+    return replace(spec, vision=replace(spec.vision, matrices=matrices))
 
 
 def _one_stage(spec: ModelSpec) -> Spans:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from catalog.model import LatentAttention, ModelSpec
 from catalog.quantization import find_scheme
 from gpu_db.gpu import Gpu
-from optimizer.engines.facts import Facts, fact_at
+from optimizer.engines.facts import Facts, fact_at, parse_version
 from optimizer.engines.launch import DEFAULTS, HEAD_ADDRESS, Launch, NoSuchOption
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import NonTorch, visible_bytes
-from optimizer.memory.factors import GIB
+from optimizer.memory.factors import GIB, MIB
+from optimizer.memory.graphs import GraphLaw
 from optimizer.memory.kv_cache import PACKED_VECTORS, BlockRule, kv_value_bytes
 from optimizer.memory.page_groups import plan_pages
 from optimizer.memory.weights import is_row_parallel_expert
@@ -117,8 +118,27 @@ class Engine(ABC):
                 return dict(card)
         raise ValueError(f"{self.title} has no batch defaults for {gpu.name}.")
 
+    @property
+    def graph_law(self) -> GraphLaw:
+        """What its CUDA graphs take."""
+        entry = fact_at(self.facts["cuda_graphs"], self.version)
+        return GraphLaw(
+            entry["base_gib"] * GIB,
+            entry["mib_per_layer_and_size"] * MIB,
+            entry["divided"],
+            **{name: entry[name] for name in ("sizes_per_sequence", "fine_limit") if name in entry},
+        )
+
+    @property
+    def uncalibrated(self) -> str:
+        """Which of its memory is not measured and what stands in, one sentence; "" when all of it is measured."""
+        return str(self.facts.get("uncalibrated", ""))
+
     def largest_graph(self, gpu: Gpu) -> int:
         """Largest batch for which a CUDA graph is captured by default."""
+        own = fact_at(self.facts["cuda_graphs"], self.version).get("largest")
+        if own is not None:
+            return int(own)
         graphs = self.facts["largest_graph"]
         return int(graphs["by_capability_major"].get(capability_major(gpu), graphs["default"]))
 
@@ -164,6 +184,16 @@ class Engine(ABC):
         """Whether it keeps a 16-bit copy of a quantized up-projection of latent attention."""
         return bool(fact_at(self.facts["copies_latent"], self.version)["value"])
 
+    @property
+    def absorbs_latent(self) -> bool:
+        """Whether those copies are products with the neighbouring projections, which are larger."""
+        return bool(fact_at(self.facts["copies_latent"], self.version).get("absorbed", False))
+
+    def quantizes_tower(self, spec: ModelSpec) -> bool:
+        """Whether it loads a vision tower in the checkpoint's scheme although the checkpoint keeps it in 16 bit."""
+        towers = self.facts.get("quantized_towers", {})
+        return spec.architecture in towers.get("architectures", ()) and spec.weight_format in towers["formats"]
+
     def expert_padding(self, spec: ModelSpec, gpu: Gpu, *, served: bool = True) -> tuple[int, int]:
         """What the MoE kernel pads each expert's (intermediate, hidden) size to a multiple of; (1, 1) = nothing.
 
@@ -175,7 +205,8 @@ class Engine(ABC):
         schemes = {m.stored_as for g in spec.layers for m in g.matrices if m.sharding == "expert"}
         if spec.architecture in self.facts.get("expert_padding_architectures", ()):
             for entry in self.facts["expert_padding"]:
-                if entry["scheme"] in schemes and capability_major(gpu) in entry["capability_major"]:
+                expired = "until" in entry and parse_version(self.version) >= parse_version(entry["until"])
+                if not expired and entry["scheme"] in schemes and capability_major(gpu) in entry["capability_major"]:
                     sizes = entry.get("served", entry) if served else entry
                     return int(sizes["intermediate"]), int(sizes["hidden"])
         return 1, 1

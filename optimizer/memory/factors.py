@@ -18,7 +18,6 @@ class MemoryFactors:
     Attributes:
         forward_values_per_intermediate, forward_values_per_hidden: 16-bit values per token during a forward pass.
         context_bytes: of the driver's context, by vendor.
-        graph_bytes, graph_bytes_per_layer_and_size: CUDA graphs of a model on one GPU.
         unseen_bytes: by GPU name prefix, longest first: driver-visible minus what engines see as total.
         unseen_bytes_default: by vendor.
     """
@@ -26,8 +25,6 @@ class MemoryFactors:
     forward_values_per_intermediate: float
     forward_values_per_hidden: float
     context_bytes: dict[str, float]
-    graph_bytes: float
-    graph_bytes_per_layer_and_size: float
     unseen_bytes: tuple[tuple[str, float], ...]
     unseen_bytes_default: dict[str, float]
 
@@ -42,8 +39,6 @@ def memory_factors() -> MemoryFactors:
         forward_values_per_intermediate=raw["forward_values_per_intermediate"]["value"],
         forward_values_per_hidden=raw["forward_values_per_hidden"]["value"],
         context_bytes={vendor: raw["context_gib"][vendor] * GIB for vendor in ("NVIDIA", "AMD")},
-        graph_bytes=raw["graph_gib"]["value"] * GIB,
-        graph_bytes_per_layer_and_size=raw["graph_mib_per_layer_and_size"]["value"] * MIB,
         unseen_bytes=tuple((prefix, gib * GIB) for prefix, gib in longest_first),
         unseen_bytes_default={vendor: gib * GIB for vendor, gib in unseen["default"].items()},
     )

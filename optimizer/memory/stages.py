@@ -166,7 +166,7 @@ def _spread(spans: Spans, depth: Ints) -> tuple[Ints, Ints, Ints]:
 
 def _copies_by_stage(spec: ModelSpec, engine: Engine, division: Division, spans: Spans) -> Ints:
     """Unquantized copies of latent attention's up-projections on every stage, shape (stages, keys)."""
-    copies = np.stack([latent_copies(group, division) for group in spec.layers])
+    copies = np.stack([latent_copies(group, division, absorbed=engine.absorbs_latent) for group in spec.layers])
     if not engine.copies_latent or not copies.any():
         return np.zeros((len(spans), division.tensor_parallel.size), dtype=np.int64)
     return layers_by_stage(spec, spans) @ copies

@@ -23,7 +23,7 @@ from optimizer.memory.adapters import Adapters
 from optimizer.memory.communication import context_bytes, non_torch_bytes, visible_bytes
 from optimizer.memory.drafts import draft_weight_bytes
 from optimizer.memory.encoder import profiled_tokens
-from optimizer.memory.graphs import captured_sizes, graph_bytes
+from optimizer.memory.graphs import GraphLaw, captured_sizes, graph_bytes
 from optimizer.memory.lengths import Lengths
 from optimizer.memory.pools import PagePlans, lay_out_pages
 from optimizer.memory.speculation import Speculation, with_drafts
@@ -316,7 +316,9 @@ def _measure_parts(
     streamed = np.where(offloaded > 0, stages.layer_bytes, 0)[:, None]
     activation = _activation(spec, engine, stages, cards, settings, max_num_seqs) + streamed
     ranks = rows.tensor_parallel[stages.row]
-    graphs = _graphs(stages, cards, max_num_seqs, ranks) if not settings.enforce_eager else np.zeros_like(activation)
+    graphs = np.zeros_like(activation)
+    if not settings.enforce_eager:
+        graphs = _graphs(engine.graph_law, stages, cards, max_num_seqs, ranks)
     kept = stages.weight_bytes - offloaded + stages.adapter_bytes + non_torch[stages.row]
     pool, beside = _pool_bytes(engine, cards, stages, kept[:, None], activation, graphs, settings.occupied_bytes)
     return _Parts(non_torch, offloaded, activation, graphs, pool, beside)
@@ -338,10 +340,10 @@ def _activation(
     return np.maximum(np.maximum(forward, encoder), sampler)
 
 
-def _graphs(stages: Stages, cards: _Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
+def _graphs(law: GraphLaw, stages: Stages, cards: _Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
     limits, which = np.unique(cards.largest_graph, return_inverse=True)
-    sizes = captured_sizes(max_num_seqs[None, :], limits[:, None])
-    return graph_bytes(stages.layers[:, None], sizes[which.reshape(-1)[stages.row]], ranks[:, None])
+    sizes = captured_sizes(max_num_seqs[None, :], limits[:, None], law)
+    return graph_bytes(stages.layers[:, None], sizes[which.reshape(-1)[stages.row]], ranks[:, None], law)
 
 
 def _pool_bytes(

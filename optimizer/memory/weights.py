@@ -74,7 +74,36 @@ def shard_bytes(matrix: Matrix, division: Division) -> Ints:
     array([134217728,  33554432])
     """
     outputs, inputs, copies = shard_shape(matrix, division)
-    return np.asarray(stored_bytes(matrix, outputs, inputs, copies), dtype=np.int64)
+    whole = np.asarray(stored_bytes(matrix, outputs, inputs, copies), dtype=np.int64)
+    return whole + _recut_scales(matrix, outputs, inputs, copies) if matrix.sharding == "expert" else whole
+
+
+LEAST_BLOCK = 32
+"""Experts' fp8 blocks are cut no finer."""
+
+
+def _recut_scales(matrix: Matrix, outputs: Ints, inputs: Ints, copies: Ints) -> Ints:
+    """Bytes that scales of a shard of experts take beyond one for every block that it touches, shape (keys,).
+
+    Square fp8 blocks that TP cuts become the largest smaller squares that it does not cut; of NVFP4's sixteens only
+    whole ones have a scale.
+
+    Source: vLLM 0.32.0 `vllm/model_executor/layers/fused_moe/oracle/fp8.py`, `refine_fp8_moe_block_shape`, and
+    `quantization/modelopt.py`, `ModelOptNvFp4FusedMoE.create_weights`.
+    """
+    scheme = find_scheme(matrix.stored_as)
+    if scheme.block is None or scheme.format not in ("fp8", "nvfp4") or 0 in scheme.block:
+        return np.zeros_like(outputs)
+    high, wide = scheme.block
+    blocks = -(-outputs // high) * -(-inputs // wide)
+    if scheme.format == "nvfp4":
+        recut = outputs * (inputs // wide)
+    else:
+        edge = np.gcd(np.gcd(outputs, inputs), high)
+        cut = outputs if not is_row_parallel_expert(matrix) else inputs
+        edge = np.where((cut % high != 0) & (edge >= LEAST_BLOCK), edge, high)
+        recut = -(-outputs // edge) * -(-inputs // np.where(edge == high, wide, edge))
+    return np.asarray(copies * round(scheme.scale_bytes_per_block) * (recut - blocks))
 
 
 def shard_shape(matrix: Matrix, division: Division) -> tuple[Ints, Ints, Ints]:
@@ -119,23 +148,50 @@ def layer_bytes(group: Layers, division: Division) -> Ints:
     return _total((shard_bytes(matrix, division) for matrix in allocated_matrices(group)), division)
 
 
-def latent_copies(group: Layers, division: Division) -> Ints:
-    """Bytes of the 16-bit copy that an engine keeps of one layer's quantized up-projection, shape (keys,).
+def latent_copies(group: Layers, division: Division, *, absorbed: bool = False) -> Ints:
+    """Bytes of what an engine derives from one layer's up-projection of latent attention and keeps, shape (keys,).
 
-    Decoding latent attention multiplies queries and outputs with its halves directly, which needs them unquantized; a
-    16-bit one is used in place.
+    Decoding multiplies queries and outputs with its halves directly, which needs them unquantized; a 16-bit one is used
+    in place, a quantized one is copied:
 
         2 * outputs / TP * kv_rank
 
-    Source: vLLM 0.33.0 `vllm/model_executor/layers/attention/mla_attention.py`, `process_weights_after_loading`.
+    Absorbed, the halves are multiplied with the projections before and behind them, in the width of the weights:
+
+        heads / TP * kv_rank * (query inputs + hidden size) + 2 * heads / TP * rope_dim * query inputs
+
+    Args:
+        group: layers of one kind.
+        division: ways to divide the model.
+        absorbed: whether the engine keeps the products.
+
+    Source: vLLM 0.33.0 `vllm/model_executor/layers/attention/mla_attention.py`; 0.7.3
+    `vllm/attention/backends/mla/utils.py`, both in `process_weights_after_loading`.
     """
-    copies = np.zeros_like(division.tensor_parallel)
-    if any(isinstance(mixer, LatentAttention) for mixer in group.mixers):
-        for matrix in group.matrices:
-            if matrix.name.endswith("kv_b_proj") and find_scheme(matrix.stored_as).bits_per_weight < COPY_BITS:
-                outputs, inputs, _ = shard_shape(matrix, division)
-                copies += COPY_BITS // 8 * outputs * inputs
-    return copies
+    bytes_held = np.zeros_like(division.tensor_parallel)
+    latent = next((mixer for mixer in group.mixers if isinstance(mixer, LatentAttention)), None)
+    if latent is None:
+        return bytes_held
+    for matrix in group.matrices:
+        bits = find_scheme(matrix.stored_as).bits_per_weight
+        if absorbed and matrix.name.endswith(("q_b_proj", "q_proj", "o_proj")):
+            bytes_held += _absorbed(matrix, latent, division, 1 if bits == FP8_BITS else COPY_BITS // 8)
+        elif not absorbed and matrix.name.endswith("kv_b_proj") and bits < COPY_BITS:
+            outputs, inputs, _ = shard_shape(matrix, division)
+            bytes_held += COPY_BITS // 8 * outputs * inputs
+    return bytes_held
+
+
+FP8_BITS = 8
+
+
+def _absorbed(matrix: Matrix, latent: LatentAttention, division: Division, width_bytes: int) -> Ints:
+    """The product of a projection of queries or outputs with one half of the up-projection, shape (keys,)."""
+    heads = _divided(np.asarray(latent.query_heads), division.tensor_parallel, 1)
+    if matrix.name.endswith("o_proj"):
+        return np.asarray(width_bytes * heads * latent.kv_rank * matrix.outputs)
+    rotary = COPY_BITS // 8 * heads * latent.rope_dim * matrix.inputs
+    return np.asarray(width_bytes * heads * latent.kv_rank * matrix.inputs + rotary)
 
 
 def allocated_matrices(group: Layers) -> tuple[Matrix, ...]:

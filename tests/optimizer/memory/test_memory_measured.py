@@ -19,7 +19,9 @@ GIB = 2**30
 # model, version, card, compute capability, GiB seen, TP, fast links, utilization, length, sequences, tokens per step,
 # weights and KV in GiB as logged, tolerance in GiB
 LOGS = [
-    ("openai/gpt-oss-20b", "0.11.0", "H100", "9.0", 79.18, 1, True, 0.90, 16000, 1024, 8192, 13.47, 50.28, 0.1),
+    # the official image of 0.11.0 had Triton's MXFP4 kernels, as every installation has since 0.12; wheels had Marlin's
+    ("openai/gpt-oss-20b", "0.12.0", "H100", "9.0", 79.18, 1, True, 0.90, 16000, 1024, 8192, 13.47, 50.28, 0.1),
+    ("openai/gpt-oss-120b", "0.11.2", "H100", "9.0", 79.18, 1, True, 0.96, 98304, 6, 2048, 65.97, 8.99, 0.9),
     ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "0.11.0", "H100", "9.0", 79.18, 2, True, 0.90, 16000, 1024, 8192,
      33.88, 32.00, 0.2),
     ("Qwen/Qwen2.5-32B-Instruct", "0.7.3", "L40S", "8.9", 44.42, 2, False, 0.90, 10000, 256, 10000, 30.71, 7.71, 0.3),
@@ -44,6 +46,23 @@ def test_kv_left_is_what_the_engine_logged(log, make_gpu, make_rows):
     memory = measure_memory(find_model(repo), find_engine("vllm", version), rows, "bf16", settings, np.array([seqs]))
     assert memory.weight_bytes[0] / GIB == pytest.approx(weights, rel=0.01, abs=0.3 if tp == 8 else 0)
     assert memory.kv_pool_bytes[0, 0] / GIB == pytest.approx(kv, abs=tolerance)
+
+
+# model, version, card, compute capability, TP, GiB of weights as logged: V0 of 0.7 absorbed latent projections.
+LATENT = [
+    ("deepseek-ai/DeepSeek-R1", "0.7.3", "H200", "9.0", 8, 83.88),
+    ("deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct", "0.7.0", "A100 SXM 40GB", "8.0", 8, 3.97),
+    ("deepseek-ai/DeepSeek-R1", "0.11.2", "H200", "9.0", 8, 79.74),
+]
+
+
+@pytest.mark.parametrize("log", LATENT, ids=lambda log: f"{log[0]} {log[1]}")
+def test_products_of_latent_projections_are_kept_as_the_version_kept_them(log, make_gpu, make_rows):
+    repo, version, name, capability, tp, weights = log
+    gpu, settings = make_gpu(name, capability, 141 << 30), MemorySettings(8192, 8192)
+    rows = make_rows([gpu], [tp])
+    memory = measure_memory(find_model(repo), find_engine("vllm", version), rows, "bf16", settings, np.array([256]))
+    assert memory.weight_bytes[0] / GIB == pytest.approx(weights, rel=0.01)
 
 
 # Pools that vLLM 0.19 found on H100 SXM 80GB at utilization 0.95 with its defaults (1024 sequences), GiB per GPU, from

@@ -1,0 +1,60 @@
+"""Weight bytes that vLLM's own classes allocate for models on which the rules of division were not drawn up."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog.find import find_model
+from catalog.model import Matrix
+from optimizer.engines.find import find_engine
+from optimizer.memory.pipelines import pipelines
+from optimizer.memory.weights import Division, shard_bytes, tower_bytes, weights_by_stage
+
+TRUTH = Path(__file__).parents[2] / "oracles" / "vllm_weights_truth.csv"
+VLLM = find_engine("vllm", "0.32.0")
+
+
+def rank_bytes(model, tensor_parallel, gpu):
+    spec, one = find_model(model), np.ones(1, dtype=np.int64)
+    inner, hidden = VLLM.expert_padding(spec, gpu, served=False)
+    division = Division(one * tensor_parallel, one, one, one * inner, one * hidden)
+    return int(weights_by_stage(spec, division, pipelines(spec.layer_count, (1,)))[0, 0])
+
+
+def test_every_rank_holds_what_vllm_allocates_within_a_thousandth(make_gpu):
+    with TRUTH.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    gpu, misses = make_gpu(), {}
+    for row in rows:
+        ours = rank_bytes(row["model"], int(row["tensor_parallel"]), gpu)
+        error = ours / int(row["weight_bytes_rank0"]) - 1
+        if abs(error) > 0.001:
+            misses[row["model"], row["tensor_parallel"]] = error
+    assert not misses
+    assert len(rows) >= 70
+
+
+def expert(width, stored_as, hidden=2048):
+    return Matrix("experts.up_proj", "experts", width, hidden, "expert", copies=4, stored_as=stored_as)
+
+
+@pytest.mark.parametrize(("ranks", "edge"), [(1, 128), (2, 128), (8, 32), (4, 64)])
+def test_fp8_blocks_that_tp_cuts_become_smaller_squares(ranks, edge):
+    values = 768 // ranks * 2048
+    scales = -(-768 // ranks // edge) * (2048 // edge)
+    assert shard_bytes(expert(768, "fp8_block128"), Division.of(np.array([ranks])))[0] == 4 * (values + 4 * scales)
+
+
+def test_a_sixteen_that_tp_cuts_has_no_nvfp4_scale():
+    down = Matrix("experts.down_proj", "experts", 2688, 1856, "expert", copies=1, stored_as="nvfp4")
+    held = shard_bytes(down, Division.of(np.array([8])))[0]
+    assert held == 2688 * 232 // 2 + 2688 * (232 // 16) + 8
+
+
+def test_a_tower_whose_heads_tp_does_not_divide_is_whole_on_every_rank():
+    tower = find_model("moonshotai/Kimi-K3").vision
+    whole, by_four, by_eight = tower_bytes(tower, Division.of(np.array([1, 4, 8])))
+    assert by_four < whole / 2
+    assert by_eight == whole
