@@ -133,7 +133,7 @@ class ContextCapacity(Frozen):
 
 
 class MemoryAnswer(Frozen):
-    """Memory of one GPU of one replica, on its poorest rank.
+    """Memory of one GPU of one replica, on its poorest rank; the JSON of `plan memory`.
 
     Attributes:
         memory: bytes part by part; `kv_cache_bytes` is negative by what is missing when the weights do not fit.
@@ -145,6 +145,7 @@ class MemoryAnswer(Frozen):
         command: what starts it.
     """
 
+    schema_version: Literal["1"] = "1"
     layout: Layout
     memory: Memory
     workload: Workload

@@ -159,7 +159,32 @@ def options_of_the_main_job() -> set[str]:
 def test_every_option_of_the_main_job_reaches_the_question() -> None:
     """An option that nobody reads would be a promise that is not kept."""
     elsewhere = {"offers", "offline", "factors", "no_mix", "json", "quiet", "verbose", "version"}
-    assert options_of_the_main_job() == set(question._PLACES) | elsewhere
+    assert options_of_the_main_job() == set(question._PLACES) | set(ADDED) | elsewhere
+
+
+ADDED = {
+    "isl": "2k",
+    "osl": "1k",
+    "lengths": "1k:1,2k:1",
+    "shared_prefix_tokens": "100",
+    "prefix_hit_rate": "0.5",
+    "speculative": "mtp:2",
+    "max_lora_rank": "8",
+    "max_loras": "3",
+    "lora_target_modules": "q_proj",
+    "language_model_only": "",
+    "decode_context_parallel": "2",
+}
+"""Options that together make the workload and the engine's options, with a value that is not the default."""
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_each_option_of_workload_and_engine_changes_the_question(name: str) -> None:
+    plain = ["--model", "x", "--min-tps", "1"]
+    words = [f"--{name.replace('_', '-')}", *([ADDED[name]] if ADDED[name] else [])]
+    asked = [question.requirements_of(app.understand(argv)[1]) for argv in (plain, [*plain, *words])]
+    assert asked[0] != asked[1]
+    assert (asked[0].workload, asked[0].options) != (asked[1].workload, asked[1].options)
 
 
 def test_defaults_in_the_help_are_those_of_the_requirements() -> None:

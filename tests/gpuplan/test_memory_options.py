@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 
 from gpuplan.cli import app
@@ -309,3 +310,11 @@ def test_settings_that_contradict_each_other_are_named(memory, argv: tuple[str, 
 def test_settings_that_go_together_are_not_named(memory) -> None:
     argv = ("--max-num-seqs", "64", "--lora-rank", "16", "--prefix-hit-rate", "0.5", "--decode-context-parallel", "1")
     assert memory(*LLAMA, *argv)["warnings"] == []
+
+
+def test_the_schema_of_the_answer_is_printed_and_holds(memory, capsys) -> None:
+    assert app.main(["schema", "memory"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.validate(memory(*DEEPSEEK, "--speculative", "mtp", "--lora-rank", "8", "--lengths", "1k,2k:2"), schema)
+    assert app.main(["schema", "memry"]) == app.BAD_INPUT
+    assert "Did you mean 'memory'?" in capsys.readouterr().err
