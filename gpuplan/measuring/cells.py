@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gpuplan.measuring.errors import Unpredictable
+from optimizer.memory.kv_cache import PACKED_VECTORS
 
 GIB_PER_GPU = 4096.0
 """No accelerator holds more; a larger number is in other units."""
@@ -124,6 +125,8 @@ def kv_format(text: str, own: str | None) -> str:
         return "bf16"
     if words in {"", "auto"}:
         return own or "bf16"
+    if words in PACKED_VECTORS:
+        return words
     raise Unpredictable(f"the KV cache is stored as {text[:40]!r}, which is not described here")
 
 

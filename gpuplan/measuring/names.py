@@ -62,12 +62,14 @@ class NamedModel:
         inferred: whether somebody concluded the name from other numbers; it is not in the log.
         assumed: what was taken because the row does not say; "" when nothing.
         weights_reason: why its weights cannot be predicted, though its cache can; "" when they can.
+        guessed_tokens: that its own multi-token-prediction layers guess per step; 0 = none.
     """
 
     spec: ModelSpec
     inferred: bool
     assumed: str = ""
     weights_reason: str = ""
+    guessed_tokens: int = 0
 
 
 def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
@@ -82,7 +84,12 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
         raise Unpredictable("its model is not named")
     spec, exact = _found(name, configs_dir)
     inferred = name != text.replace("--", "/")
-    beside = _BESIDE.search(text)
+    beside, guessed = _BESIDE.search(text), _guessed(f"{text} ; {row.get('note', '')}")
+    if guessed and any(group.next_token_prediction for group in spec.layers):
+        plain = {**row, "model": _MTP.sub("", text), "note": ""}
+        return replace(named_model(plain, configs_dir), inferred=inferred, guessed_tokens=guessed)
+    if guessed and not beside:
+        beside = _MTP.search(row.get("note", ""))
     if beside:
         return NamedModel(spec, inferred, weights_reason=f"it ran with {beside[0]}, which is not described here")
     stored = row.get("weights_dtype_or_quant", "")
@@ -98,6 +105,19 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
         if exact and spec.weight_format not in UNQUANTIZED:
             return NamedModel(spec, inferred)  # the checkpoint itself says how it is stored
         return NamedModel(spec, inferred, weights_reason=str(reason))
+
+
+_MTP = re.compile(r"(?<!no )(?:\+\s*|with )?\bMTP\b(?: on\b| draft| speculative)?[ :=n]*(\d{1,2})?", re.IGNORECASE)
+
+
+def _guessed(text: str) -> int:
+    """Tokens per step that a row says its multi-token-prediction layers guess; 1 where it only says that they do.
+
+    >>> _guessed("zai-org/GLM-5.2-FP8 (+MTP 5)"), _guessed("MTP on"), _guessed("MTP n=4"), _guessed("no MTP: 78 layers")
+    (5, 1, 4, 0)
+    """
+    said = _MTP.search(text)
+    return 0 if said is None else max(int(said[1] or 1), 1)
 
 
 def _format_words(name: str) -> str:
@@ -127,7 +147,7 @@ def _found(name: str, configs_dir: Path | None) -> tuple[ModelSpec, bool]:
     if spec is not None:
         return spec, True
     for tail in dict.fromkeys((name.rsplit("/", maxsplit=1)[-1], _stem(name))):
-        repo_id = _stems().get(_stem(tail))
+        repo_id = _stems().get(_stem(tail)) or _relatives().get(_stem(tail))
         spec = _bundled(tail) or (_bundled(repo_id) if repo_id else None)
         if spec is not None:
             return spec, False
@@ -170,6 +190,13 @@ def _stems() -> dict[str, str]:
     for record in records:
         stems.setdefault(_stem(record.repo_id), record.repo_id)
     return stems
+
+
+@cache
+def _relatives() -> dict[str, str]:
+    """Bundled models whose shape others have, by the others' stems."""
+    known = json.loads(files(__package__).joinpath("data/relatives.json").read_text(encoding="utf-8"))
+    return {stem: each["shape"] for stem, each in known["relatives"].items()}
 
 
 @lru_cache(maxsize=4096)

@@ -7,28 +7,32 @@ named in `assumed`. Everything else that is missing is a reason, never a guess.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from catalog.model import ModelSpec
+from catalog.model import LatentAttention, ModelSpec
 from gpu_db.gpu import Gpu
 from gpuplan.measuring.cells import GIB_PER_GPU, Version, count, flag, kv_format, number, version
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.names import Cards, NamedModel, any_card, named_cards, named_model, spread
-from optimizer.engines.engine import Engine
+from optimizer.engines.engine import Engine, mixers
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.facts import parse_version
 from optimizer.engines.find import find_engine
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import visible_bytes
 from optimizer.memory.factors import GIB
+from optimizer.memory.kv_cache import PACKED_VECTORS
 from optimizer.memory.page_groups import PagePlan
 from optimizer.memory.pools import PagePlans, lay_out_pages
+from optimizer.memory.speculation import Speculation, with_drafts
 from optimizer.memory.stages import lay_out_stages
 from optimizer.memory.vram import MemoryColumns, MemorySettings, measure_memory
 from optimizer.replica_columns import Floats, ReplicaColumns
@@ -45,6 +49,9 @@ FIRST_V1 = "0.8.0"
 
 ASSUMED_LEGACY = "0.7.3"
 """The last release whose only engine was V0."""
+
+LATE_LEGACY = "0.7.4"
+"""Stands for V0 inside the releases that had both engines: as 0.7.3, but for the copies of latent attention."""
 
 ASSUMED = "0.19.0"
 """The middle of the versions that logs of the second engine (V1) state, for those that state none."""
@@ -102,6 +109,11 @@ class Start:
         return self.model.spec
 
     @property
+    def speculation(self) -> Speculation | None:
+        """How tokens are guessed; None = they are not."""
+        return Speculation("mtp", self.model.guessed_tokens) if self.model.guessed_tokens else None
+
+    @property
     def settings_known(self) -> bool:
         """Whether the row itself names its model, its GPU or total, TP and utilization."""
         return not self.model.inferred and self.cards.total_known and self.utilization is not None
@@ -119,7 +131,7 @@ def predict(row: Mapping[str, str], configs_dir: Path | None = None) -> Predicti
     said.engine = start.engine.name
     said.settings_known = start.settings_known
     said.gpu = start.cards.candidates[0].name if len(start.cards.candidates) == 1 else said.gpu
-    said.assumed = list(start.assumed)
+    said.assumed = [*start.assumed, *([start.engine.uncalibrated] if start.engine.uncalibrated else [])]
     _predict_parts(start, said)
     contradiction = _contradiction(row, start)
     if contradiction and AVAILABLE in said.values:
@@ -160,7 +172,7 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
         Unpredictable: the row does not name what every part depends on, or a cell cannot be read.
     """
     model = named_model(row, configs_dir)
-    engine, taken = _engine(row)
+    engine, taken = _engine(row, model.spec.family)
     ranks = count(row, "tp", MOST_GPUS)
     if ranks is None:
         raise Unpredictable("its tensor parallelism is not stated")
@@ -207,12 +219,15 @@ def _cards(row: Mapping[str, str]) -> Cards:
 
 def _kv_format(row: Mapping[str, str], spec: ModelSpec) -> tuple[str | None, str]:
     try:
-        return kv_format(row.get("kv_dtype", ""), spec.kv_cache_format), ""
+        stored = kv_format(row.get("kv_dtype", ""), spec.kv_cache_format)
+        if stored in PACKED_VECTORS and any(isinstance(each, LatentAttention) for each in mixers(spec)):
+            raise Unpredictable(f"no engine stores latent attention's cache as {stored}")
+        return stored, ""
     except Unpredictable as reason:
         return None, str(reason)
 
 
-def _engine(row: Mapping[str, str]) -> tuple[Engine, list[str]]:
+def _engine(row: Mapping[str, str], family: str) -> tuple[Engine, list[str]]:
     """The engine at the version whose behaviour the row tells of, and what was assumed."""
     name = row.get("engine", "").strip()
     said = version(row.get("engine_version", ""))
@@ -220,7 +235,7 @@ def _engine(row: Mapping[str, str]) -> tuple[Engine, list[str]]:
         newest = find_engine(name)
     except UnknownEngine as error:
         raise Unpredictable(str(error)) from error
-    wanted = _behaviour(said, row.get("quote", "")) if newest.name == "vllm" else said.number
+    wanted = _behaviour(said, row, family) if newest.name == "vllm" else said.number
     try:
         engine = find_engine(name, wanted)
     except UnknownEngine:
@@ -228,13 +243,13 @@ def _engine(row: Mapping[str, str]) -> tuple[Engine, list[str]]:
     return engine, [] if said.number else [engine.title]
 
 
-def _behaviour(said: Version, quote: str) -> str:
+def _behaviour(said: Version, row: Mapping[str, str], family: str) -> str:
     """The vLLM release that behaves as a row's: releases with two engines count as the one that ran."""
-    legacy = said.legacy or _sounds_legacy(quote, said)
+    legacy = said.legacy or _sounds_legacy(row.get("quote", ""), said)
     if legacy:
         older = said.number is not None and parse_version(said.number) < parse_version(FIRST_V1)
-        return said.number or ASSUMED_LEGACY if older else ASSUMED_LEGACY
-    number = said.number or _by_month(said.month) or ASSUMED
+        return said.number or ASSUMED_LEGACY if older else LATE_LEGACY
+    number = said.number or _by_month(said.month) or _by_issue(row.get("source", "")) or _by_family(family)
     return max(number, FIRST_V1, key=parse_version)
 
 
@@ -244,14 +259,37 @@ def _sounds_legacy(quote: str, said: Version) -> bool:
 
 
 @cache
-def _releases() -> list[tuple[str, str]]:
+def _releases() -> dict[str, Any]:
     text = files(__package__).joinpath("data/vllm_releases.json").read_text(encoding="utf-8")
-    return [(month, release) for month, release in json.loads(text)["releases"]]
+    known: dict[str, Any] = json.loads(text)
+    return known
 
 
 def _by_month(month: str | None) -> str | None:
     """The release that was current in a month; None when no month is said."""
-    return None if month is None else next((each for since, each in reversed(_releases()) if since <= month), None)
+    return None if month is None else _current(_releases()["releases"], month)
+
+
+_ISSUE = re.compile(r"\bvllm-project/vllm#(\d{1,7})\b")
+
+
+def _by_issue(source: str) -> str | None:
+    """The release that was current when vLLM's issue was opened that a row was read in; None when it is from elsewhere.
+
+    >>> _by_issue("vllm-project/vllm#27508"), _by_issue("a blog")
+    ('0.11.0', None)
+    """
+    number = _ISSUE.search(source)
+    return None if number is None else _current(_releases()["issues"], int(number[1]))
+
+
+def _current(since: list[list[Any]], when: str | int) -> str | None:
+    return next((str(release) for start, release in reversed(since) if start <= when), None)
+
+
+def _by_family(family: str) -> str:
+    """The middle version of a family's logs; of all logs where a family has too few."""
+    return str(_releases()["families"].get(family, ASSUMED))
 
 
 PRINTS_CONCURRENCY_SINCE = (0, 21)
@@ -304,6 +342,7 @@ def _predict_parts(start: Start, said: Prediction) -> None:
         max_batched_tokens=start.max_batched_tokens,
         memory_utilization=start.utilization,
         enforce_eager=start.enforce_eager,
+        speculation=start.speculation,
     )
     stored = start.kv_format or "bf16"
     columns = measure_memory(start.spec, start.engine, rows, stored, settings, np.asarray(batches))
@@ -378,8 +417,9 @@ def tokens_in_pool(start: Start, rows: ReplicaColumns, pool_bytes: float) -> Flo
         ],
         dtype=np.int64,
     )
-    pages = lay_out_pages(start.spec, start.engine, rows, start.kv_format or "bf16", batched)
-    stages = lay_out_stages(start.spec, start.engine, rows, pages)
+    spec, guessed = with_drafts(start.spec, start.speculation), start.model.guessed_tokens
+    pages = lay_out_pages(spec, start.engine, rows, start.kv_format or "bf16", batched, guessed_tokens=guessed)
+    stages = lay_out_stages(spec, start.engine, rows, pages)
     blocks = stages.minimum(stages.blocks(np.full((len(stages.row), 1), pool_bytes)))[:, 0]
     if start.prints_groups:
         return np.maximum(blocks, 0) * _printed_tokens_per_block(pages)

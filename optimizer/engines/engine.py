@@ -189,6 +189,12 @@ class Engine(ABC):
         """Whether those copies are products with the neighbouring projections, which are larger."""
         return bool(fact_at(self.facts["copies_latent"], self.version).get("absorbed", False))
 
+    @property
+    def least_expert_block(self) -> int | None:
+        """Smallest square that experts' fp8 blocks may become where TP cuts them; None = they must stay whole."""
+        known = self.facts.get("recuts_expert_blocks")
+        return None if known is None else fact_at(known, self.version)["value"]
+
     def quantizes_tower(self, spec: ModelSpec) -> bool:
         """Whether it loads a vision tower in the checkpoint's scheme although the checkpoint keeps it in 16 bit."""
         towers = self.facts.get("quantized_towers", {})
@@ -327,7 +333,11 @@ class Engine(ABC):
         Returns:
             Pairs of a mask of shape (rows,) and a sentence; only masks with a refused row. A row may be in several.
         """
-        reasons = (*_parallelism_refusals(spec, rows), *_division_refusals(spec, rows), *self._own_refusals(spec, rows))
+        reasons = (
+            *_parallelism_refusals(spec, rows),
+            *_division_refusals(spec, rows, self.least_expert_block),
+            *self._own_refusals(spec, rows),
+        )
         return [(mask, reason) for mask, reason in reasons if mask.any()]
 
     def _own_refusals(self, spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
@@ -444,7 +454,7 @@ def _experts(spec: ModelSpec) -> int:
     return max((m.copies for g in spec.layers for m in g.matrices if m.sharding == "expert"), default=0)
 
 
-def _division_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
+def _division_refusals(spec: ModelSpec, rows: ReplicaColumns, least_expert_block: int | None) -> Iterator[RefusedShape]:
     """Tensor parallelism that does not divide heads, widths or quantization blocks."""
     tp = rows.tensor_parallel
     if spec.query_heads:
@@ -452,7 +462,7 @@ def _division_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[Refuse
     for heads in _kv_head_counts(spec):
         uneven = np.where(tp <= heads, heads % tp != 0, tp % heads != 0)
         yield uneven, f"the model's {heads} KV heads neither divide by TP nor divide TP"
-    yield from _width_refusals(spec, rows)
+    yield from _width_refusals(spec, rows, least_expert_block)
 
 
 def _kv_head_counts(spec: ModelSpec) -> list[int]:
@@ -460,7 +470,7 @@ def _kv_head_counts(spec: ModelSpec) -> list[int]:
     return sorted(counts - {0})
 
 
-def _width_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
+def _width_refusals(spec: ModelSpec, rows: ReplicaColumns, least_expert_block: int | None) -> Iterator[RefusedShape]:
     """One refusal per distinct width and block, so that a thousand-layer model costs no more than one layer."""
     expert_ranks = np.where(rows.expert_parallel > 1, 1, rows.tensor_parallel * rows.data_parallel)
     seen: set[tuple[int, int, str]] = set()
@@ -472,10 +482,18 @@ def _width_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedSh
             width, ranks = matrix.inputs if by_inputs else matrix.outputs, rows.tensor_parallel
             ranks = expert_ranks if matrix.sharding == "expert" else ranks
             block = _must_divide(matrix.stored_as, by_inputs=by_inputs)
+            if least_expert_block and matrix.sharding == "expert" and _is_square(matrix.stored_as):
+                block = min(block, least_expert_block)
             key = (width, block, matrix.sharding)
             if key not in seen:
                 seen.add(key)
                 yield from _uneven(matrix.name, width, block, matrix.stored_as, ranks)
+
+
+def _is_square(scheme_name: str) -> bool:
+    """Whether one scale belongs to a square of values: DeepSeek's fp8."""
+    block = find_scheme(scheme_name).block
+    return block is not None and block[0] == block[1] > 1
 
 
 def _must_divide(scheme_name: str, *, by_inputs: bool) -> int:

@@ -86,7 +86,7 @@ def test_kv_formats_as_people_write_them(text, own, stored):
     assert kv_format(text, own) == stored
 
 
-@pytest.mark.parametrize("text", ["int8_per_token_head", "int2 (group 32)", "turbo"])
+@pytest.mark.parametrize("text", ["int3_per_token_head", "int2 (group 32)", "turbo"])
 def test_kv_formats_that_are_not_described_are_refused(text):
     with pytest.raises(Unpredictable):
         kv_format(text, None)

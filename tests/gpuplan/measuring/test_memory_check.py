@@ -46,6 +46,53 @@ def test_every_row_of_the_sample_is_predicted(sample):
     assert not sample.problems
 
 
+@pytest.mark.parametrize(
+    ("cells", "title"),
+    [
+        ({"source": "vllm-project/vllm#27508", "model": "openai/gpt-oss-120b"}, "vLLM 0.11.0"),
+        ({"source": "a blog", "model": "openai/gpt-oss-120b"}, "vLLM 0.13.0"),
+        ({"source": "a blog", "model": "google/gemma-2-9b"}, "vLLM 0.19.0"),
+        ({"source": "a blog", "quote": "# GPU blocks: 100"}, "vLLM 0.7.4"),
+    ],
+)
+def test_a_log_without_version_is_dated_by_its_issue_its_wording_or_its_family(cells, title):
+    said = predict(start(engine_version="", **cells))
+    assert title in said.assumed
+
+
+def test_layers_that_guess_tokens_take_weights_and_cache():
+    plain = predict(start(model="zai-org/GLM-5.2-FP8", gpu="H200", gpu_mem_gib="", tp="8", engine_version="0.28.0"))
+    guessing = predict(
+        start(model="zai-org/GLM-5.2-FP8 (+MTP 5)", gpu="H200", gpu_mem_gib="", tp="8", engine_version="0.28.0")
+    )
+    assert guessing.values[WEIGHTS] > plain.values[WEIGHTS] + 1
+    assert guessing.values[TOKENS] < plain.values[TOKENS]
+    none = predict(start(note="no MTP: 36 layers"))
+    assert none.values == predict(start()).values
+
+
+def test_a_draft_that_is_not_part_of_the_checkpoint_is_a_reason():
+    said = predict(start(model="google/gemma-4-31B", note="MTP n=8"))
+    assert "MTP n=8" in said.reasons[AVAILABLE]
+
+
+def test_an_unbundled_model_of_a_known_shape_is_predicted_and_says_so():
+    said = predict(start(model="Qwen/Qwen3.8-27B-FP8", gpu="L40S", gpu_mem_gib="44.4", engine_version="0.27.0"))
+    assert said.values[WEIGHTS] == pytest.approx(28.51, rel=0.01)  # a public log
+    assert any("Qwen3.5-27B" in each for each in said.assumed)
+
+
+def test_what_stands_in_for_measurements_of_an_engine_is_said():
+    assert any("not measured for SGLang" in each for each in predict(start(engine="sglang", engine_version="")).assumed)
+    assert not any("not measured" in each for each in predict(start()).assumed)
+
+
+def test_packed_caches_are_predicted_but_not_for_latent_attention():
+    assert predict(start(kv_dtype="int8_per_token_head")).values[TOKENS] > predict(start()).values[TOKENS]
+    said = predict(start(model="deepseek-ai/DeepSeek-V3", kv_dtype="int8_per_token_head"))
+    assert "latent attention" in said.reasons[TOKENS]
+
+
 def test_tokens_of_a_measured_pool_are_within_two_thousandths(sample):
     assert sample.of(TOKENS).rows == 4
     assert sample.of(TOKENS).worst <= 0.002

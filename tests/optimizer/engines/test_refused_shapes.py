@@ -46,6 +46,14 @@ def test_groups_of_int4_are_not_cut(make_gpu, make_rows):
     assert any("blocks of 128" in reason for reason in eight)
 
 
+@pytest.mark.parametrize(("version", "refuses"), [("0.31.0", True), ("0.32.0", False)])
+def test_square_blocks_of_experts_are_cut_where_the_engine_recuts_them(version, refuses, make_gpu, make_rows):
+    # vLLM 0.32 loads Qwen3-235B-A22B-FP8 at TP 8: 1536 / 8 = 192 become blocks of 64.
+    spec, rows = find_model("Qwen/Qwen3-235B-A22B-FP8"), make_rows([make_gpu()], [8])
+    (reasons,) = refused(spec, rows, find_engine("vllm", version))
+    assert any("blocks of 128" in reason for reason in reasons) == refuses
+
+
 def test_a_replicated_kv_head_is_no_reason_to_refuse(make_gpu, make_rows):
     (reasons,) = refused(find_model("Qwen/Qwen3-235B-A22B"), make_rows([make_gpu()], [8]))
     assert not reasons
@@ -88,7 +96,7 @@ def test_machines_without_a_known_network_serve_no_replica_together(llama_70b, m
 def test_blocks_of_fp8_are_not_cut_between_experts_shards_but_whole_experts_are_fine(make_gpu, make_rows):
     # Qwen3-235B-A22B-FP8: experts are 1536 wide; 1536 / 8 = 192 is no multiple of 128.
     spec = find_model("Qwen/Qwen3-235B-A22B-FP8")
-    divided, dealt = refused(spec, make_rows([make_gpu()], [8, 8], ep=[1, 8]))
+    divided, dealt = refused(spec, make_rows([make_gpu()], [8, 8], ep=[1, 8]), find_engine("vllm", "0.31.0"))
     assert any("blocks of 128" in reason for reason in divided)
     assert not dealt
 
