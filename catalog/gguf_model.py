@@ -23,7 +23,6 @@ _ARCHITECTURES = {
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "qwen3moe": "Qwen3MoeForCausalLM",
-    "gemma": "GemmaForCausalLM",
 }
 """GGUF architectures whose header alone tells the whole shape."""
 

@@ -111,6 +111,17 @@ class Found:
     gated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One question: its address, the most bytes that may come, whom it is about; `first` begins a part of a file."""
+
+    url: str
+    most_bytes: int
+    repo_id: str
+    revision: str = ""
+    first: int | None = None
+
+
 class Hub:
     """One address of the Hub, asked within a bound of time and bytes."""
 
@@ -129,7 +140,7 @@ class Hub:
         if not _REVISION.fullmatch(revision):
             raise UnknownModel(f"{revision[:60]!r} is no revision; give a branch, a tag or a commit.")
         url = f"{self.endpoint}/api/models/{repo_id}/revision/{quote(revision, safe='')}?blobs=true"
-        answer = self._object(self._read(url, LARGEST_LISTING_BYTES, repo_id, revision), repo_id)
+        answer = self._object(self._read(_Wanted(url, LARGEST_LISTING_BYTES, repo_id, revision)), repo_id)
         if not isinstance(answer, Mapping):
             raise BadHubAnswer(f"{self.endpoint} described {repo_id} by a JSON {type(answer).__name__}, not an object.")
         return answer
@@ -140,12 +151,12 @@ class Hub:
         Raises:
             HubError, UnknownModel: see `repository`.
         """
-        body = self._read(self._address(repo_id, commit, path), most_bytes, repo_id, commit)
+        body = self._read(_Wanted(self._address(repo_id, commit, path), most_bytes, repo_id, commit))
         return body.decode("utf-8", errors="replace")
 
-    def beginning(self, repo_id: str, commit: str, path: str, size_bytes: int) -> bytes:
-        """The first `size_bytes` of a file, or all of it if it is shorter; no more is fetched."""
-        return self._read(self._address(repo_id, commit, path), size_bytes, repo_id, commit, part=True)
+    def span(self, repo_id: str, commit: str, path: str, first: int, size_bytes: int) -> bytes:
+        """So many bytes of a file from the one numbered `first` on, or as many as there are; no more is fetched."""
+        return self._read(_Wanted(self._address(repo_id, commit, path), size_bytes, repo_id, commit, first))
 
     def search(self, words: str, most: int) -> list[Found]:
         """Repositories of models that match, the most downloaded first.
@@ -155,7 +166,8 @@ class Hub:
         """
         wanted = [("expand", name) for name in ("safetensors", "downloads", "pipeline_tag", "gated")]
         query = urlencode([("search", words), ("limit", str(most)), ("sort", "downloads"), *wanted])
-        rows = self._object(self._read(f"{self.endpoint}/api/models?{query}", LARGEST_LISTING_BYTES, words, ""), words)
+        url = f"{self.endpoint}/api/models?{query}"
+        rows = self._object(self._read(_Wanted(url, LARGEST_LISTING_BYTES, words)), words)
         if not isinstance(rows, list):
             raise BadHubAnswer(f"{self.endpoint} answered a search by a JSON {type(rows).__name__}, not a list.")
         return [found for row in rows[:most] if (found := _found(row)) is not None]
@@ -171,11 +183,11 @@ class Hub:
                 f"{self.endpoint} answered about {what[:80]} with something that is not JSON."
             ) from error
 
-    def _read(self, url: str, most_bytes: int, repo_id: str, revision: str, *, part: bool = False) -> bytes:
+    def _read(self, wanted: _Wanted) -> bytes:
         """The body of one answer, tried again while the Hub is busy and time is left."""
         for attempt in range(1, TRIES + 1):
             try:
-                return self._once(url, most_bytes, repo_id, revision, part=part)
+                return self._once(wanted)
             except _Busy as busy:
                 wait = FIRST_WAIT_SECONDS * 2 ** (attempt - 1) if busy.wait_seconds is None else busy.wait_seconds
                 if attempt == TRIES or wait >= self.patience.left_seconds:
@@ -183,15 +195,17 @@ class Hub:
                 time.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
-    def _once(self, url: str, most_bytes: int, repo_id: str, revision: str, *, part: bool) -> bytes:
+    def _once(self, wanted: _Wanted) -> bytes:
         from huggingface_hub.errors import OfflineModeIsEnabled
 
         http = self._http
         try:
-            response = self._follow(url, f"bytes=0-{most_bytes - 1}" if part else None)
+            response = self._follow(wanted)
             try:
-                _raise_for_status(response, repo_id, revision, self.endpoint)
-                return self._body(response, most_bytes, part=part)
+                if wanted.first is not None and response.status_code == 416:  # the file ends before
+                    return b""
+                _raise_for_status(response, wanted.repo_id, wanted.revision, self.endpoint)
+                return self._body(response, wanted)
             finally:
                 response.close()
         except OfflineModeIsEnabled as error:
@@ -206,12 +220,14 @@ class Hub:
     def _stall_seconds(self) -> float:
         return min(ANSWER_SECONDS, self.patience.seconds)
 
-    def _follow(self, url: str, span: str | None) -> Any:
+    def _follow(self, wanted: _Wanted) -> Any:
         """The answer behind redirects; the HTTP client keeps the token from other hosts."""
         session = _library().get_session()
-        headers = _headers() | ({} if span is None else {"Range": span})
+        headers = _headers()
+        if wanted.first is not None:
+            headers["Range"] = f"bytes={wanted.first}-{wanted.first + wanted.most_bytes - 1}"
         left = min(ANSWER_SECONDS, max(self.patience.left_seconds, 0.001))
-        request = session.build_request("GET", url, headers=headers, timeout=left)
+        request = session.build_request("GET", wanted.url, headers=headers, timeout=left)
         for _ in range(MOST_REDIRECTS + 1):
             response = session.send(request, stream=True, follow_redirects=False)
             following = response.next_request
@@ -221,20 +237,22 @@ class Hub:
             request = following
         raise BadHubAnswer(f"{self.endpoint} redirects more than {MOST_REDIRECTS} times.")
 
-    def _body(self, response: Any, most_bytes: int, *, part: bool) -> bytes:
+    def _body(self, response: Any, wanted: _Wanted) -> bytes:
         """The bytes as sent; more than allowed, packed bytes and a drip that outlasts the patience are refused."""
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise BadHubAnswer(f"{self.endpoint} sent packed bytes that were not asked for.")
-        body = bytearray()
+        skipped = 0 if response.status_code == 206 else wanted.first or 0  # a server may send the whole file
+        body, end = bytearray(), skipped + wanted.most_bytes
         for chunk in response.iter_raw():
             body += chunk
-            if part and len(body) >= most_bytes:
-                return bytes(body[:most_bytes])
-            if len(body) > most_bytes:
-                raise BadHubAnswer(f"{self.endpoint} sent more than {most_bytes / MEBIBYTE:.3g} MiB where less is due.")
+            if wanted.first is not None and len(body) >= end:
+                break
+            if len(body) > end:
+                most = wanted.most_bytes / MEBIBYTE
+                raise BadHubAnswer(f"{self.endpoint} sent more than {most:.3g} MiB where less is due.")
             if not self.patience.left_seconds:
                 raise HubAway(f"{self.endpoint} was still sending after {self.patience.seconds:.3g} s.")
-        return bytes(body)
+        return bytes(body[skipped:end])
 
 
 class _Busy(Exception):

@@ -86,8 +86,8 @@ class Source(Protocol):
     def text(self, repo_id: str, commit: str, path: str) -> str:
         """A small text file."""
 
-    def beginning(self, repo_id: str, commit: str, path: str, size_bytes: int) -> bytes:
-        """The first bytes of a file."""
+    def span(self, repo_id: str, commit: str, path: str, first: int, size_bytes: int) -> bytes:
+        """Some bytes of a file."""
 
 
 def take_snapshot(hub: Source, repo_id: str, revision: str, read_at: str, gguf_format: str = "") -> Snapshot:
@@ -162,11 +162,13 @@ def _counted(hub: Source, about: Fields, repo_id: str, commit: str, names: Itera
 
 
 def _count_of(hub: Source, repo_id: str, commit: str, shard: str) -> dict[str, int]:
-    start = hub.beginning(repo_id, commit, shard, HEADER_START_BYTES)
+    start = hub.span(repo_id, commit, shard, 0, HEADER_START_BYTES)
     needed = header_bytes(start, shard)
     if needed > LARGEST_HEADER_BYTES:
         raise BadHubAnswer(f"{shard} of {repo_id} has a header of {needed} bytes; the format allows 100 MB.")
-    return count_values(start if needed <= len(start) else hub.beginning(repo_id, commit, shard, needed), shard)
+    if needed > HEADER_START_BYTES:
+        start += hub.span(repo_id, commit, shard, HEADER_START_BYTES, needed - HEADER_START_BYTES)
+    return count_values(start, shard)
 
 
 def _gguf(hub: Source, repo_id: str, commit: str, parts: tuple[str, ...]) -> GgufHeader:
@@ -176,9 +178,9 @@ def _gguf(hub: Source, repo_id: str, commit: str, parts: tuple[str, ...]) -> Ggu
 
 
 def _gguf_part(hub: Source, repo_id: str, commit: str, file: str) -> GgufHeader:
-    size = FIRST_GGUF_BYTES
+    start, size = b"", FIRST_GGUF_BYTES
     while True:
-        start = hub.beginning(repo_id, commit, file, size)
+        start += hub.span(repo_id, commit, file, len(start), size - len(start))
         header = read_gguf_header(start, file, whole=len(start) < size or size >= LARGEST_GGUF_HEADER_BYTES)
         if header is not None:
             return header

@@ -246,7 +246,7 @@ def test_an_adapter_plans_its_base_with_its_rank(hub):
     hub.add("org/base", {"config.json": LLAMA})
     hub.add("me/tuned", {"adapter_config.json": LORA, "adapter_model.safetensors": safetensors({})})
     spec = find_model("me/tuned")
-    assert (spec.repo_id, spec.adapter) == ("org/base", Adapter("me/tuned", 16))
+    assert (spec.repo_id, spec.adapter) == ("org/base", Adapter("me/tuned", 16, ("q_proj",)))
     assert spec.notes[0].startswith("me/tuned is a LoRA adapter of rank 16")
 
 
@@ -260,7 +260,7 @@ def test_the_largest_rank_of_any_module_counts(hub):
     hub.add(
         "me/tuned", {"adapter_config.json": LORA | {"base_model_name_or_path": "qwen3-8b", "rank_pattern": {"k": 64}}}
     )
-    assert find_model("me/tuned").adapter == Adapter("me/tuned", 64)
+    assert find_model("me/tuned").adapter == Adapter("me/tuned", 64, ("q_proj",))
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def command(
     """Every model that is known by name: family, parameters, format, context.
 
     Parameter counts are computed from each model's shape; "active" are those that one token is multiplied with. A model
-    that is not here can be given to `--model` as a folder with its config.json.
+    that is not here can be given to `--model` as owner/name on the Hub, or as a folder with its config.json.
     """
     return run(asked_in(context))
 
