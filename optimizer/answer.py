@@ -15,8 +15,11 @@ from optimizer.cells import estimate_at, memory_at
 from optimizer.cp_sat.library import SOLVER_VERSION
 from optimizer.cp_sat.program import Purchase
 from optimizer.memory.vram import MemorySettings
+from optimizer.open_loop import open_estimate
 from optimizer.packing import Share, share_machines
+from optimizer.performance.estimate import EstimateColumns
 from optimizer.plan import (
+    Estimate,
     Interval,
     Line,
     OfferedMachine,
@@ -139,15 +142,20 @@ def _line(search: Search, requirements: Requirements, purchase: Purchase, share:
         offer=offered(offer),
         replica=replica_of(search, requirements, candidates, row),
         memory=memory_at(evaluation.memory, at, batch),
-        estimate=estimate_at(
-            evaluation.estimate,
-            int(candidates.concurrency[row]),
-            at,
-            batch,
-            requirements.service_level.confidence,
-        ),
+        estimate=estimate_of(requirements, evaluation.estimate, evaluation.rows, at, batch),
         cost_usd_per_hour=round(share.machines * offer.price_usd_per_hour, 6),
     )
+
+
+def estimate_of(
+    requirements: Requirements, speed: EstimateColumns, rows: ReplicaColumns, row: int, batch: int
+) -> Estimate:
+    """Speed of one cell: always full, or at the rate of arrivals that it may take where a rate is asked for."""
+    level = requirements.service_level
+    if requirements.demand.requests_per_second is not None:
+        return open_estimate(speed, rows, requirements.workload, level, row, batch)
+    in_flight = int(BATCHES[batch] * rows.data_parallel[row])
+    return estimate_at(speed, in_flight, row, batch, level.confidence)
 
 
 def replica_of(search: Search, requirements: Requirements, candidates: Candidates, row: int) -> Replica:

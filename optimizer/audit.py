@@ -15,9 +15,9 @@ import numpy as np
 from catalog.quantization import requantized
 from gpu_db.offer import Offer
 from gpu_db.query import select_offers
-from optimizer.answer import describe_replica, totals_of
+from optimizer.answer import describe_replica, estimate_of, totals_of
 from optimizer.candidates import BATCHES, Variant
-from optimizer.cells import estimate_at, memory_at
+from optimizer.cells import memory_at
 from optimizer.memory.vram import measure_memory
 from optimizer.performance.estimate import estimate
 from optimizer.plan import Estimate, Line, Plan, Totals
@@ -131,13 +131,12 @@ def _audit_speed(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, 
         variant.engine.name,
         row,
         variant.kv_format,
-        np.asarray([replica.max_num_seqs], dtype=np.int64),
+        BATCHES,
         workload.input_tokens,
         workload.output_tokens,
         knowledge.factors,
     )
-    confidence = plan.question.service_level.confidence
-    derived = estimate_at(speed, replica.max_num_seqs * replica.data_parallel, confidence=confidence)
+    derived = estimate_of(plan.question, speed, row, 0, int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0]))
     if not _agree(line.estimate, derived):
         yield f"the speed on {line.offer.offer_id} is not as stated"
 

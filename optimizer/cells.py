@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from optimizer.memory.vram import MemoryColumns
 from optimizer.performance.estimate import EstimateColumns
@@ -46,6 +47,20 @@ def estimate_at(
         confidence: the chance with which what is planned is kept.
     """
     watts = float(speed.power_watts[row, batch])
+    interval = error_bars(speed, row, confidence)
+    return Estimate(
+        concurrency=concurrency,
+        output_tokens_per_second=interval("throughput", float(speed.output_tokens_per_second[row, batch])),
+        requests_per_second=float(speed.requests_per_second[row, batch]),
+        ttft_seconds=interval("ttft", float(speed.ttft_seconds[row, batch])),
+        tpot_seconds=interval("tpot", float(speed.tpot_seconds[row, batch])),
+        power_watts=watts if math.isfinite(watts) else None,
+        calibration=speed.calibration[row],
+    )
+
+
+def error_bars(speed: EstimateColumns, row: int, confidence: float) -> Callable[[str, float], Interval]:
+    """What makes an Interval of a metric ("tpot", "ttft", "throughput") and its estimate, for one row."""
 
     def interval(metric: str, value: float) -> Interval:
         low, high = (float(speed.error_at(metric, end)[row]) for end in NINE_IN_TEN)
@@ -58,12 +73,4 @@ def estimate_at(
             planned=value if confidence == EVEN_ODDS else value * float(speed.error_at(metric, kept)[row]),
         )
 
-    return Estimate(
-        concurrency=concurrency,
-        output_tokens_per_second=interval("throughput", float(speed.output_tokens_per_second[row, batch])),
-        requests_per_second=float(speed.requests_per_second[row, batch]),
-        ttft_seconds=interval("ttft", float(speed.ttft_seconds[row, batch])),
-        tpot_seconds=interval("tpot", float(speed.tpot_seconds[row, batch])),
-        power_watts=watts if math.isfinite(watts) else None,
-        calibration=speed.calibration[row],
-    )
+    return interval

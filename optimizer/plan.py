@@ -99,8 +99,44 @@ class Interval(Frozen):
     planned: float
 
 
+class Percentiles(Frozen):
+    """How a time scatters over requests."""
+
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+
+
+class Arrivals(Frozen):
+    """What requests meet that come at random (Poisson) at the highest rate that one replica may take.
+
+    Attributes:
+        requests_per_second: that rate.
+        percentile: the one in which the limits of TTFT and TPOT are kept, and for which the estimate gives them.
+        busy_share: the rate over the highest that its slots can take.
+        slot_wait_share: of the requests, how many find all slots taken.
+        ttft_seconds, tpot_seconds: over requests.
+        within_limits_share: of the requests, how many meet every limit; None without limits.
+        goodput_requests_per_second: those per second.
+    """
+
+    requests_per_second: float
+    percentile: float
+    busy_share: float
+    slot_wait_share: float
+    ttft_seconds: Percentiles
+    tpot_seconds: Percentiles
+    within_limits_share: float | None
+    goodput_requests_per_second: float | None
+
+
 class Estimate(Frozen):
-    """What one replica is expected to do at the planned concurrency."""
+    """What one replica is expected to do at the planned concurrency, or at the planned rate of arrivals.
+
+    `arrivals` is there when a rate of requests was asked for: then TTFT and TPOT are those of its percentile, and
+    `concurrency` is the mean number in flight. Without, requests are always in flight and TTFT and TPOT are means.
+    """
 
     concurrency: int
     output_tokens_per_second: Interval
@@ -109,6 +145,7 @@ class Estimate(Frozen):
     tpot_seconds: Interval
     power_watts: float | None
     calibration: str
+    arrivals: Arrivals | None = None
 
 
 class Line(Frozen):

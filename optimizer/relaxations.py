@@ -19,10 +19,15 @@ from optimizer.cells import EVEN_ODDS
 from optimizer.cp_sat.objectives import Goal
 from optimizer.cp_sat.program import Purchase
 from optimizer.plan import Change, Relaxation
+from optimizer.replica_columns import Floats
 from optimizer.requirements import MOST_CONFIDENCE, LoraAdapters, Objective, Requirements, SpeculativeDecoding
 from optimizer.search import Search, keeps_service_level, planned_max_model_len, stored_variants
 
 CHEAPEST = (Goal.COST,)
+LOOSEST_PERCENTILE = 50.0
+LOOSEST_RATE = 1e-6
+"""Requests per second that any replica serves; they still come at random."""
+
 RENTED: tuple[Billing, ...] = ("on-demand", "spot", "reserved-1y", "reserved-3y")
 
 
@@ -34,6 +39,7 @@ class Rule:
         name: as people call it; `option`: as one types it.
         group, field: where it stands in the Requirements.
         lifted: its value when nobody asks for it.
+        loosest: its value when it forbids nothing, where that is not what nobody asking means.
         nearest: finds the value nearest to what was asked with which the others can be kept; None = it is only lifted.
         shown: a value as one types it.
     """
@@ -43,6 +49,7 @@ class Rule:
     group: str
     field: str
     lifted: Any = None
+    loosest: Any = None
     nearest: Callable[[Search, Requirements], Any] | None = None
     shown: Callable[[Any], str] = str
 
@@ -61,7 +68,7 @@ class Rule:
 
     def dropped(self, requirements: Requirements) -> Requirements:
         """The same question without this rule."""
-        return self.changed(requirements, self.lifted)
+        return self.changed(requirements, self.lifted if self.loosest is None else self.loosest)
 
 
 def conflicting_rules(search: Search, requirements: Requirements) -> tuple[str, ...]:
@@ -194,8 +201,7 @@ def _shortest(field: str) -> Callable[[Search, Requirements], float]:
     """The least `ttft_seconds` or `tpot_seconds` that some plan keeps, by bisection over the candidates' own."""
 
     def find(search: Search, question: Requirements) -> float:
-        candidates = search.candidates(question)
-        steps = np.unique(getattr(candidates, field)[keeps_service_level(candidates, question)])
+        steps = _times(search, question, field)
         low, high = 0, len(steps) - 1
         while low < high:
             middle = (low + high) // 2
@@ -205,6 +211,35 @@ def _shortest(field: str) -> Callable[[Search, Requirements], float]:
         return rounded(float(steps[high]), up=True)
 
     return find
+
+
+TIMES_TRIED = 513
+SHORTEST_SECONDS = 1e-6
+
+
+def _times(search: Search, question: Requirements, field: str) -> Floats:
+    """Limits worth trying, rising; with the last one there is a plan.
+
+    In a closed loop they are the candidates' own times. Under random arrivals a tighter limit lowers a candidate's rate
+    and its time with it: then they lie evenly between the shortest time of any candidate and those without a limit.
+    """
+    candidates = search.candidates(question)
+    steps = np.unique(getattr(candidates, field)[keeps_service_level(candidates, question)])
+    if question.demand.requests_per_second is None:
+        return steps
+    level = question.service_level.model_copy(update={field: SHORTEST_SECONDS})
+    quiet = search.candidates(question.model_copy(update={"service_level": level}))
+    shortest = float(getattr(quiet, field).min())
+    return np.geomspace(min(shortest, steps[-1]), steps[-1], TIMES_TRIED)
+
+
+def _strictest_percentile(search: Search, question: Requirements) -> float:
+    """The highest of the usual percentiles that some plan keeps; at the lowest there is one."""
+    for percentile in (99.0, 95.0, 90.0, 75.0):
+        level = question.service_level.model_copy(update={"percentile": percentile})
+        if cheapest(search, question.model_copy(update={"service_level": level})) is not None:
+            return percentile
+    return LOOSEST_PERCENTILE
 
 
 def _surest(search: Search, question: Requirements) -> float:
@@ -316,12 +351,22 @@ RULES: tuple[Rule, ...] = (
         nearest=_surest,
         shown=_number,
     ),
+    Rule(
+        "percentile",
+        "--percentile",
+        "service_level",
+        "percentile",
+        loosest=LOOSEST_PERCENTILE,
+        nearest=_strictest_percentile,
+        shown=_number,
+    ),
     Rule("concurrency", "--concurrency", "demand", "concurrency", nearest=_most_concurrency),
     Rule(
         "requests per second",
         "--requests-per-second",
         "demand",
         "requests_per_second",
+        loosest=LOOSEST_RATE,
         nearest=_most_requests,
         shown=_number,
     ),

@@ -17,6 +17,7 @@ Tokens = Annotated[int, Field(ge=1, le=1 << 30)]
 DEFAULT_INPUT_TOKENS = 1024
 DEFAULT_OUTPUT_TOKENS = 512
 DEFAULT_TIME_LIMIT_SECONDS = 10.0
+DEFAULT_PERCENTILE = 95.0
 
 # Far above anything that was ever served; they keep products of hostile numbers small.
 MOST_LENGTHS = 1000
@@ -167,11 +168,19 @@ class ServiceLevel(Frozen):
         ttft_seconds, tpot_seconds: at most.
         confidence: the chance with which each of TTFT, TPOT and throughput is kept, by the estimates' error bars; 0.5
             plans with the estimates themselves.
+        percentile: of the requests that come at random at a rate, in which TTFT and TPOT are kept; None = the 95th.
+            Without a rate of requests it is the mean that is kept.
     """
 
     ttft_seconds: Positive | None = None
     tpot_seconds: Positive | None = None
     confidence: Annotated[float, Field(ge=0.5, le=MOST_CONFIDENCE, allow_inf_nan=False)] = 0.5
+    percentile: Annotated[float, Field(ge=50, le=99.9, allow_inf_nan=False)] | None = None
+
+    @property
+    def held_percentile(self) -> float:
+        """The percentile in which limits are kept under random arrivals."""
+        return DEFAULT_PERCENTILE if self.percentile is None else self.percentile
 
 
 class Limits(Frozen):
@@ -233,6 +242,21 @@ class Requirements(Frozen):
             raise ValueError(
                 f"--lengths average {mean:.0f} tokens, --isl and --osl together {said}: give the mean request of "
                 "these lengths, so that speed is estimated for the same work"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _percentiles_are_of_arrivals(self) -> Requirements:
+        if self.demand.requests_per_second is None:
+            if self.service_level.percentile is not None:
+                raise ValueError(
+                    "--percentile is of requests that come at random: it needs --requests-per-second; --min-tps and "
+                    "--concurrency keep TTFT and TPOT as means"
+                )
+        elif self.objective is Objective.LATENCY:
+            raise ValueError(
+                "objective 'latency' has no least at a rate of arrivals: fewer are always faster; give --concurrency "
+                "or --min-tps instead of --requests-per-second"
             )
         return self
 

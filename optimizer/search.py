@@ -19,13 +19,14 @@ from optimizer.cp_sat.program import Purchase, solve_program
 from optimizer.engines.engine import Engine
 from optimizer.errors import BadRequirements
 from optimizer.memory.vram import MemorySettings
+from optimizer.open_loop import under_arrivals
 from optimizer.performance.estimate import read_hardware
 from optimizer.performance.factors import Factors
 from optimizer.performance.rates import Hardware
 from optimizer.promises import promised
 from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
-from optimizer.requirements import Choices, EngineOptions, Limits, Objective, Requirements, Workload
+from optimizer.requirements import Choices, EngineOptions, Limits, Objective, Requirements, ServiceLevel, Workload
 from optimizer.settings import memory_settings
 from optimizer.shapes import ShapeTable, enumerate_shapes
 
@@ -88,9 +89,9 @@ class Search:
     def candidates(self, requirements: Requirements) -> Candidates:
         """Every replica that could serve, on any machine there is, whatever demand, service level and limits are."""
         choices = requirements.choices.model_copy(update=_ANY_MACHINE)
-        return self._promised(
-            choices, requirements.workload, requirements.options, requirements.service_level.confidence
-        )
+        comes = requirements.demand.requests_per_second is not None
+        level = requirements.service_level if comes else ServiceLevel(confidence=requirements.service_level.confidence)
+        return self._promised(choices, requirements.workload, requirements.options, level, comes)
 
     def offers(self, choices: Choices) -> tuple[Offer, ...]:
         """The machines that these choices leave."""
@@ -150,8 +151,14 @@ class Search:
             low, high = (low, middle) if within(middle, goals[:1]) is not None else (middle + 1, high)
         return within(high, goals)
 
-    def _promise(self, choices: Choices, workload: Workload, options: EngineOptions, confidence: float) -> Candidates:
-        return promised(self._candidates(choices, workload, options), confidence)
+    def _promise(
+        self, choices: Choices, workload: Workload, options: EngineOptions, level: ServiceLevel, comes: bool
+    ) -> Candidates:
+        """Candidates as they are planned with; `comes` if requests come at random instead of always being there."""
+        candidates = self._candidates(choices, workload, options)
+        if comes:
+            candidates = under_arrivals(candidates, workload, level)
+        return promised(candidates, level.confidence)
 
     def _collect(self, choices: Choices, workload: Workload, options: EngineOptions) -> Candidates:
         spec = self.knowledge.spec

@@ -162,9 +162,39 @@ def speed(answer: nouns.Plan) -> list[Line]:
     if confidence == EVEN_ODDS:
         rows = [[*row[:3], *row[4:]] for row in rows]
     return [
-        (*title("Speed"), Styled(f"  {answer.totals.concurrency:,} requests in flight; {_resting_on(answer)}", "dim")),
+        (*title("Speed"), Styled(f"  {_load(answer.totals, answer.lines)}; {_resting_on(answer)}", "dim")),
         *aligned([[*row[:-1], *_unless_empty(row[-1])] for row in rows], right=(1,)),
+        *(line for number, one in enumerate(answer.lines, start=1) for line in _arrivals(one, number, answer)),
     ]
+
+
+def _load(totals: nouns.Totals, lines: Sequence[nouns.Line]) -> str:
+    """How much is served at once, and what TTFT and TPOT are of."""
+    coming = lines[0].estimate.arrivals
+    if coming is None:
+        return f"{totals.concurrency:,} requests in flight"
+    return f"up to {quantity(totals.requests_per_second)} requests/s at random; TTFT and TPOT p{coming.percentile:g}"
+
+
+def _arrivals(line: nouns.Line, number: int, answer: nouns.Plan) -> list[Line]:
+    """What requests meet that come at random at the highest rate of one replica."""
+    coming = line.estimate.arrivals
+    if coming is None:
+        return []
+    of = f" ({number})" if len(answer.lines) > 1 else ""
+    rows: list[list[Part]] = [header([f"requests{of}", "mean", "p50", "p95", "p99"])]
+    for name, times in (("TTFT", coming.ttft_seconds), ("TPOT", coming.tpot_seconds)):
+        rows.append([name, *(duration(time) for time in (times.mean, times.p50, times.p95, times.p99))])
+    said = [
+        f"a replica at {quantity(coming.requests_per_second)} requests/s",
+        f"{line.estimate.concurrency:,} in flight",
+        f"{100 * coming.busy_share:.0f}% busy",
+        f"{100 * coming.slot_wait_share:.1f}% wait for a slot",
+    ]
+    if coming.within_limits_share is not None and coming.goodput_requests_per_second is not None:
+        good = quantity(coming.goodput_requests_per_second)
+        said.append(f"goodput {good} requests/s ({100 * coming.within_limits_share:.0f}% within limits)")
+    return [*aligned(rows, right=(1, 2, 3, 4)), (Styled(f"  {', '.join(said)}", "dim"),)]
 
 
 EVEN_ODDS = 0.5

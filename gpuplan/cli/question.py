@@ -21,6 +21,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "max_ttft": ("service_level", "ttft_seconds"),
     "max_tpot": ("service_level", "tpot_seconds"),
     "confidence": ("service_level", "confidence"),
+    "percentile": ("service_level", "percentile"),
     "budget": ("limits", "budget_usd_per_hour"),
     "max_gpus": ("limits", "gpus"),
     "gpu": ("choices", "gpus"),

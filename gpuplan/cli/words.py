@@ -106,6 +106,19 @@ def per_kilowatt_hour(word: str) -> float:
     return number
 
 
+def percentile(word: str) -> float:
+    """How many of 100 requests: from 50 to 99.9.
+
+    >>> percentile("p95"), percentile("99")
+    (95.0, 99.0)
+    """
+    wanted = "a percentile from p50 to p99.9 such as p95"
+    number = _finite(word.strip().lower().removeprefix("p"), wanted)
+    if not 50 <= number <= 99.9:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
 def seconds(word: str) -> float:
     """A duration in seconds; a bare number is in seconds, `ms` and `us` are read as such.
 

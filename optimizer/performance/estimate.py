@@ -40,6 +40,9 @@ class EstimateColumns:
         output_tokens_per_second, requests_per_second: of the whole replica.
         decode_step_seconds: one step with the whole batch decoding and no prompt.
         prefill_seconds: one prompt, once it starts, beside a running batch.
+        prompt_seconds: what one prompt adds to the steps of the others.
+        prompt_chunks: steps that a prompt needs when it has them for itself; below 1 several share a step.
+        host_seconds: from a request's arrival to the start of its prompt when nothing else waits.
         power_watts: all GPUs of the replica.
         nearness: (rows,) how near each row is to what was measured, as a place in LEVELS.
         errors: how measured / predicted scatters, by level and metric.
@@ -51,6 +54,9 @@ class EstimateColumns:
     requests_per_second: Floats
     decode_step_seconds: Floats
     prefill_seconds: Floats
+    prompt_seconds: Floats
+    host_seconds: Floats
+    prompt_chunks: float
     power_watts: Floats
     nearness: Ints
     errors: Mapping[str, Mapping[str, Spread]]
@@ -121,6 +127,9 @@ def estimate(
         requests_per_second=requests,
         decode_step_seconds=run.decode_step_seconds,
         prefill_seconds=run.prefill_seconds,
+        prompt_seconds=run.prompt_seconds,
+        host_seconds=run.host_seconds,
+        prompt_chunks=input_tokens / engine["chunk_tokens"],
         power_watts=replica_watts(rows, busy, factors),
         nearness=nearness,
         errors=factors.errors,

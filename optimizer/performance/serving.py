@@ -23,7 +23,8 @@ class Serving:
 
     `cycle_seconds` is from one request's start to the next one's in the same slot: all its decode steps, and once the
     prompt of every slot. Waiting for others' prompts is not part of it: meanwhile the others decode in a smaller batch,
-    and no work is lost.
+    and no work is lost. `prompt_seconds` is what one prompt adds to the steps of the others, `host_seconds` what a
+    request waits before its prompt starts although nothing else runs.
     """
 
     ttft_seconds: Floats
@@ -31,6 +32,8 @@ class Serving:
     decode_step_seconds: Floats
     prefill_seconds: Floats
     cycle_seconds: Floats
+    prompt_seconds: Floats
+    host_seconds: Floats
 
 
 def closed_loop(
@@ -75,6 +78,8 @@ def closed_loop(
         decode_step_seconds=decode,
         prefill_seconds=prefill,
         cycle_seconds=host + output_tokens * decode + batches * added,
+        prompt_seconds=added,
+        host_seconds=host,
     )
 
 

@@ -73,6 +73,16 @@ Confidence = Annotated[
         SPEED,
     ),
 ]
+Percentile = Annotated[
+    float | None,
+    option(
+        "--percentile",
+        "With --requests-per-second: TTFT and TPOT are kept for so many of 100 requests (default 95)",
+        words.percentile,
+        "PERCENT",
+        SPEED,
+    ),
+]
 Budget = Annotated[float | None, option("--budget", "USD per hour for everything", words.price, "USD", LIMITS)]
 MaxGpus = Annotated[int | None, option("--max-gpus", "GPUs in all", words.count_or_none, "COUNT", LIMITS)]
 Gpus = Annotated[list[str] | None, several("--gpu", "Only these GPUs, by any of their names", "NAME", CHOICES)]
@@ -161,6 +171,7 @@ def command(
     max_ttft: MaxTtft = None,
     max_tpot: MaxTpot = None,
     confidence: Confidence = 0.5,
+    percentile: Percentile = None,
     budget: Budget = None,
     max_gpus: MaxGpus = None,
     gpu: Gpus = None,

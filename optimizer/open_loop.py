@@ -1,0 +1,211 @@
+"""Candidates under random arrivals: how many requests per second each may take so that its limits are kept.
+
+A closed loop's candidate has a batch and the throughput that follows from it. Here the batch is only how many slots
+there are; what is planned is the highest rate of arrivals at which TTFT and TPOT stay within their limits in the asked
+percentile, never more than `BUSIEST` of what the slots can take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from optimizer.candidates import BATCHES, Candidates, Evaluation
+from optimizer.cells import EVEN_ODDS, error_bars
+from optimizer.performance.arrivals import (
+    BUSIEST,
+    Curve,
+    OpenLoop,
+    Wait,
+    finer,
+    last_kept,
+    open_loop,
+    operating_points,
+)
+from optimizer.performance.estimate import EstimateColumns
+from optimizer.plan import Arrivals, Estimate, Percentiles
+from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns, take_rows
+from optimizer.requirements import ServiceLevel, Workload
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Rows of one evaluation at the rates that they may take, for each number of slots; arrays (rows, batches).
+
+    Attributes:
+        run: what requests meet.
+        watts: of the replica.
+        data_parallel: (rows, 1).
+    """
+
+    run: OpenLoop
+    watts: Floats
+    data_parallel: Ints
+
+
+def opened(
+    speed: EstimateColumns, rows: ReplicaColumns, workload: Workload, level: ServiceLevel, batches: Ints = BATCHES
+) -> Opened:
+    """The highest rate of each row and number of slots that keeps the limits.
+
+    Args:
+        speed: of the rows in a closed loop at all `batches`; every value known.
+        rows: the replicas.
+        workload: lengths.
+        level: limits, the percentile in which they are kept, and with which confidence.
+        batches: slots per attention-DP rank.
+
+    Returns:
+        Where no rate keeps the limits, the least rate that is considered; its TTFT or TPOT is above them.
+    """
+    curve = fine_curve(speed, rows, workload, batches)
+    ranks = rows.data_parallel[:, None]
+    top, slots = speed.requests_per_second / ranks, batches.astype(np.float64)
+    pipeline, chunks = rows.pipeline_parallel[:, None].astype(np.float64), np.full((rows.rows, 1), speed.prompt_chunks)
+    stable = (curve.rate[:, :, None] <= BUSIEST * top[:, None, :]) & (curve.in_flight[:, None] <= slots)
+    limits = [_limit(speed, metric, asked, level) for metric, asked in _asked(level)]
+    share = level.held_percentile / 100
+
+    def at(point: Ints) -> OpenLoop:
+        return open_loop(curve, point, slots, top, pipeline, chunks, workload.output_tokens)
+
+    def keeps(point: Ints) -> Bools:
+        run = at(point)
+        times = (run.ttft.at(share), run.tpot.at(share))
+        return np.logical_and(*(time <= limit for time, limit in zip(times, limits, strict=True)))
+
+    point = np.maximum(last_kept(keeps, stable.sum(axis=1) - 1), 0)
+    watts = np.interp(np.log(curve.in_flight), np.log(slots), np.arange(len(slots)))
+    return Opened(at(point), _between(speed.power_watts, watts[point]), rows.data_parallel[:, None])
+
+
+def _asked(level: ServiceLevel) -> tuple[tuple[str, float | None], ...]:
+    return (("ttft", level.ttft_seconds), ("tpot", level.tpot_seconds))
+
+
+def _limit(speed: EstimateColumns, metric: str, asked: float | None, level: ServiceLevel) -> Floats:
+    """(rows, 1): what the estimate may be, so that the limit is kept with the confidence."""
+    if asked is None:
+        return np.full((len(speed.nearness), 1), np.inf)
+    factor = np.ones(len(speed.nearness)) if level.confidence == EVEN_ODDS else speed.error_at(metric, level.confidence)
+    return (asked / factor)[:, None]
+
+
+def _between(values: Floats, place: Floats) -> Floats:
+    """(rows, batches) values at fractional places along the second axis, in a line."""
+    left = np.minimum(place.astype(np.int64), values.shape[1] - 1)
+    right = np.minimum(left + 1, values.shape[1] - 1)
+    low, high = (np.take_along_axis(values, index, axis=1) for index in (left, right))
+    return np.asarray(low + (place - left) * (high - low))
+
+
+def fine_curve(speed: EstimateColumns, rows: ReplicaColumns, workload: Workload, batches: Ints) -> Curve:
+    """What a replica does at many numbers of requests in flight, from what it does at a few."""
+    in_flight, work = batches.astype(np.float64), workload.output_tokens * speed.decode_step_seconds
+    coarse = Curve(
+        in_flight,
+        in_flight / (work + in_flight * speed.prompt_seconds),
+        speed.decode_step_seconds,
+        speed.prompt_seconds,
+        speed.host_seconds,
+    )
+    return finer(coarse, operating_points(float(in_flight[-1])))
+
+
+def under_arrivals(candidates: Candidates, workload: Workload, level: ServiceLevel) -> Candidates:
+    """The same candidates with the rates that they may take, and what requests then meet in the asked percentile."""
+    times = (candidates.ttft_seconds, candidates.tpot_seconds)
+    columns: list[Any] = [
+        column.copy()
+        for column in (candidates.output_tokens_per_second, *times, candidates.power_watts, candidates.concurrency)
+    ]
+    for number, evaluation in enumerate(candidates.evaluations):
+        mine = np.flatnonzero(candidates.evaluation == number)
+        used, place = np.unique(candidates.row[mine], return_inverse=True)
+        found = _of_rows(evaluation, used, workload, level)
+        cells = (place.reshape(-1), candidates.batch[mine])
+        for column, values in zip(columns, _planned(found, workload, level), strict=True):
+            column[mine] = values[cells]
+    tokens, ttft, tpot, watts, requests = columns
+    return replace(
+        candidates,
+        output_tokens_per_second=tokens,
+        ttft_seconds=ttft,
+        tpot_seconds=tpot,
+        power_watts=watts,
+        concurrency=requests,
+    )
+
+
+def _of_rows(evaluation: Evaluation, used: Ints, workload: Workload, level: ServiceLevel) -> Opened:
+    return opened(take_rows(evaluation.estimate, used), evaluation.rows.take(used), workload, level)
+
+
+def _planned(found: Opened, workload: Workload, level: ServiceLevel) -> tuple[Floats | Ints, ...]:
+    """What a candidate has: tokens per second, TTFT, TPOT, watts, requests in flight."""
+    run, share = found.run, level.held_percentile / 100
+    in_flight = np.maximum(np.round(run.in_flight * found.data_parallel), 1).astype(np.int64)
+    tokens = run.rate * found.data_parallel * workload.output_tokens
+    return tokens, run.ttft.at(share), run.tpot.at(share), found.watts, in_flight
+
+
+def open_estimate(
+    speed: EstimateColumns, rows: ReplicaColumns, workload: Workload, level: ServiceLevel, row: int, batch: int
+) -> Estimate:
+    """Speed of one row with the slots of one batch, at the rate that it may take.
+
+    Args:
+        speed: of all rows in a closed loop, at all of `BATCHES`.
+        rows: the replicas.
+        workload, level: as in `opened`.
+        row, batch: which cell.
+    """
+    one = np.asarray([row], dtype=np.int64)
+    speed, rows = take_rows(speed, one), rows.take(one)
+    found = opened(speed, rows, workload, level)
+    tokens, ttft, tpot, watts, in_flight = (float(v[0, batch]) for v in _planned(found, workload, level))
+    bars = error_bars(speed, 0, level.confidence)
+    return Estimate(
+        concurrency=int(in_flight),
+        output_tokens_per_second=bars("throughput", tokens),
+        requests_per_second=tokens / workload.output_tokens,
+        ttft_seconds=bars("ttft", ttft),
+        tpot_seconds=bars("tpot", tpot),
+        power_watts=watts if np.isfinite(watts) else None,
+        calibration=speed.calibration[0],
+        arrivals=_arrivals(found, batch, level),
+    )
+
+
+def _arrivals(found: Opened, batch: int, level: ServiceLevel) -> Arrivals:
+    run, cell = found.run, (0, batch)
+    rate = float(run.rate[cell] * found.data_parallel[0, 0])
+    ttft, tpot = (_cell(wait, batch) for wait in (run.ttft, run.tpot))
+    shares = [
+        float(wait.kept(asked)[0, 0])
+        for wait, asked in ((ttft, level.ttft_seconds), (tpot, level.tpot_seconds))
+        if asked is not None
+    ]
+    return Arrivals(
+        requests_per_second=rate,
+        percentile=level.held_percentile,
+        busy_share=float(run.busy[cell]),
+        slot_wait_share=float(run.slot_wait[cell]),
+        ttft_seconds=_percentiles(ttft),
+        tpot_seconds=_percentiles(tpot),
+        within_limits_share=float(np.prod(shares)) if shares else None,
+        goodput_requests_per_second=rate * float(np.prod(shares)) if shares else None,
+    )
+
+
+def _cell(wait: Wait, batch: int) -> Wait:
+    one = slice(batch, batch + 1)
+    parts = (wait.least, wait.excess, wait.variance, wait.rare, wait.rare_seconds)
+    return Wait(*(part[:, one] if part.ndim else part for part in parts))
+
+
+def _percentiles(wait: Wait) -> Percentiles:
+    p50, p95, p99 = (float(wait.at(share)[0, 0]) for share in (0.5, 0.95, 0.99))
+    return Percentiles(mean=float(wait.mean[0, 0]), p50=p50, p95=p95, p99=p99)
