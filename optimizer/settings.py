@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from catalog.architectures.eagle import FIRST, THIRD
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.engines.launch import Launch
 from optimizer.errors import BadRequirements
 from optimizer.memory.adapters import Adapters, target_names
 from optimizer.memory.lengths import Lengths
-from optimizer.memory.speculation import BadSpeculation, Speculation, with_drafts
+from optimizer.memory.speculation import BadSpeculation, Method, Speculation, with_drafts
 from optimizer.memory.vram import MemorySettings
 from optimizer.requirements import EngineOptions, LoraAdapters, SpeculativeDecoding, Workload
 
@@ -63,17 +64,39 @@ def _speculation(spec: ModelSpec, asked: SpeculativeDecoding | None, draft: Mode
         with_drafts(spec, speculation)
     except BadSpeculation as wrong:
         raise BadRequirements(str(wrong)) from None
-    if draft is not None and asked.method in ("eagle", "eagle3") and draft.hidden_size != spec.hidden_size:
-        raise BadRequirements(
-            f"{draft.repo_id} reads hidden states of {draft.hidden_size} values, and {spec.repo_id} has "
-            f"{spec.hidden_size}: it is the head of another model."
-        )
-    if draft is not None and asked.method == "draft_model" and draft.vocabulary != spec.vocabulary:
-        raise BadRequirements(
-            f"{draft.repo_id} has a vocabulary of {draft.vocabulary} and {spec.repo_id} one of {spec.vocabulary}: a "
-            "draft model must guess in the model's own tokens."
-        )
+    misfit = None if draft is None else _misfit(spec, asked.method, draft)
+    if misfit:
+        raise BadRequirements(f"{misfit}.")
     return speculation
+
+
+HEAD_METHODS = {name: method for method, names in (("eagle", FIRST), ("eagle3", THIRD)) for name in names}
+"""Architectures of draft heads -> the only method that they suit."""
+MOST_OF_MODEL = 4
+"""A head has one or two layers; what has more than this part of the model's is no head."""
+
+
+def _misfit(spec: ModelSpec, method: Method, draft: ModelSpec) -> str | None:
+    """Why a draft cannot guess for a model; None = it can."""
+    suits = HEAD_METHODS.get(draft.architecture, method)
+    if suits != method:
+        return f"{draft.repo_id} is a head for {suits}, not for {method.removesuffix('_model')}"
+    if method == "draft_model":
+        differ = draft.vocabulary != spec.vocabulary
+        return (
+            f"{draft.repo_id} has a vocabulary of {draft.vocabulary} and {spec.repo_id} one of {spec.vocabulary}: a "
+            "draft model must guess in the model's own tokens"
+            if differ
+            else None
+        )
+    if draft.hidden_size != spec.hidden_size:
+        return (
+            f"{draft.repo_id} reads hidden states of {draft.hidden_size} values, and {spec.repo_id} has "
+            f"{spec.hidden_size}: it is the head of another model"
+        )
+    if draft.layer_count * MOST_OF_MODEL > spec.layer_count:
+        return f"{draft.repo_id} has {draft.layer_count} layers: it is a model and no head; write draft instead"
+    return None
 
 
 def _adapters(spec: ModelSpec, asked: LoraAdapters | None) -> Adapters | None:

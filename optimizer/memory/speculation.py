@@ -61,7 +61,8 @@ def with_drafts(spec: ModelSpec, speculation: Speculation | None) -> ModelSpec:
     if speculation is None or speculation.method == "ngram":
         return spec
     if speculation.draft is not None:
-        return _with_model(spec, speculation.draft, SHARED_TABLES.get(speculation.method, ()))
+        draft = _joining(speculation.draft) if speculation.method == "eagle" else speculation.draft
+        return _with_model(spec, draft, SHARED_TABLES.get(speculation.method, ()))
     groups = [group for group in spec.layers if group.next_token_prediction]
     if not groups:
         raise BadSpeculation(
@@ -74,6 +75,16 @@ def with_drafts(spec: ModelSpec, speculation: Speculation | None) -> ModelSpec:
 SHARED_TABLES: dict[Method, tuple[Part, ...]] = {"eagle": ("embedding", "lm_head"), "eagle3": ("embedding",)}
 """What a draft head uses of the model. Source: vLLM 0.33.0 `vllm/v1/spec_decode/llm_base_proposer.py`: the embedding
 is shared; an EAGLE-3 head has an LM head over its own, smaller vocabulary."""
+
+
+def _joining(head: ModelSpec) -> ModelSpec:
+    """An EAGLE head with what joins embedding and hidden state; configs that call it a plain Llama leave that out.
+
+    Source: vLLM 0.33.0 `vllm/model_executor/models/llama_eagle.py`, LlamaModel.fc.
+    """
+    if any(matrix.name == "fc" for matrix in head.outside):
+        return head
+    return replace(head, outside=(*head.outside, Matrix("fc", "other", head.hidden_size, 2 * head.hidden_size)))
 
 
 def _with_model(spec: ModelSpec, draft: ModelSpec, shared: tuple[Part, ...]) -> ModelSpec:
