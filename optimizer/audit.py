@@ -272,6 +272,9 @@ def _audit_rules(plan: Plan) -> Iterator[str]:
         yield f"{cost} USD/h is over the budget of {limits.budget_usd_per_hour}"
     if limits.gpus is not None and gpus > limits.gpus:
         yield f"{gpus} GPUs, {limits.gpus} allowed"
+    watts = sum(line.replicas * (line.estimate.power_watts or math.inf) for line in lines)
+    if limits.power_watts is not None and watts > limits.power_watts:
+        yield f"{watts} W of GPUs, {limits.power_watts} allowed"
     for line in lines:
         if line.estimate.ttft_seconds.planned > (level.ttft_seconds or math.inf):
             yield f"TTFT on {line.offer.offer_id} is {line.estimate.ttft_seconds.planned:.4f} s"

@@ -2,70 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from optimizer.candidates import STAGES, Candidates
-from optimizer.cp_sat import integers
 from optimizer.cp_sat.program import Purchase
 from optimizer.plan import Rejection
-from optimizer.pruning import Columns
-from optimizer.replica_columns import Floats, Ints
-from optimizer.requirements import Limits, Objective, Requirements
+from optimizer.replica_columns import Ints
+from optimizer.requirements import Objective, Requirements
 from optimizer.search import Search, keeps_service_level, request_seconds
-
-
-@dataclass(frozen=True)
-class UniformPlans:
-    """What each column gives when everything is served by it alone; arrays have shape (columns,)."""
-
-    columns: Columns
-    replicas: Ints
-    machines: Ints
-    cost_usd_per_hour: Floats
-
-    def gpu(self, column: int) -> str:
-        """Name of the GPU that a column's machine has."""
-        return self.columns.offers[int(self.columns.machine[column])].gpu
-
-
-def uniform_plans(columns: Columns, requirements: Requirements) -> UniformPlans:
-    """The cheapest plan of one machine type and one replica shape, for every column at once.
-
-    With the objective `throughput` it is the largest such plan that the limits allow.
-    """
-    gpu_count = np.asarray([offer.gpu_count for offer in columns.offers], dtype=np.int64)[columns.machine]
-    prices = np.asarray([offer.price_usd_per_hour for offer in columns.offers], dtype=np.float64)[columns.machine]
-    per_machine = np.maximum(gpu_count // columns.gpus, 1)
-    nodes = -(-columns.gpus // gpu_count)
-    if requirements.objective is Objective.THROUGHPUT:
-        machines = _machines_within(requirements.limits, prices, gpu_count) // nodes * nodes
-        replicas = machines // nodes * per_machine
-    else:
-        replicas = _replicas_needed(columns, requirements)
-        machines = -(-replicas // per_machine) * nodes
-    least = np.asarray([offer.minimum_count for offer in columns.offers], dtype=np.int64)[columns.machine]
-    machines = np.where(machines > 0, np.maximum(machines, least), 0)
-    return UniformPlans(columns, replicas, machines, machines * prices)
-
-
-def _replicas_needed(columns: Columns, requirements: Requirements) -> Ints:
-    demand, tokens = requirements.demand, integers.capacity_milli(columns.output_tokens_per_second)
-    wanted = integers.demand_milli(requirements.wanted_output_tokens_per_second)
-    for_tokens = -(-wanted // np.maximum(tokens, 1))
-    for_requests = -(-(demand.concurrency or 0) // np.maximum(columns.concurrency, 1))
-    replicas: Ints = np.maximum(np.maximum(for_tokens, for_requests), 1).astype(np.int64)
-    return replicas
-
-
-def _machines_within(limits: Limits, prices: Floats, gpu_count: Ints) -> Ints:
-    most = np.full(len(prices), float(integers.MACHINES_MOST))
-    if limits.budget_usd_per_hour is not None:
-        most = np.minimum(most, limits.budget_usd_per_hour / np.maximum(prices, 1e-9) + 1e-9)
-    if limits.gpus is not None:
-        most = np.minimum(most, limits.gpus // gpu_count)
-    return most.astype(np.int64)
+from optimizer.uniform import UniformPlans, uniform_plans
 
 
 def rejections(search: Search, requirements: Requirements, purchase: Purchase | None = None) -> tuple[Rejection, ...]:
@@ -74,8 +19,9 @@ def rejections(search: Search, requirements: Requirements, purchase: Purchase | 
     Cheapest first; then the GPUs on which nothing can run, with the reason of the shape that came furthest.
     """
     used = set() if purchase is None else {purchase.columns.offers[m].gpu for m in np.flatnonzero(purchase.machines)}
-    shortest = requirements.objective is Objective.LATENCY  # its columns are only those of the shortest latency
-    columns = search.columns(requirements) if purchase is None or shortest else purchase.columns
+    # The columns of the shortest latency, and those of a limited power, are only what a best plan can use.
+    few = requirements.objective is Objective.LATENCY or requirements.limits.power_watts is not None
+    columns = search.columns(requirements) if purchase is None or few else purchase.columns
     plans = uniform_plans(columns, requirements)
     best: dict[str, int] = {}
     for column in _by_merit(plans, requirements):
@@ -141,6 +87,9 @@ def _what_decided(
         return f"needs {machines * offer.gpu_count} GPUs, {limits.gpus} allowed"
     if limits.budget_usd_per_hour is not None and cost > limits.budget_usd_per_hour + 1e-9:
         return f"costs {cost - limits.budget_usd_per_hour:.2f} USD/h more than the budget"
+    watts = float(plans.replicas[column] * plans.columns.power_watts[column])
+    if limits.power_watts is not None and watts > limits.power_watts:
+        return f"draws {watts - limits.power_watts:.0f} W more than allowed"
     if purchase is None:
         return "fits alone, but not with the other rules"
     return _by_how_much(search, requirements, plans, column, purchase)

@@ -65,9 +65,9 @@ class Reads:
 
     Attributes:
         concurrency: some rule counts requests in flight.
-        power: the goal is watts. Tokens beyond `tokens_enough` are then worth nothing, and replicas of unknown power
-            cannot be judged.
-        tokens_enough: output tokens per second of the whole demand.
+        power: the goal is watts, or they are limited. Replicas of unknown power cannot be judged then.
+        tokens_enough: output tokens per second beyond which more are worth nothing: those of the whole demand when the
+            goal is watts.
         machines: some rule limits machines (a budget, a number of GPUs, what can be had). Without one, a goal that
             reads only power does not care where a replica stands.
     """

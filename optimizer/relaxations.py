@@ -181,6 +181,10 @@ def _fewest_gpus(search: Search, question: Requirements) -> int:
     return round(_known(search.purchase(question, (Goal.GPUS,))).value)
 
 
+def _least_power(search: Search, question: Requirements) -> float:
+    return float(_known(search.purchase(question, (Goal.POWER,))).value)
+
+
 def _most_tokens(search: Search, question: Requirements) -> float:
     milli = _known(search.purchase(question, (Goal.THROUGHPUT,))).value
     return rounded(milli / 1000, up=False)
@@ -340,6 +344,7 @@ RULES: tuple[Rule, ...] = (
     ADAPTERS,
     Rule("no mixing", "--no-mix", "choices", "mix", lifted=True, shown=lambda _: ""),
     Rule("GPUs", "--max-gpus", "limits", "gpus", nearest=_fewest_gpus),
+    Rule("power", "--max-power", "limits", "power_watts", nearest=_least_power, shown=_number),
     Rule("TTFT", "--max-ttft", "service_level", "ttft_seconds", nearest=_shortest("ttft_seconds"), shown=_milliseconds),
     Rule("TPOT", "--max-tpot", "service_level", "tpot_seconds", nearest=_shortest("tpot_seconds"), shown=_milliseconds),
     Rule(

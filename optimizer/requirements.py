@@ -184,10 +184,15 @@ class ServiceLevel(Frozen):
 
 
 class Limits(Frozen):
-    """What the purchase may not exceed; None = no limit."""
+    """What the purchase may not exceed; None = no limit.
+
+    Attributes:
+        power_watts: of all GPUs that serve, under the planned load; hosts and cooling not counted.
+    """
 
     budget_usd_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     gpus: Annotated[int, Field(ge=0)] | None = None
+    power_watts: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class Choices(Frozen):

@@ -17,7 +17,7 @@ from optimizer.candidates import Candidates, Outcome, Variant, collect, try_vari
 from optimizer.cp_sat.objectives import GOALS, Goal
 from optimizer.cp_sat.program import Purchase, solve_program
 from optimizer.engines.engine import Engine
-from optimizer.errors import BadRequirements
+from optimizer.errors import BadRequirements, SolverFailed
 from optimizer.memory.vram import MemorySettings
 from optimizer.open_loop import under_arrivals
 from optimizer.performance.estimate import read_hardware
@@ -29,6 +29,7 @@ from optimizer.replica_columns import Bools
 from optimizer.requirements import Choices, EngineOptions, Limits, Objective, Requirements, ServiceLevel, Workload
 from optimizer.settings import memory_settings
 from optimizer.shapes import ShapeTable, enumerate_shapes
+from optimizer.uniform import affordable_columns
 
 _ANY_MACHINE = {
     "mix": True,
@@ -111,10 +112,11 @@ class Search:
         if allowed is None:
             allowed = keeps_service_level(candidates, requirements)
         offers = cheapest_offers(self.offers(requirements.choices))
+        enough = requirements.wanted_output_tokens_per_second + TOKENS_ROUNDING
         reads = Reads(
             concurrency=requirements.demand.concurrency is not None,
-            power=power,
-            tokens_enough=requirements.wanted_output_tokens_per_second + TOKENS_ROUNDING,
+            power=power or requirements.limits.power_watts is not None,
+            tokens_enough=np.inf if requirements.objective is Objective.THROUGHPUT else enough,
             machines=requirements.limits != Limits() or any(offer.available_count is not None for offer in offers),
         )
         return prune(candidates, offers, allowed, reads)
@@ -124,8 +126,33 @@ class Search:
         if goals is None and requirements.objective is Objective.LATENCY:
             return self._fastest(requirements)
         goals = goals or GOALS[requirements.objective]
-        columns = self.columns(requirements, power=Goal.POWER in goals)
-        return solve_program(requirements, columns, goals)
+        power = Goal.POWER in goals
+        if requirements.limits.power_watts is not None and not power:
+            return self._within_power(requirements, goals, requirements.limits.power_watts)
+        return solve_program(requirements, self.columns(requirements, power=power), goals)
+
+    def _within_power(self, requirements: Requirements, goals: tuple[Goal, ...], most_watts: float) -> Purchase | None:
+        """The best purchase whose GPUs draw no more than `most_watts`.
+
+        The best without the limit, if it is within it, is the best, and found among far fewer columns. The most frugal
+        purchase tells whether there is any; for the goal of cost nothing dearer is of use, and when time ends before
+        anything cheaper is found it is a plan, with the cost of the best without the limit as its bound.
+        """
+        unlimited = _without_power_limit(requirements)
+        best = self.purchase(unlimited, goals)
+        if best is None or best.power_watts <= most_watts:
+            return best
+        frugal = self.purchase(unlimited, (Goal.POWER, Goal.COST))
+        if frugal is None or (frugal.power_watts > most_watts and frugal.optimal):
+            return None
+        columns = self.columns(requirements)
+        if goals[0] is not Goal.COST or frugal.power_watts > most_watts:
+            return solve_program(requirements, columns, goals)
+        try:
+            affordable = affordable_columns(columns, requirements, frugal.cost_usd_per_hour)
+            return solve_program(requirements, affordable, goals)
+        except SolverFailed:
+            return frugal.as_unproven(best.bound, best.cost_bound_usd_per_hour)
 
     def _fastest(self, requirements: Requirements) -> Purchase | None:
         """The cheapest purchase at the shortest request latency that any purchase keeps.
@@ -194,6 +221,12 @@ class Search:
         shapes = self._shapes(tried.tensor_parallel, tried.pipeline_parallel)
         hardware = self._hardware(variant.engine.name, tried.tensor_parallel, tried.pipeline_parallel)
         return try_variant(variant, shapes, hardware, settings, workload, known.factors)
+
+
+def _without_power_limit(requirements: Requirements) -> Requirements:
+    """The same question with any number of watts."""
+    limits = requirements.limits.model_copy(update={"power_watts": None})
+    return requirements.model_copy(update={"limits": limits})
 
 
 def keeps_service_level(candidates: Candidates, requirements: Requirements) -> Bools:

@@ -59,6 +59,7 @@ def _promises(question: Requirements) -> list[str]:
         (None if level.confidence == EVEN_ODDS else 100 * level.confidence, "{}% confidence", quantity),
         (limits.budget_usd_per_hour, "at most {} USD/h", usd),
         (limits.gpus, "at most {} GPUs", quantity),
+        (limits.power_watts, "at most {} W of GPUs", quantity),
     ]
     return [words.format(say(value)) for value, words, say in said if value is not None]
 

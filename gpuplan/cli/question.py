@@ -24,6 +24,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "percentile": ("service_level", "percentile"),
     "budget": ("limits", "budget_usd_per_hour"),
     "max_gpus": ("limits", "gpus"),
+    "max_power": ("limits", "power_watts"),
     "gpu": ("choices", "gpus"),
     "exclude_gpu": ("choices", "gpus_excluded"),
     "provider": ("choices", "providers"),

@@ -14,6 +14,7 @@ LARGEST_NUMBER = 1e12
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _TOKENS = re.compile(r"(?P<number>\d{1,10})(?P<unit>[kKmM]?)", re.ASCII)
 _UNITS_PER_SECOND = {"us": 1_000_000, "ms": 1_000, "s": 1, "": 1}
+_WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
 _UNIT_TOKENS = {"": 1, "k": 1_000, "K": 1 << 10, "m": 1_000_000, "M": 1 << 20}
 
 
@@ -91,6 +92,25 @@ def pue(word: str) -> float:
     if not 1 <= number <= 3:
         raise BadWord(f"{word!r} is not {wanted}")
     return number
+
+
+def watts(word: str) -> float:
+    """Power in watts; `kW` and `MW` are read as such.
+
+    >>> [watts("700"), watts("700 W"), watts("5.5kW"), watts("1MW")]
+    [700.0, 700.0, 5500.0, 1000000.0]
+    """
+    wanted = "a power such as 5000, 5kW or 0.5MW (a bare number is in watts)"
+    parts = re.fullmatch(r"(?P<number>.*?)\s*(?P<unit>kW|MW|W)?", word.strip(), re.IGNORECASE)
+    if parts is None:
+        raise BadWord(f"{word!r} is not {wanted}")
+    try:
+        number = _finite(parts["number"], wanted)
+    except BadWord:
+        raise BadWord(f"{word!r} is not {wanted}") from None
+    if number < 0:
+        raise BadWord(f"{word!r} is below zero; write {wanted}")
+    return number * _WATTS[(parts["unit"] or "w").lower()]
 
 
 def per_kilowatt_hour(word: str) -> float:

@@ -5,6 +5,7 @@ A rule that the question does not ask for adds nothing. Every rule here has its 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,6 +111,13 @@ def stay_within_gpu_count(program: Program) -> None:
         program.model.add(objectives.gpus(program) <= min(most, integers.LARGEST_DEMAND))
 
 
+def stay_within_power(program: Program) -> None:
+    """Watts of all GPUs that serve <= asked. Replicas round up, the limit rounds down."""
+    most = program.requirements.limits.power_watts
+    if most is not None:
+        program.model.add(objectives.power(program) <= min(math.floor(most), integers.LARGEST_DEMAND))
+
+
 def stay_within_availability(program: Program) -> None:
     """Machines of one offer <= what can be had."""
     for bought, offer in zip(program.machines, program.columns.offers, strict=True):
@@ -147,6 +155,7 @@ RULES = (
     serve_at_least_one_request,
     stay_within_budget,
     stay_within_gpu_count,
+    stay_within_power,
     stay_within_availability,
     buy_no_less_than_is_sold,
     do_not_mix,
@@ -157,13 +166,14 @@ def useful_machines(requirements: Requirements, columns: Columns, goal: Goal) ->
     """The most machines of each type that a best plan can use, shape (machines,).
 
     For a goal that wants little (cost, GPUs), machines of one type that meet every demand alone make any further one of
-    that type waste; for power it is the replicas of one column that do, so its slowest column counts. For a goal that
-    wants much, budget and GPU count end it. All are cut at what can be had.
+    that type waste; for power, and under a limit of it, it is the replicas of one column that do, so its slowest column
+    counts. For a goal that wants much, budget and GPU count end it. All are cut at what can be had.
     """
     if goal in objectives.WANTS_MUCH:
         bounds = np.full(len(columns.offers), integers.MACHINES_MOST, dtype=np.int64)
     else:
-        bounds = _machines_that_suffice(requirements, columns, slowest=goal is Goal.POWER)
+        frugal = goal is Goal.POWER or requirements.limits.power_watts is not None
+        bounds = _machines_that_suffice(requirements, columns, slowest=frugal)
     for index, offer in enumerate(columns.offers):
         bounds[index] = max(int(bounds[index]), offer.minimum_count)
         bounds[index] = min(int(bounds[index]), _affordable(requirements, offer.price_usd_per_hour, offer.gpu_count))

@@ -64,6 +64,25 @@ class Purchase:
     cost_bound_usd_per_hour: float
     seconds: float
 
+    @property
+    def power_watts(self) -> float:
+        """Of all GPUs that serve, rounded up per replica as the rules count; NaN when one is not known."""
+        used = self.replicas > 0
+        return float((self.replicas[used] * np.ceil(self.columns.power_watts[used])).sum())
+
+    def as_unproven(self, bound: int, cost_bound_usd_per_hour: float) -> Purchase:
+        """The same purchase as a plan for the goal of cost; `bound`, in micro-dollars, was proven elsewhere."""
+        cost = int((self.machines * objectives.prices_micro_usd(self.columns)).sum())
+        return replace(
+            self,
+            goal=Goal.COST,
+            optimal=False,
+            tie_broken=False,
+            value=cost,
+            bound=bound,
+            cost_bound_usd_per_hour=cost_bound_usd_per_hour,
+        )
+
 
 def solve_program(requirements: Requirements, columns: Columns, goals: tuple[Goal, ...]) -> Purchase | None:
     """The best purchase by the goals in their order, or None when it is proven that there is none.

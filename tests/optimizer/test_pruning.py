@@ -14,6 +14,7 @@ from optimizer.cp_sat.program import solve_program
 from optimizer.pruning import Columns, Reads, _on_offers, _on_places, cheapest_offers, front_of_two, prune
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements
 from optimizer.shapes import enumerate_shapes
+from optimizer.uniform import affordable_columns
 
 BATCHES = 3
 
@@ -84,6 +85,32 @@ def test_the_best_plan_is_worth_the_same_without_pruning(seed: int) -> None:
     every = unpruned(candidates, offers, allowed)
     assert len(pruned) <= len(every)
     goals = GOALS[objective][:1]
+    with_pruning, without = (solve_program(asked, columns, goals) for columns in (pruned, every))
+    assert (with_pruning is None) == (without is None)
+    if with_pruning is not None and without is not None:
+        assert with_pruning.value == without.value
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_under_a_limit_of_power_the_best_plan_costs_the_same_without_pruning(seed: int) -> None:
+    rng = np.random.default_rng(5000 + seed)
+    candidates, offers = random_candidates(rng)
+    allowed = candidates.tpot_seconds < 0.8
+    counted = bool(rng.random() < 0.5)
+    asked = Requirements(
+        model="m",
+        demand=Demand(
+            output_tokens_per_second=float(rng.integers(50, 1500)),
+            concurrency=int(rng.integers(1, 60)) if counted else None,
+        ),
+        limits=Limits(power_watts=float(rng.integers(500, 6000))),
+        choices=Choices(mix=bool(rng.random() < 0.7)),
+    )
+    tokens = asked.demand.output_tokens_per_second or 0.0
+    reads = Reads(concurrency=counted, power=True, tokens_enough=tokens + 1)
+    pruned = affordable_columns(prune(candidates, cheapest_offers(offers), allowed, reads), asked)
+    every = unpruned(candidates, offers, allowed)
+    goals = GOALS[Objective.COST][:1]
     with_pruning, without = (solve_program(asked, columns, goals) for columns in (pruned, every))
     assert (with_pruning is None) == (without is None)
     if with_pruning is not None and without is not None:

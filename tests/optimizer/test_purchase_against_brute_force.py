@@ -14,6 +14,7 @@ from optimizer.cp_sat.program import solve_program
 from optimizer.packing import share_machines
 from optimizer.pruning import Columns
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements
+from optimizer.uniform import affordable_columns
 
 INSTANCES = 400
 
@@ -128,6 +129,8 @@ def keep_the_rules(columns: Columns, asked: Requirements, machines: np.ndarray, 
         ok &= cost <= integers.budget_micro_usd(asked.limits.budget_usd_per_hour)
     if asked.limits.gpus is not None:
         ok &= gpus <= asked.limits.gpus
+    if asked.limits.power_watts is not None:
+        ok &= replicas @ columns.power_watts.astype(np.int64) <= asked.limits.power_watts
     if not asked.choices.mix:
         ok &= ((replicas > 0).sum(axis=1) == 1) & ((machines > 0).sum(axis=1) == 1)
     return ok
@@ -161,6 +164,23 @@ def test_no_purchase_is_better_than_the_solvers(seed: int) -> None:
     assert sum(share.machines for share in shares) <= purchase.machines.sum()
     for column in range(len(columns)):
         assert sum(share.replicas for share in shares if share.column == column) == purchase.replicas[column]
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_a_limit_of_power_is_kept_and_costs_no_more_than_it_must(seed: int) -> None:
+    rng = np.random.default_rng(1000 + seed)
+    columns = market(rng)
+    asked = question(rng, columns)
+    limits = asked.limits.model_copy(update={"power_watts": float(rng.integers(300, 4000))})
+    asked = asked.model_copy(update={"limits": limits, "objective": Objective.COST})
+    machines, replicas = all_purchases(columns)
+    ok = keep_the_rules(columns, asked, machines, replicas)
+    purchase = solve_program(asked, affordable_columns(columns, asked), GOALS[Objective.COST])
+    assert (purchase is None) == (not ok.any())
+    if purchase is not None:
+        cost = machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers])
+        assert purchase.value == int(cost[ok].min())
+        assert purchase.power_watts <= limits.power_watts
 
 
 def test_the_same_question_is_answered_the_same_way_twice() -> None:

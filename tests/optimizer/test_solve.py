@@ -1,5 +1,6 @@
 """Real questions on the bundled facts: what is promised is kept, what is refused can be had as the answer says."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,40 @@ def test_the_fastest_plan_is_the_fastest_that_the_budget_buys(knowledge_of: Know
     assert estimate.ttft_seconds.value + 511 * estimate.tpot_seconds.value <= fastest + 1e-9
 
 
+FEW = {"choices": Choices(gpus=("H100 SXM 80GB", "L40S 48GB", "RTX A6000 48GB")), "demand": at_least(800)}
+"""A question on few kinds of machine, whose cheapest plan is not the most frugal."""
+
+
+def watts_of(plan: Plan) -> int:
+    """As the rules count: rounded up per replica."""
+    return sum(line.replicas * math.ceil(line.estimate.power_watts or 0) for line in plan.lines)
+
+
+def test_a_limit_of_power_buys_another_plan_only_when_it_binds(knowledge_of: KnowledgeOf) -> None:
+    knowledge = knowledge_of(LLAMA)
+    free = ask(knowledge, **FEW)
+    loose = ask(knowledge, **FEW, limits=Limits(power_watts=watts_of(free)))
+    tight = ask(knowledge, **FEW, limits=Limits(power_watts=watts_of(free) - 1))
+    assert (loose.lines, loose.status) == (free.lines, "optimal")
+    assert tight.status == "optimal"
+    assert watts_of(tight) < watts_of(free)
+    assert (tight.cost_usd_per_hour or 0) >= (free.cost_usd_per_hour or 0)
+    less = Limits(power_watts=watts_of(free) * 0.99)
+    broken = free.model_copy(update={"question": free.question.model_copy(update={"limits": less})})
+    assert any("W of GPUs" in finding for finding in audit(broken, knowledge))
+
+
+def test_no_plan_draws_less_than_the_energy_objectives(knowledge_of: KnowledgeOf) -> None:
+    """Joules per demanded token are watts over the demand: with a watt less there is proven to be no plan."""
+    knowledge = knowledge_of(LLAMA)
+    frugal = ask(knowledge, **FEW, objective=Objective.ENERGY)
+    least = watts_of(frugal)
+    assert least < watts_of(ask(knowledge, **FEW))
+    below = ask(knowledge, **FEW, limits=Limits(power_watts=least - 1))
+    assert below.status == "infeasible"
+    assert f"{least}" in {one.changes[0].value for one in below.relaxations if one.changes[0].option == "--max-power"}
+
+
 IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "budget": {"demand": at_least(5000), "limits": Limits(budget_usd_per_hour=1)},
     "tpot": {"demand": at_least(500), "service_level": ServiceLevel(tpot_seconds=0.002)},
@@ -87,6 +122,7 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
         "limits": Limits(budget_usd_per_hour=2),
     },
     "gpus": {"demand": at_least(9000), "limits": Limits(gpus=1)},
+    "power": {"demand": at_least(2000), "limits": Limits(power_watts=500)},
     "gpu": {"demand": at_least(500), "choices": Choices(gpus=("T4",), tensor_parallel=1, pipeline_parallel=2)},
     "concurrency": {"demand": Demand(concurrency=5000), "limits": Limits(budget_usd_per_hour=5)},
     "rate": {"demand": Demand(requests_per_second=40), "limits": Limits(budget_usd_per_hour=5)},

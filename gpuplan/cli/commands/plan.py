@@ -85,6 +85,12 @@ Percentile = Annotated[
 ]
 Budget = Annotated[float | None, option("--budget", "USD per hour for everything", words.price, "USD", LIMITS)]
 MaxGpus = Annotated[int | None, option("--max-gpus", "GPUs in all", words.count_or_none, "COUNT", LIMITS)]
+MaxPower = Annotated[
+    float | None,
+    option(
+        "--max-power", "Watts of all GPUs under the planned load (no hosts): 5000, 5kW", words.watts, "WATTS", LIMITS
+    ),
+]
 Gpus = Annotated[list[str] | None, several("--gpu", "Only these GPUs, by any of their names", "NAME", CHOICES)]
 NotGpus = Annotated[list[str] | None, several("--exclude-gpu", "Not these GPUs", "NAME", CHOICES)]
 Providers = Annotated[list[str] | None, several("--provider", "Only these providers", "NAME", CHOICES)]
@@ -174,6 +180,7 @@ def command(
     percentile: Percentile = None,
     budget: Budget = None,
     max_gpus: MaxGpus = None,
+    max_power: MaxPower = None,
     gpu: Gpus = None,
     exclude_gpu: NotGpus = None,
     provider: Providers = None,

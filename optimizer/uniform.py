@@ -1,0 +1,114 @@
+"""Plans of one machine type and one replica shape: what each column does alone, for all columns at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from optimizer.cp_sat import integers
+from optimizer.pruning import Columns
+from optimizer.replica_columns import Bools, Floats, Ints
+from optimizer.requirements import Limits, Objective, Requirements
+
+CENT_OF_MICRO = 5e-7
+"""Half of what prices are rounded to."""
+
+
+@dataclass(frozen=True)
+class UniformPlans:
+    """What each column gives when everything is served by it alone; arrays have shape (columns,)."""
+
+    columns: Columns
+    replicas: Ints
+    machines: Ints
+    cost_usd_per_hour: Floats
+
+    def gpu(self, column: int) -> str:
+        """Name of the GPU that a column's machine has."""
+        return self.columns.offers[int(self.columns.machine[column])].gpu
+
+
+def uniform_plans(columns: Columns, requirements: Requirements) -> UniformPlans:
+    """The cheapest plan of one machine type and one replica shape, for every column at once.
+
+    With the objective `throughput` it is the largest such plan that the limits allow.
+    """
+    gpu_count = np.asarray([offer.gpu_count for offer in columns.offers], dtype=np.int64)[columns.machine]
+    prices = np.asarray([offer.price_usd_per_hour for offer in columns.offers], dtype=np.float64)[columns.machine]
+    per_machine = np.maximum(gpu_count // columns.gpus, 1)
+    nodes = -(-columns.gpus // gpu_count)
+    if requirements.objective is Objective.THROUGHPUT:
+        machines = _machines_within(requirements.limits, prices, gpu_count) // nodes * nodes
+        replicas = machines // nodes * per_machine
+    else:
+        replicas = _replicas_needed(columns, requirements)
+        machines = -(-replicas // per_machine) * nodes
+    least = np.asarray([offer.minimum_count for offer in columns.offers], dtype=np.int64)[columns.machine]
+    machines = np.where(machines > 0, np.maximum(machines, least), 0)
+    return UniformPlans(columns, replicas, machines, machines * prices)
+
+
+def _replicas_needed(columns: Columns, requirements: Requirements) -> Ints:
+    demand, tokens = requirements.demand, integers.capacity_milli(columns.output_tokens_per_second)
+    wanted = integers.demand_milli(requirements.wanted_output_tokens_per_second)
+    for_tokens = -(-wanted // np.maximum(tokens, 1))
+    for_requests = -(-(demand.concurrency or 0) // np.maximum(columns.concurrency, 1))
+    replicas: Ints = np.maximum(np.maximum(for_tokens, for_requests), 1).astype(np.int64)
+    return replicas
+
+
+def _machines_within(limits: Limits, prices: Floats, gpu_count: Ints) -> Ints:
+    most = np.full(len(prices), float(integers.MACHINES_MOST))
+    if limits.budget_usd_per_hour is not None:
+        most = np.minimum(most, limits.budget_usd_per_hour / np.maximum(prices, 1e-9) + 1e-9)
+    if limits.gpus is not None:
+        most = np.minimum(most, limits.gpus // gpu_count)
+    return most.astype(np.int64)
+
+
+def keep_limits(plans: UniformPlans, requirements: Requirements) -> Bools:
+    """Which of these plans stay within every limit, shape (columns,)."""
+    limits, columns = requirements.limits, plans.columns
+    offers = [columns.offers[machine] for machine in columns.machine.tolist()]
+    gpus = plans.machines * np.asarray([offer.gpu_count for offer in offers], dtype=np.int64)
+    most = [integers.MACHINES_MOST if offer.available_count is None else offer.available_count for offer in offers]
+    kept = (plans.replicas > 0) & (plans.machines <= np.asarray(most, dtype=np.int64))
+    if limits.budget_usd_per_hour is not None:
+        kept &= plans.cost_usd_per_hour <= limits.budget_usd_per_hour
+    if limits.gpus is not None:
+        kept &= gpus <= limits.gpus
+    if limits.power_watts is not None:
+        kept &= plans.replicas * np.ceil(columns.power_watts) <= limits.power_watts
+    return kept
+
+
+def affordable_columns(columns: Columns, requirements: Requirements, known_usd_per_hour: float = np.inf) -> Columns:
+    """The columns on machines that cost no more than a plan which is known: no cheapest plan buys another.
+
+    Args:
+        columns: what could be bought.
+        requirements: the question.
+        known_usd_per_hour: of a plan that keeps its rules; plans of one kind are tried too.
+    """
+    plans = uniform_plans(columns, requirements)
+    kept = keep_limits(plans, requirements)
+    best = min(known_usd_per_hour, float(plans.cost_usd_per_hour[kept].min(initial=np.inf))) + CENT_OF_MICRO
+    prices = np.asarray([offer.price_usd_per_hour for offer in columns.offers], dtype=np.float64)
+    return _on_machines(columns, prices <= best)
+
+
+def _on_machines(columns: Columns, machines: Bools) -> Columns:
+    """Only some machine types, and the columns on them."""
+    used = machines[columns.machine]
+    number = np.cumsum(machines) - 1
+    return replace(
+        columns,
+        offers=tuple(offer for offer, use in zip(columns.offers, machines, strict=True) if use),
+        machine=number[columns.machine[used]],
+        candidate=columns.candidate[used],
+        gpus=columns.gpus[used],
+        output_tokens_per_second=columns.output_tokens_per_second[used],
+        concurrency=columns.concurrency[used],
+        power_watts=columns.power_watts[used],
+    )
