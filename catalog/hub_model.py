@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from catalog.adapter import read_adapter_config
 from catalog.errors import BadModelConfig, CatalogError, UnknownArchitecture
@@ -18,6 +18,7 @@ from catalog.reading import Fields
 from catalog.safetensors import stored_bytes_of
 from catalog.sizes import total_parameters, weight_bytes
 from catalog.snapshot import Snapshot
+from catalog.usual_decoder import read_usual_decoder
 
 Find = Callable[[str, str], ModelSpec]
 """Looks up another model by its name and revision ("" = the newest)."""
@@ -85,10 +86,33 @@ def _configured(snapshot: Snapshot) -> ModelSpec:
     try:
         spec = read_config(config or config_of_params(snapshot.files[file]), quantization)
     except UnknownArchitecture as error:
+        alike = None if config is None else _alike(config, quantization, snapshot)
+        if alike is not None:
+            return alike
         if config is not None and "auto_map" in config:
             raise UnknownArchitecture(f"{error} The repository brings its own code; it is never run here.") from error
         raise
     return _named(spec, snapshot, file, *_disagreement(spec, snapshot.values_by_type))
+
+
+def _alike(
+    config: Mapping[str, object], quantization: Mapping[str, object] | None, snapshot: Snapshot
+) -> ModelSpec | None:
+    """A model of an architecture that is not described, if its weight files say that it is the usual decoder."""
+
+    def apart(spec: ModelSpec) -> float:
+        compared = _compare(spec, snapshot.values_by_type)
+        return math.inf if compared is None else abs(compared.apart)
+
+    found = read_usual_decoder(config, quantization, apart)
+    if found is None:
+        return None
+    spec, share = found
+    note = (
+        f"{spec.architecture} is not described here: it is read as the usual decoder, whose size is within "
+        f"{100 * share:.2f} % of its weight files. Sliding windows without layer_types are counted as full attention."
+    )
+    return replace(_named(spec, snapshot, "config.json", note), confidence="inferred")
 
 
 def _with_quantization(config: object, files: Mapping[str, object]) -> Mapping[str, object]:
@@ -102,25 +126,42 @@ def _with_quantization(config: object, files: Mapping[str, object]) -> Mapping[s
 
 
 def _disagreement(spec: ModelSpec, values_by_type: Mapping[str, int]) -> Iterable[str]:
-    """A sentence when the weight files hold more or less than the config says.
+    """A sentence when the weight files hold more or less than the config says."""
+    compared = _compare(spec, values_by_type)
+    if compared is not None and abs(compared.apart) > LARGEST_DISAGREEMENT:
+        counted, described = (_said(size, plain=compared.plain) for size in (compared.counted, compared.described))
+        yield (
+            f"Its weight files hold {counted}, its config describes {described} ({100 * compared.apart:+.1f} %): "
+            "memory may be off by as much."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """Counted weights beside described ones, in parameters (`plain`) or bytes; `apart` is the share between them."""
+
+    counted: int
+    described: int
+    apart: float
+    plain: bool
+
+
+def _compare(spec: ModelSpec, values_by_type: Mapping[str, int]) -> _Compared | None:
+    """What the weight files hold beside what the config describes; None when it was not counted.
 
     Parameters are compared where each is one value, else bytes. Checkpoints may hold the layers that guess tokens, and
-    a second copy of tied embeddings; either way is agreement.
+    a second copy of tied embeddings; the nearest way counts.
     """
     stored = stored_bytes_of(values_by_type)
     if not values_by_type or not stored:
-        return
+        return None
     plain = spec.weight_format in UNQUANTIZED
     size: Callable[[ModelSpec], int] = total_parameters if plain else weight_bytes
     counted = sum(values_by_type.values()) if plain else stored
-    tied = spec.vocabulary * spec.hidden_size * (1 if plain else 2)
-    ways = [size(each) + extra for each in (spec, _with_drafting_layers(spec)) for extra in (0, tied)]
+    twice = spec.vocabulary * spec.hidden_size * (1 if plain else 2) if spec.tied_embeddings else 0
+    ways = [size(each) + extra for each in (spec, _with_drafting_layers(spec)) for extra in (0, twice)]
     nearest = min(ways, key=lambda way: abs(way - counted))
-    if abs(nearest - counted) > LARGEST_DISAGREEMENT * counted:
-        yield (
-            f"Its weight files hold {_said(counted, plain=plain)}, its config describes {_said(ways[0], plain=plain)} "
-            f"({100 * (nearest / counted - 1):+.1f} %): memory may be off by as much."
-        )
+    return _Compared(counted, ways[0], nearest / counted - 1, plain)
 
 
 def _said(size: int, *, plain: bool) -> str:

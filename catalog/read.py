@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Protocol, cast
@@ -76,16 +76,38 @@ def read_config(
         BadModelConfig: a value is missing, of the wrong type or absurd.
         UnknownQuantization: the quantization is not known.
     """
+    architecture, family = _find_family(Fields(config))
+    spec = read_as(config, family.read, hf_quant_config, architecture)
+    return replace(spec, repo_id=repo_id, source=source, as_of=as_of)
+
+
+def read_as(
+    config: Mapping[str, object],
+    reader: Callable[[Fields], Shape],
+    hf_quant_config: Mapping[str, object] | None = None,
+    architecture: str = "",
+) -> ModelSpec:
+    """The ModelSpec of a config whose shape this reader reads, whatever architecture it names.
+
+    Args:
+        config, hf_quant_config: as in `read_config`.
+        reader: of the shape.
+        architecture: written into the spec; "" = the first that the config names.
+
+    Raises:
+        BadModelConfig, UnknownQuantization: see `read_config`.
+    """
     fields = Fields(config)
-    architecture, family = _find_family(fields)
+    named = fields.words("architectures")[:1] if "architectures" in fields else ()
+    architecture = architecture or "".join(named)
     storage = read_storage(fields, None if hf_quant_config is None else Fields(hf_quant_config, "hf_quant_config.json"))
     try:
-        shape = family.read(fields)
+        shape = reader(fields)
     except (ArithmeticError, RecursionError) as error:
         raise BadModelConfig(f"The sizes in this {architecture} config contradict each other: {error}.") from error
     spec = _assemble(shape, storage, architecture)
     _refuse_absurd(spec)
-    return replace(spec, repo_id=repo_id, source=source, as_of=as_of)
+    return spec
 
 
 def _find_family(config: Fields) -> tuple[str, Family]:
