@@ -4,6 +4,7 @@
 
 Reads the columns that `plan check memory` reads. The sampler's bytes per logit and what lies outside PyTorch are taken
 as medians over the logs of all *other* families (same engine era, same number of ranks); everything else is as it is.
+CUDA graphs: the era's law, scaled by the median of measured to predicted of all other families.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ SORTING_UNTIL = (0, 17, 0)
 ERAS = ((0, 12, 0), (0, 21, 0), (0, 27, 0))
 DEFAULT_SEQUENCES = (256, 1024)
 AVAILABLE, ACTIVATION, NON_TORCH = "available_kv_gib_per_gpu", "activation_peak_gib", "non_torch_gib"
+GRAPHS = "cudagraph_gib"
+GRAPH_ERAS = ((0, 8, 0), (0, 21, 0))
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Log:
 
     family: str
     group: tuple[int, int]
+    graph_era: int
     known: bool
     sampled_bytes: float
     predicted: dict[str, float]
@@ -59,9 +63,12 @@ def _log(row: dict[str, str]) -> Log | None:
     said = predict(row)
     version = parse_version(start.engine.version)
     group = sum(version >= era for era in ERAS), start.tensor_parallel * start.data_parallel
-    measured = {part: float(row[part]) if row.get(part) else None for part in (AVAILABLE, ACTIVATION, NON_TORCH)}
+    measured = {
+        part: float(row[part]) if row.get(part) else None for part in (AVAILABLE, ACTIVATION, NON_TORCH, GRAPHS)
+    }
     known = said.settings_known and bool(row["gpu_memory_utilization"])
-    return Log(said.family, group, known, _sampled(start, said.values.get(ACTIVATION)), said.values, measured)
+    era = sum(version >= since for since in GRAPH_ERAS)
+    return Log(said.family, group, era, known, _sampled(start, said.values.get(ACTIVATION)), said.values, measured)
 
 
 def _sampled(start: Start, activation: float | None) -> float:
@@ -85,6 +92,18 @@ def left_out(log: Log, logs: list[Log]) -> float:
     return log.predicted[AVAILABLE] + change
 
 
+def graph_errors(logs: list[Log]) -> list[tuple[float, float]]:
+    """|error| of captured graphs where any were measured, with all logs and without the family's own."""
+    graphs = [log for log in logs if GRAPHS in log.predicted and (log.measured[GRAPHS] or 0) > 0]
+    ratio = {id(log): (log.measured[GRAPHS] or 0) / log.predicted[GRAPHS] for log in graphs if log.predicted[GRAPHS]}
+    pairs = []
+    for log in graphs:
+        same_era = [other for other in graphs if other.graph_era == log.graph_era and other.family != log.family]
+        scale = float(np.median([ratio[id(other)] for other in same_era])) if same_era else 1.0
+        pairs.append((abs(1 / ratio[id(log)] - 1), abs(scale / ratio[id(log)] - 1)))
+    return pairs
+
+
 def main() -> None:
     """Print median errors by family, with all factors and without the family's own logs."""
     logs = read_logs(sys.argv[1])
@@ -97,6 +116,7 @@ def main() -> None:
     for family in sorted(errors):
         _show(family, errors[family])
     _show("all known", [pair for pairs in errors.values() for pair in pairs])
+    _show("CUDA graphs", graph_errors(logs))
 
 
 def _show(name: str, pairs: list[tuple[float, float]]) -> None:

@@ -100,6 +100,7 @@ class Start:
     enforce_eager: bool
     pool_bytes: float | None
     weights_stated: bool
+    length_stated: bool
     prints_groups: bool
     assumed: tuple[str, ...]
 
@@ -204,6 +205,7 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
         enforce_eager=flag(row, "enforce_eager") or False,
         pool_bytes=None if pool is None else pool * GIB,
         weights_stated=bool(row.get("weights_dtype_or_quant", "").strip()),
+        length_stated=length is not None,
         prints_groups=_prints_groups(row, engine),
         assumed=tuple(each for each in (model.assumed, cards.assumed, *taken) if each),
     )
@@ -299,7 +301,7 @@ def _prints_groups(row: Mapping[str, str], engine: Engine) -> bool:
     """Whether "GPU KV cache size" is blocks // groups * block size: for hybrid models a fraction of what requests keep.
 
     vLLM printed that up to 0.20, and maximum concurrency times max_model_len since (#43308). A log without version
-    tells by whether its two numbers are one.
+    tells by whether its two numbers are one, and counts as the version that is assumed for it when it lacks them.
     """
     if engine.name != "vllm":
         return False
@@ -307,7 +309,7 @@ def _prints_groups(row: Mapping[str, str], engine: Engine) -> bool:
         return parse_version(engine.version) < PRINTS_CONCURRENCY_SINCE
     factors = [number(row, name, 0, MOST_TOKENS) for name in ("max_concurrency", "max_model_len", TOKENS)]
     if None in factors:
-        return False
+        return parse_version(engine.version) < PRINTS_CONCURRENCY_SINCE
     concurrency, length, printed = (float(each or 0) for each in factors)
     return printed < PRINTED_SHARE * concurrency * length
 
@@ -356,7 +358,12 @@ def _predict_parts(start: Start, said: Prediction) -> None:
         said.values.pop(TOKENS, None)
         said.reasons.pop(TOKENS, None)
         said.kv_tokens_basis = "measured pool"
-        _agree(said, start, TOKENS, tokens_in_pool(start, rows, start.pool_bytes))
+        tokens = tokens_in_pool(start, rows, start.pool_bytes)
+        shorter = replace(start, max_model_len=min(SHORT_LENGTH, start.max_model_len))
+        if not start.length_stated and spread([*tokens, *tokens_in_pool(shorter, rows, start.pool_bytes)], AGREES):
+            said.reasons[TOKENS] = _NO_LENGTH
+        else:
+            _agree(said, start, TOKENS, tokens)
     else:
         said.kv_tokens_basis = "predicted pool"
 
@@ -389,6 +396,10 @@ def _fill(said: Prediction, start: Start, values: Mapping[str, Floats]) -> None:
         said.assumed.append(f"{start.engine.title}'s default utilization {start.engine.memory_utilization:g}")
 
 
+SHORT_LENGTH = 8192
+"""A length at which windows, states and fixed parts weigh otherwise than at a model's longest."""
+
+_NO_LENGTH = "its max_model_len is not stated, on which the tokens of windows, states and fixed parts depend"
 _TOO_HEAVY = "its weights do not fit in {}, and no other format is stated"
 AGREES = 0.001
 

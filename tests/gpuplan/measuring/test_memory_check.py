@@ -87,6 +87,19 @@ def test_what_stands_in_for_measurements_of_an_engine_is_said():
     assert not any("not measured" in each for each in predict(start()).assumed)
 
 
+def test_tokens_of_windows_need_the_length_that_the_row_leaves_out():
+    pool = {"available_kv_gib_per_gpu": "20", "max_model_len": "", "engine_version": "0.28.0"}
+    assert "max_model_len is not stated" in predict(start(model="openai/gpt-oss-20b", **pool)).reasons[TOKENS]
+    assert predict(start(**pool)).values[TOKENS] > 0  # attention alone: as many tokens at any length
+
+
+def test_a_log_without_version_prints_as_the_version_that_is_assumed_for_it():
+    said = predict(
+        start(model="openai/gpt-oss-120b", engine_version="", max_model_len="", available_kv_gib_per_gpu="10.79")
+    )
+    assert said.values[TOKENS] == pytest.approx(157_200, rel=0.001)  # a public log; all 36 layers priced alike
+
+
 def test_packed_caches_are_predicted_but_not_for_latent_attention():
     assert predict(start(kv_dtype="int8_per_token_head")).values[TOKENS] > predict(start()).values[TOKENS]
     said = predict(start(model="deepseek-ai/DeepSeek-V3", kv_dtype="int8_per_token_head"))
