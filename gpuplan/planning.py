@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
@@ -129,11 +130,14 @@ def _check_demand(requirements: Requirements) -> None:
 
 
 def draft_of(options: EngineOptions, *, offline: bool = False) -> ModelSpec | None:
-    """The shape of the draft that is named."""
+    """The shape of the draft that is named; one in a folder keeps the folder as its name, for the engine to find."""
     from catalog.find import find_model
 
     name = options.speculation.draft if options.speculation else None
-    return None if name is None else find_model(name, offline=offline)
+    if name is None:
+        return None
+    found = find_model(name, offline=offline)
+    return replace(found, repo_id=name) if Path(name).exists() else found
 
 
 def _check_options(

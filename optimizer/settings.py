@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from catalog.architectures.eagle import FIRST, THIRD
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.engines.launch import Launch
@@ -70,15 +69,15 @@ def _speculation(spec: ModelSpec, asked: SpeculativeDecoding | None, draft: Mode
     return speculation
 
 
-HEAD_METHODS = {name: method for method, names in (("eagle", FIRST), ("eagle3", THIRD)) for name in names}
-"""Architectures of draft heads -> the only method that they suit."""
 MOST_OF_MODEL = 4
 """A head has one or two layers; what has more than this part of the model's is no head."""
 
 
 def _misfit(spec: ModelSpec, method: Method, draft: ModelSpec) -> str | None:
     """Why a draft cannot guess for a model; None = it can."""
-    suits = HEAD_METHODS.get(draft.architecture, method)
+    from catalog.architectures.eagle import METHODS  # no bundled model needs the families' files
+
+    suits = METHODS.get(draft.architecture, method)
     if suits != method:
         return f"{draft.repo_id} is a head for {suits}, not for {method.removesuffix('_model')}"
     if method == "draft_model":

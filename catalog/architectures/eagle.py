@@ -17,6 +17,8 @@ from catalog.reading import Fields
 FIRST = ("EagleLlamaForCausalLM", "LlamaForCausalLMEagle", "EagleMistralForCausalLM")
 THIRD = ("LlamaForCausalLMEagle3", "Eagle3LlamaForCausalLM", "Eagle3Qwen3vlForCausalLM", "Eagle3Qwen2_5vlForCausalLM")
 ARCHITECTURES = (*FIRST, *THIRD)
+METHODS = {**dict.fromkeys(FIRST, "eagle"), **dict.fromkeys(THIRD, "eagle3")}
+"""What engines call the way of guessing that each suits."""
 MODEL_TYPES = ()
 
 STATES_READ = 3

@@ -87,6 +87,19 @@ def test_a_wrong_way_of_guessing_is_one_sentence(capsys, word: str, said: str) -
     assert said in refusal(capsys, *LLAMA, "--speculative", word)
 
 
+def test_a_head_in_a_folder_is_read_and_named_by_its_folder(memory, capsys, tmp_path) -> None:
+    sizes = {"hidden_size": 8192, "intermediate_size": 28672, "num_attention_heads": 64, "num_key_value_heads": 8}
+    names = {"architectures": ["LlamaForCausalLMEagle3"], "vocab_size": 128256, "draft_vocab_size": 32000}
+    config = {**names, **sizes, "num_hidden_layers": 1, "max_position_embeddings": 131072, "model_type": "llama"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    got = memory(*LLAMA, "--speculative", f"eagle3:3:{tmp_path}")
+    layer = 2 * 8192 * (8192 + 2 * 1024) // 4 + 8192 * 8192 // 4 + 3 * 28672 * 8192 // 4 + 3 * 8192
+    assert got["memory"]["draft_weight_bytes"] == 2 * (layer + 3 * 8192 * 8192 + 32000 * 8192 // 4 + 8192)
+    told = f'{{"method":"eagle3","model":"{tmp_path}","num_speculative_tokens":3}}'
+    assert got["command"][got["command"].index("--speculative-config") + 1] == told
+    assert f"'{told}'" in page(capsys, *LLAMA, "--speculative", f"eagle3:3:{tmp_path}")
+
+
 # ── LoRA ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -103,6 +104,7 @@ def page(answer: AdvisedMemory, ink: console.Ink) -> list[console.Line]:
             for sentence in answer.warnings
             for line in console.wrapped(sentence, ink.width, 2, "yellow", mark="! ")
         ),
+        *_command(answer),
     ]
 
 
@@ -121,6 +123,11 @@ def _capacity(answer: MemoryAnswer) -> list[console.Line]:
     if answer.state_bytes_per_request:
         rows.insert(1, ["recurrent state of one request", f"{answer.state_bytes_per_request:,}", "bytes per GPU"])
     return console.aligned(rows, right=(1,))
+
+
+def _command(answer: AdvisedMemory) -> list[console.Line]:
+    """What starts it, quoted for a POSIX shell."""
+    return [(), (console.Styled("Run", "bold"),), (f"  {shlex.join(answer.command)}",)] if answer.starts else []
 
 
 def _verdict(answer: AdvisedMemory) -> list[console.Line]:
