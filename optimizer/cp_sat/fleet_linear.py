@@ -6,7 +6,13 @@ take seconds. HiGHS gives the duals; whole-number variables are allowed too.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -67,36 +73,74 @@ class LinearAnswer:
     bound: float
 
 
+class LinearSolver(Enum):
+    """Solvers that come with OR-Tools."""
+
+    GLOP = parameters_pb2.SOLVER_TYPE_GLOP
+    """Simplex; no whole variables. The quickest up to some thousand rows."""
+    HIGHS = parameters_pb2.SOLVER_TYPE_HIGHS
+    """The quickest beyond, and with many whole variables of large range."""
+    SCIP = parameters_pb2.SOLVER_TYPE_GSCIP
+    """The quickest for many small choices."""
+
+
 def solve_linear(
-    program: LinearProgram, *, time_limit_seconds: float, gap: float = 0.0, seed: int = 0, simplex: bool = False
+    program: LinearProgram,
+    *,
+    time_limit_seconds: float,
+    gap: float = 0.0,
+    seed: int = 0,
+    solver: LinearSolver = LinearSolver.HIGHS,
 ) -> LinearAnswer:
-    """The least-cost point by HiGHS, or by GLOP (`simplex`: its duals are those of a vertex).
+    """The least-cost point.
 
     Args:
         program: what to minimize.
         time_limit_seconds: wall time.
         gap: relative, with whole variables.
-        seed: of HiGHS.
-        simplex: use GLOP.
+        seed: of the solver.
+        solver: which.
     """
     parameters = parameters_pb2.SolveParametersProto()
     parameters.time_limit.FromNanoseconds(int(max(time_limit_seconds, 0.01) * 1e9))
     parameters.random_seed = seed
-    kind = parameters_pb2.SOLVER_TYPE_GLOP if simplex else parameters_pb2.SOLVER_TYPE_HIGHS
+    quiet = _without_prints if solver is LinearSolver.HIGHS and program.whole is not None else nullcontext
     if program.whole is not None:
         parameters.relative_gap_tolerance = gap
-    result = math_opt.solve(
-        _proto(program),
-        kind,
-        parameters_pb2.SolverInitializerProto(),
-        parameters,
-        model_parameters_pb2.ModelSolveParametersProto(),
-        None,
-        callback_pb2.CallbackRegistrationProto(),
-        None,
-        None,
-    )
+    with quiet():
+        result = math_opt.solve(
+            _proto(program),
+            solver.value,
+            parameters_pb2.SolverInitializerProto(),
+            parameters,
+            model_parameters_pb2.ModelSolveParametersProto(),
+            None,
+            callback_pb2.CallbackRegistrationProto(),
+            None,
+            None,
+        )
     return _read(program, result)
+
+
+@contextmanager
+def _without_prints() -> Iterator[None]:
+    """HiGHS 1.12 leaves a debugging line on standard output, where a plan is to stand; it goes nowhere instead."""
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    sys.stdout.flush()
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        _flush_c()
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _flush_c() -> None:
+    """C's own buffers, which Python's flush does not reach."""
+    library = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
+    library.fflush(None)
 
 
 def _proto(program: LinearProgram) -> Any:

@@ -1,6 +1,6 @@
 """The cheapest plan of every service at given prices, all services at once, with a bound that proves each.
 
-A service wants its demand d covered by replicas of columns j, which give c_j (cut at d) and cost q_j; at least m of them:
+A service wants its demand d covered by replicas of columns j, which give c_j (cut at d) and cost q_j, and at least m:
 
     minimize sum q_j x_j   with   sum c_j x_j >= d,   sum x_j >= m,   x whole
 
@@ -16,6 +16,7 @@ was enumerated is searched exactly; the little that was not (`tolerance`, `STATE
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,7 @@ STATES_MOST = 2_000
 COUNT_PRICES = 16
 """Prices on the count that are tried between 0 and the cheapest column's price, where more than one copy is asked."""
 ROUNDING = 1e-12
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def cheapest_plans(wanted: Wanted, price: Floats, *, tolerance: float) -> Priced
     """
     base = _relax(wanted, price)
     best = _start(wanted, price, base)
-    handfuls = _Handfuls(wanted, price, base, best, tolerance)
+    handfuls = _Handfuls(wanted, price, base, best, tolerance=tolerance)
     handfuls.search()
     slack = np.maximum(tolerance, ROUNDING) * best.cost
     bound = np.minimum(best.cost - slack, handfuls.unsearched)
@@ -151,10 +153,42 @@ def _start(wanted: Wanted, price: Floats, base: _Base) -> _Best:
     return _Best(cost[best], best, alone[best], np.full(len(best), -1))
 
 
+class _States(NamedTuple):
+    """Handfuls: whose, their excess, what they leave of the demand, their replicas, their number; shape (handfuls,)."""
+
+    service: Ints
+    spent: Floats
+    left: Ints
+    copies: Ints
+    made: Ints
+
+    def take(self, rows: Ints | Bools) -> _States:
+        """Only these."""
+        return _States(self.service[rows], self.spent[rows], self.left[rows], self.copies[rows], self.made[rows])
+
+    def beside(self, others: _States) -> _States:
+        """These, then the others."""
+        return _States(
+            np.concatenate((self.service, others.service)),
+            np.concatenate((self.spent, others.spent)),
+            np.concatenate((self.left, others.left)),
+            np.concatenate((self.copies, others.copies)),
+            np.concatenate((self.made, others.made)),
+        )
+
+
 class _Handfuls:
     """Every handful of columns other than the fill that can be part of a better plan, one column after the other."""
 
-    def __init__(self, wanted: Wanted, price: Floats, base: _Base, best: _Best, tolerance: float) -> None:
+    def __init__(
+        self,
+        wanted: Wanted,
+        price: Floats,
+        base: _Base,
+        best: _Best,
+        *,
+        tolerance: float,
+    ) -> None:
         self.wanted, self.price, self.base, self.best, self.tolerance = wanted, price, base, best, tolerance
         self.unsearched = np.full(len(wanted.demand), np.inf)
         self._parent: list[Ints] = [np.empty(0, dtype=np.int64)]
@@ -165,28 +199,15 @@ class _Handfuls:
     def search(self) -> None:
         """Enumerate; `best` holds the result."""
         entry, excess, start = self._worthwhile()
-        room = self._room()
-        service = np.flatnonzero((room > 0) & (np.diff(start) > 0))
-        spent = np.zeros(len(service))
-        left, count, made = (
-            self.wanted.demand[service],
-            np.zeros(len(service), dtype=np.int64),
-            np.full(len(service), -1),
-        )
+        service = np.flatnonzero((self._room() > 0) & (np.diff(start) > 0))
+        none = np.zeros(len(service), dtype=np.int64)
+        states = _States(service, np.zeros(len(service)), self.wanted.demand[service], none, none - 1)
         level = 0
-        while len(service):
-            place = start[service] + level
-            more = place < start[service + 1]
-            service, spent, left, count, made, place = (
-                part[more] for part in (service, spent, left, count, made, place)
-            )
-            if not len(service):
-                break
-            grown = self._grow(service, spent, left, count, made, entry[place], excess[place])
-            service, spent, left, count, made = (
-                np.concatenate(pair) for pair in zip((service, spent, left, count, made), grown, strict=True)
-            )
-            service, spent, left, count, made = self._keep_promising(service, spent, left, count, made)
+        while len(states.service):
+            states = states.take(start[states.service] + level < start[states.service + 1])
+            place = start[states.service] + level
+            grown = self._grow(states, entry[place], excess[place])
+            states = self._keep_promising(states.beside(grown))
             level += 1
 
     def _room(self) -> Floats:
@@ -206,61 +227,63 @@ class _Handfuls:
         start = np.concatenate(([0], np.cumsum(np.bincount(owner[entry], minlength=len(self.wanted.demand)))))
         return entry, excess[entry], start
 
-    def _grow(
-        self, service: Ints, spent: Floats, left: Ints, count: Ints, made: Ints, entry: Ints, excess: Floats
-    ) -> tuple[Ints, Floats, Ints, Ints, Ints]:
+    def _grow(self, states: _States, entry: Ints, excess: Floats) -> _States:
         """Each handful with 1, 2, ... replicas of its next column, as long as that can be of use."""
-        room = self._room()[service] - spent
-        most = np.maximum(-(-left // self.wanted.gives[entry]), self.wanted.copies[service] - count)
-        by_room = np.floor(room / np.maximum(excess, ROUNDING * self.best.cost[service] + 1e-300))
+        service, left = states.service, states.left
+        room = self._room()[service] - states.spent
+        most = np.maximum(-(-left // self.wanted.gives[entry]), self.wanted.copies[service] - states.copies)
+        by_room = np.floor(room / np.maximum(excess, ROUNDING * self.best.cost[service] + TINY))
         times = np.clip(np.minimum(most, by_room), 0, STATES_MOST).astype(np.int64)
-        cut = (most > STATES_MOST) & (by_room > STATES_MOST)
-        np.minimum.at(self.unsearched, service[cut], (self.base.bound[service] + spent + STATES_MOST * excess)[cut])
+        cut = np.minimum(most, by_room) > STATES_MOST
+        dearer = self.base.bound[service] + states.spent + STATES_MOST * excess
+        np.minimum.at(self.unsearched, service[cut], dearer[cut])
         parent = np.repeat(np.arange(len(service)), times)
         copies = np.arange(len(parent)) - np.repeat(np.cumsum(times) - times, times) + 1
-        service, entry = service[parent], entry[parent]
         number = self._made + np.arange(len(parent))
         self._made += len(parent)
-        self._parent.append(made[parent])
-        self._entry.append(entry)
+        self._parent.append(states.made[parent])
+        self._entry.append(entry[parent])
         self._count.append(copies)
-        left = left[parent] - copies * self.wanted.gives[entry]
-        count = count[parent] + copies
-        spent = spent[parent] + copies * excess[parent]
-        self._fill_up(service, number, left, count, spent)
-        return service, spent, left, count, number
+        grown = _States(
+            service[parent],
+            states.spent[parent] + copies * excess[parent],
+            left[parent] - copies * self.wanted.gives[entry[parent]],
+            states.copies[parent] + copies,
+            number,
+        )
+        self._fill_up(grown)
+        return grown
 
-    def _fill_up(self, service: Ints, number: Ints, left: Ints, count: Ints, spent: Floats) -> None:
+    def _fill_up(self, states: _States) -> None:
         """Complete every handful with the fill; keep the best plan of each service."""
+        service = states.service
         fill = self.base.fill[service]
-        gives = self.wanted.gives[fill]
-        filled = np.maximum(np.maximum(-(-left // gives), self.wanted.copies[service] - count), 0)
-        over = (filled * gives - left) * self.base.cover_price[service]
-        over += (filled + count - self.wanted.copies[service]) * self.base.count_price[service]
-        cost = self.base.bound[service] + spent + over
-        order = np.lexsort((number, cost, service))
-        first = order[np.concatenate(([True], np.diff(service[order]) != 0))] if len(order) else order
+        gives, missing = self.wanted.gives[fill], self.wanted.copies[service] - states.copies
+        filled = np.maximum(np.maximum(-(-states.left // gives), missing), 0)
+        over = (filled * gives - states.left) * self.base.cover_price[service]
+        over += (filled - missing) * self.base.count_price[service]
+        cost = self.base.bound[service] + states.spent + over
+        order = np.lexsort((states.made, cost, service))
+        first = order[np.diff(service[order], prepend=-1) != 0]
         first = first[cost[first] < self.best.cost[service[first]]]
         owner = service[first]
-        self.best.cost[owner], self.best.handful[owner] = cost[first], number[first]
+        self.best.cost[owner], self.best.handful[owner] = cost[first], states.made[first]
         self.best.fill[owner], self.best.fill_count[owner] = fill[first], filled[first]
 
-    def _keep_promising(
-        self, service: Ints, spent: Floats, left: Ints, count: Ints, made: Ints
-    ) -> tuple[Ints, Floats, Ints, Ints, Ints]:
+    def _keep_promising(self, states: _States) -> _States:
         """Handfuls with room for more; of each service no more than STATES_MOST, those of least excess."""
-        alive = (spent < self._room()[service]) & ((left > 0) | (count < self.wanted.copies[service]))
-        service, spent, left, count, made = (part[alive] for part in (service, spent, left, count, made))
-        held = np.bincount(service, minlength=1)
+        alive = states.spent < self._room()[states.service]
+        alive &= (states.left > 0) | (states.copies < self.wanted.copies[states.service])
+        states = states.take(alive)
+        held = np.bincount(states.service, minlength=1)
         if held.max(initial=0) <= STATES_MOST:
-            return service, spent, left, count, made
-        order = np.lexsort((made, spent, service))
-        first = np.concatenate(([0], np.cumsum(held)))[service[order]]
+            return states
+        order = np.lexsort((states.made, states.spent, states.service))
+        first = np.concatenate(([0], np.cumsum(held)))[states.service[order]]
         kept = np.arange(len(order)) - first < STATES_MOST
-        gone = order[~kept]
-        np.minimum.at(self.unsearched, service[gone], self.base.bound[service[gone]] + spent[gone])
-        order = order[kept]
-        return service[order], spent[order], left[order], count[order], made[order]
+        gone = states.take(order[~kept])
+        np.minimum.at(self.unsearched, gone.service, self.base.bound[gone.service] + gone.spent)
+        return states.take(order[kept])
 
     def contents(self, made: Ints) -> tuple[Ints, Ints, Ints]:
         """(position in `made`, entry, count) of what the handfuls hold; -1 holds nothing."""

@@ -40,7 +40,8 @@ def relax(problem: FleetProblem, *, time_limit_seconds: float) -> Relaxation:
 def relaxed_program(problem: FleetProblem, *, whole: Bools | None = None) -> LinearProgram:
     """Rows: covers (of a bucket: all of it runs), then the time of each column in a bucket, then resources.
 
-    Variables: columns, then one share (0 to 1) per entry of a bucket. `whole` asks for whole counts, shape (columns,).
+    Variables: columns, then one share (0 to 1) per entry of a bucket. Covers are divided by their demand. `whole` asks
+    for whole counts, shape (columns,).
     """
     matrix, uses = problem.column_covers, problem.column_uses
     bucket = problem.cover_is_bucket[matrix.index]
@@ -52,14 +53,14 @@ def relaxed_program(problem: FleetProblem, *, whole: Bools | None = None) -> Lin
     work = demand[shares] / matrix.value[shares]
     first_resource = problem.covers + len(busy)
     entries: list[tuple[Ints, Ints, Floats]] = [
-        (matrix.index[~bucket], matrix.row[~bucket], np.minimum(matrix.value, demand)[~bucket]),
+        (matrix.index[~bucket], matrix.row[~bucket], np.minimum(matrix.value / np.maximum(demand, 1.0), 1.0)[~bucket]),
         (matrix.index[shares], share_variable, np.ones(len(shares))),
         (busy_row, share_variable, work),
         (problem.covers + np.arange(len(busy)), busy, np.full(len(busy), -1.0)),
         (first_resource + uses.index, uses.row, uses.value.astype(np.float64)),
     ]
     row, variable, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
-    wanted = np.where(problem.cover_is_bucket, 1.0, problem.cover_demand.astype(np.float64))
+    wanted = np.where(problem.cover_is_bucket | (problem.cover_demand > 0), 1.0, 0.0)
     open_rows = len(busy) + problem.resources
     most = useful_most(problem).astype(np.float64)
     return LinearProgram(

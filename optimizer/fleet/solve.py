@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
 import numpy as np
 
 from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, choose_served, solve_compact
+from optimizer.cp_sat.integers import MICRO
 from optimizer.errors import AuditFailed
-from optimizer.fleet.bounds import undominated
+from optimizer.fleet.bounds import DIVIDED, tightened, undominated
+from optimizer.fleet.decomposition import solve_by_prices
 from optimizer.fleet.evaluate import evaluate
+from optimizer.fleet.master import Separable, separable
 from optimizer.fleet.parts import Part, part_of
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.relaxation import relax
 from optimizer.fleet.solution import FleetSolution, FleetStatus
-from optimizer.replica_columns import Bools
+from optimizer.replica_columns import Bools, Floats
 
 SEED = 7
 DEFAULT_GAP = 0.001
+COMPACT_MOST = 50
+"""Services up to which one CP-SAT program is the quicker way to a proof."""
+TOLERANCE = 1e-9
+"""Of sums in floating point, taken off every bound that comes from one."""
 DEFAULT_TIME_LIMIT_SECONDS = 30.0
 
 
@@ -74,12 +82,64 @@ def _solve_serving(
     problem: FleetProblem, serve: Bools, gap: float, limit: float, seed: int, progress: Progress | None
 ) -> FleetSolution:
     """The cheapest plan that serves exactly these services."""
+    began = time.perf_counter()
     part = part_of(problem, serve, undominated(problem))
-    answer = solve_compact(part.problem, gap=gap, time_limit_seconds=limit, seed=seed, progress=progress)
+    narrow = tightened(part.problem)
+    view = separable(narrow) if part.problem.services > COMPACT_MOST else None
+    if view is not None:
+        solution = _by_decomposition(part, narrow, view, gap, began + limit, seed, progress)
+        if solution is not None:
+            return solution
+    left = _left(began, limit)
+    answer = solve_compact(narrow, gap=gap, time_limit_seconds=left, seed=seed, progress=progress)
     if not answer.found:
         return _without_plan(problem, FleetStatus.INFEASIBLE if answer.infeasible else FleetStatus.UNKNOWN, seed)
-    prices = relax(part.problem, time_limit_seconds=limit).resource_prices
-    return _from_compact(part, answer, prices, gap, seed)
+    relaxed = relax(narrow, time_limit_seconds=left)
+    prices = merged_prices(part.problem, narrow, relaxed.resource_prices)
+    bound = answer.lower_bound_micro_usd
+    if relaxed.answer.optimal:
+        bound = max(bound, math.floor(relaxed.answer.bound * (1 - TOLERANCE)))
+    return _from_compact(part, replace(answer, lower_bound_micro_usd=bound), prices, gap, seed)
+
+
+def _by_decomposition(
+    part: Part,
+    narrow: FleetProblem,
+    view: Separable,
+    gap: float,
+    until: float,
+    seed: int,
+    progress: Progress | None,
+) -> FleetSolution | None:
+    """The decomposition's answer; None when it has no plan and proves nothing."""
+    found, whole = solve_by_prices(narrow, view, gap=gap, until=until, seed=seed, progress=progress)
+    if found is not None and found.master.unserved.max(initial=0.0) > TOLERANCE and found.bound > found.most_cost:
+        return _without_plan(part.whole, FleetStatus.INFEASIBLE, seed)
+    if found is None or whole is None:
+        return None
+    answer = CompactAnswer(
+        found=True,
+        infeasible=False,
+        proven=False,
+        counts=whole.counts,
+        shares=np.zeros(len(narrow.column_covers.value), dtype=np.int64),
+        served=np.ones(narrow.services, dtype=bool),
+        lower_bound_micro_usd=max(math.floor(whole.bound * MICRO * (1 - TOLERANCE)), 0),
+        seconds=0.0,
+    )
+    prices = merged_prices(part.problem, narrow, found.prices * MICRO)
+    solution = _from_compact(part, answer, prices, gap, seed)
+    return replace(solution, engine="decomposition", time_ended=not whole.repeats)
+
+
+def merged_prices(problem: FleetProblem, narrow: FleetProblem, prices: Floats) -> Floats:
+    """Prices of the problem's own resources: a limit that was divided by d adds 1 / d of its price to its own."""
+    merged = prices[: problem.resources].copy()
+    number = {name: resource for resource, name in enumerate(problem.resource_names)}
+    for resource in range(problem.resources, narrow.resources):
+        name, _, by = narrow.resource_names[resource].rpartition(DIVIDED)
+        merged[number[name]] += prices[resource] / int(by)
+    return merged
 
 
 def _from_compact(part: Part, answer: CompactAnswer, prices: np.ndarray, gap: float, seed: int) -> FleetSolution:
