@@ -271,6 +271,11 @@ class Adapter:
     rank: int
     targets: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What requests call it: its repository without the owner."""
+        return self.repo_id.rpartition("/")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:

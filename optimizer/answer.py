@@ -316,25 +316,26 @@ def _slow_answers(lines: tuple[Line, ...], requirements: Requirements) -> Iterat
         yield f"No --max-tpot was asked for: at full load a user gets {1 / tpot:.1f} tokens per second."
 
 
-def _not_in_speed(requirements: Requirements) -> Iterator[str]:
-    """What memory counts and speed does not."""
-    options, shared = requirements.options, requirements.workload.shared_prefix_tokens
+def _about_options(requirements: Requirements) -> Iterator[str]:
+    """What memory counts and speed does not, and what speed rests on that nobody measured."""
+    options = requirements.options
     said = {
-        "guessed tokens": options.speculation is not None,
         "LoRA adapters": options.adapters is not None,
         "decode context parallelism": options.decode_context_parallel > 1,
-        "cached prefixes": shared > 0,
     }
     unknown = [name for name, asked in said.items() if asked]
     if unknown:
         yield f"Speed is estimated as without {', '.join(unknown)}: memory counts them, speed does not yet."
+    if options.speculation is not None:
+        rate = options.speculation.acceptance_rate
+        yield f"Speed rests on {rate:g} of the guessed tokens being right, as stated: no run that guesses was measured."
 
 
 def _warnings(
     lines: tuple[Line, ...], purchase: Purchase, requirements: Requirements, spec: ModelSpec
 ) -> tuple[str, ...]:
-    warnings = [*_slow_answers(lines, requirements), *_not_in_speed(requirements)]
-    if spec.confidence != "read":
+    warnings = [*_slow_answers(lines, requirements), *_about_options(requirements)]
+    if spec.confidence != "read" and not spec.notes:  # notes of a model on the Hub say it themselves
         warnings.append(
             f"The shape of {spec.repo_id} is in part {spec.confidence}, not read from its own config: {spec.source}."
         )
@@ -342,7 +343,7 @@ def _warnings(
         warnings.append("Time ran out before ties were broken: an equally good plan may be returned another time.")
     for line in lines:
         replica, level = line.replica, line.estimate.calibration
-        if level == "uncalibrated":
+        if level == "uncalibrated" and requirements.options.speculation is None:
             warnings.append(
                 f"Speed on {replica.gpu} with {replica.engine} is uncalibrated: from the datasheet, no measured run."
             )

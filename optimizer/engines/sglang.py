@@ -129,11 +129,12 @@ def _layout(launch: Launch) -> list[str]:
 
 def _additions(launch: Launch) -> list[str]:
     """What is seldom asked for; prefix caching is on unless it is disabled."""
-    options = ["--disable-radix-cache"] if launch.prefix_caching is False else []
+    options = ["--revision", launch.spec.revision] if launch.spec.revision else []
+    options += ["--disable-radix-cache"] if launch.prefix_caching is False else []
     if launch.speculation is not None:
         options += _speculative(launch.speculation)
     if launch.adapters is not None:
-        options += _lora(launch.adapters)
+        options += [*_lora(launch.adapters), *_lora_paths(launch.spec)]
     if launch.offload_bytes:
         options += ["--cpu-offload-gb", str(-(-launch.offload_bytes // GIB))]  # whole GiB only
     if launch.language_model_only:
@@ -161,6 +162,11 @@ def _speculative(speculation: Speculation) -> list[str]:
 def _lora(adapters: Adapters) -> list[str]:
     options = ["--enable-lora", "--max-loras-per-batch", str(adapters.loaded), "--max-lora-rank", str(adapters.rank)]
     return [*options, "--lora-target-modules", *(adapters.targets or ("all",))]
+
+
+def _lora_paths(spec: ModelSpec) -> list[str]:
+    """The adapter that was asked for as the model, by the last part of its name."""
+    return [] if spec.adapter is None else ["--lora-paths", f"{spec.adapter.name}={spec.adapter.repo_id}"]
 
 
 def _kv_word(launch: Launch) -> str:

@@ -60,6 +60,8 @@ class TensorRtLlm(Engine):
             options += ["--kv_cache_free_gpu_memory_fraction", f"{launch.memory_utilization:g}"]
         if launch.nodes > 1:
             options += ["--gpus_per_node", str(launch.gpus // launch.nodes)]
+        if launch.spec.revision:
+            options += ["--revision", launch.spec.revision]
         if self.options_file(launch):
             options += ["--config", OPTIONS_FILE]
         launcher = ("trtllm-llmapi-launch",) if launch.nodes > 1 else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
 from optimizer.engines.engine import Engine
 from optimizer.engines.facts import parse_version
@@ -71,11 +72,12 @@ def _layout(launch: Launch) -> list[str]:
 
 def _additions(launch: Launch) -> list[str]:
     """What is seldom asked for."""
-    options = [] if launch.prefix_caching is None else [_prefix_word(launch.prefix_caching)]
+    options = ["--revision", launch.spec.revision] if launch.spec.revision else []
+    options += [] if launch.prefix_caching is None else [_prefix_word(launch.prefix_caching)]
     if launch.speculation is not None:
         options += ["--speculative-config", _speculative_config(launch.speculation)]
     if launch.adapters is not None:
-        options += _lora(launch.adapters)
+        options += [*_lora(launch.adapters), *_lora_modules(launch.spec)]
     if launch.offload_bytes:
         options += ["--cpu-offload-gb", f"{launch.offload_bytes / GIB:g}"]
     if launch.language_model_only:
@@ -102,6 +104,11 @@ def _speculative_config(speculation: Speculation) -> str:
 def _lora(adapters: Adapters) -> list[str]:
     options = ["--enable-lora", "--max-loras", str(adapters.loaded), "--max-lora-rank", str(adapters.rank)]
     return options + (["--lora-target-modules", *adapters.targets] if adapters.targets else [])
+
+
+def _lora_modules(spec: ModelSpec) -> list[str]:
+    """The adapter that was asked for as the model, by the last part of its name."""
+    return [] if spec.adapter is None else ["--lora-modules", f"{spec.adapter.name}={spec.adapter.repo_id}"]
 
 
 def _kv_word(launch: Launch) -> str:

@@ -14,11 +14,12 @@ from catalog import hub_cache
 from gpuplan.cli.app import main, understand
 from gpuplan.planning import plan
 from optimizer.errors import BadRequirements
-from optimizer.requirements import Demand, EngineOptions, LoraAdapters, Requirements
+from optimizer.requirements import Choices, Demand, EngineOptions, LoraAdapters, Requirements
 from tests.catalog.conftest import hub as hub  # noqa: PLC0414 (the fixture, under its own name)
 from tests.catalog.hub_files import LLAMA, llama_gguf, llama_tensors, safetensors
 
 ROOT = Path(__file__).resolve().parents[2]
+FLAGS = json.loads((ROOT / "tests" / "oracles" / "engine_flags.json").read_text(encoding="utf-8"))
 QWEN = {
     "architectures": ["Qwen3ForCausalLM"],
     "model_type": "qwen3",
@@ -111,6 +112,22 @@ def test_an_adapter_is_charged_to_memory(hub, capsys):
     assert tuned["layout"]["model"] == "org/base"
     assert tuned["layout"]["options"]["adapters"] == {"rank": 32, "loaded": 1, "targets": ["q_proj"]}
     assert tuned["memory"]["kv_cache_bytes"] < base["memory"]["kv_cache_bytes"]
+
+
+def test_the_command_pins_the_commit_and_names_the_adapter(hub):
+    commit = hub.add("org/base", {"config.json": QWEN}).branches["main"]
+    hub.add("me/tuned", {"adapter_config.json": {"r": 16, "base_model_name_or_path": "org/base"}})
+    command = plan(asked("me/tuned")).lines[0].replica.command
+    assert command[:3] == ("vllm", "serve", "org/base")
+    assert command[command.index("--revision") + 1] == commit
+    assert command[command.index("--lora-modules") + 1] == "tuned=me/tuned"
+    assert command[command.index("--max-lora-rank") + 1] == "16"
+    sglang = plan(asked("me/tuned", choices=Choices(engines=("sglang",)))).lines[0].replica.command
+    assert sglang[sglang.index("--lora-paths") + 1] == "tuned=me/tuned"
+    for words in (command, sglang):
+        name = {"vllm": "vllm", "python3": "sglang", "sglang": "sglang"}[words[0]]
+        known = next(flags for engine, flags in FLAGS.items() if engine.startswith(name))["flags"]
+        assert {word for word in words if word.startswith("--")} <= set(known)
 
 
 def test_a_smaller_rank_than_the_adapters_contradicts_it(hub):
