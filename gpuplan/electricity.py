@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -15,9 +16,13 @@ from gpu_db.ownership import (
     power_usage_effectiveness,
 )
 from gpu_db.regions import region_classes
-from optimizer.energy import NotNegative, Ratio, Supply
+from optimizer.energy import MachineLoad, NotNegative, Ratio, Supply, purchase_energy
 from optimizer.errors import BadRequirements
 from optimizer.requirements import Frozen
+
+if TYPE_CHECKING:
+    from gpu_db.gpu import Gpu
+    from optimizer.plan import Line, Plan
 
 DEFAULT_ROOM = "cloud"
 PRICED_CLASSES = ("us", "eu")
@@ -51,6 +56,21 @@ def supply_at(place: Place) -> Supply:
     >>> supply.pue, supply.usd_per_kilowatt_hour, supply.grams_co2e_per_kilowatt_hour
     (1.2, 0.2, 41.0)
     """
+    supply = known_at(place)
+    if (
+        place.region is not None
+        and supply.usd_per_kilowatt_hour is None
+        and supply.grams_co2e_per_kilowatt_hour is None
+    ):
+        raise BadRequirements(
+            f"Nothing is known of the electricity in {place.region!r}; say country:SWE or the like, or give its grams "
+            "of CO2e per kWh with --grid and its price with --electricity."
+        )
+    return supply
+
+
+def known_at(place: Place) -> Supply:
+    """The supply of a place as far as it is known."""
     host = host_share()
     said = [_said("host share", host)]
     pue = place.pue
@@ -59,17 +79,45 @@ def supply_at(place: Place) -> Supply:
         pue = room.value
         said.append(_said("PUE", room))
     price, grams = _price(place, said), _carbon(place, said)
-    if place.region is not None and price is None and grams is None:
-        raise BadRequirements(
-            f"Nothing is known of the electricity in {place.region!r}; say country:SWE or the like, or give its grams "
-            "of CO2e per kWh with --grid and its price with --electricity."
-        )
     return Supply(
         host_share=host.value,
         pue=pue,
         usd_per_kilowatt_hour=price,
         grams_co2e_per_kilowatt_hour=grams,
         sources=tuple(said),
+    )
+
+
+def with_energy(plan: Plan, gpus: Mapping[str, Gpu], place: Place) -> Plan:
+    """The plan with what it draws; machines stand where their offers say.
+
+    Args:
+        plan: solved or not.
+        gpus: by name, for idle power and limits.
+        place: what is known better than the bundled facts; its region is that of the offers.
+    """
+    loads = [_machine_load(plan.lines, number, gpus, place) for number in range(len(plan.lines))]
+    known = [load for load in loads if load is not None]
+    if plan.totals is None or len(known) < len(loads):
+        return plan
+    rate = plan.totals.output_tokens_per_second.value
+    return plan.model_copy(update={"energy": purchase_energy(known, rate)})
+
+
+def _machine_load(lines: Sequence[Line], number: int, gpus: Mapping[str, Gpu], place: Place) -> MachineLoad | None:
+    """One line's GPUs under load; the line that carries the machines also has their idle GPUs and their hosts."""
+    line = lines[number]
+    gpu, watts = gpus[line.offer.gpu], line.estimate.power_watts
+    if watts is None or gpu.power_watts is None:
+        return None
+    sharing = [other for other in lines if other.shares_machines_of_line == number]
+    bought = line.count * line.offer.gpu_count
+    idle = max(bought - sum(one.replicas * one.replica.gpus for one in (line, *sharing)), 0) if bought else 0
+    where = place.model_copy(update={"region": line.offer.region, "provider": line.offer.provider})
+    return MachineLoad(
+        gpu_watts=line.replicas * watts + idle * (gpu.idle_watts or 0.0),
+        limit_watts=bought * gpu.power_watts,
+        supply=known_at(where),
     )
 
 

@@ -16,6 +16,7 @@ from optimizer.requirements import EngineOptions, LoraAdapters, Objective, Requi
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
     from gpu_db.offer import Offer
+    from gpuplan.electricity import Place
     from optimizer.engines.engine import Engine
     from optimizer.plan import Plan
 
@@ -36,6 +37,7 @@ def plan(
     factors_dir: str | Path | None = None,
     today: date | None = None,
     offline: bool = False,
+    place: Place | None = None,
 ) -> Plan:
     """Answer one question from the bundled data and the asker's own offers.
 
@@ -47,6 +49,7 @@ def plan(
         factors_dir: a folder that `plan fit serving` wrote; None = the bundled factors.
         today: the day that prices are judged by for age; None asks the clock.
         offline: whether the Hub may not be asked; what was read of it before still counts.
+        place: what is known better of electricity and rooms than the bundled facts; regions are those of the offers.
 
     Returns:
         The plan, with warnings for prices that have grown old and what is odd about the model. `status` is
@@ -67,6 +70,7 @@ def plan(
     from catalog.find import find_model
     from gpu_db.load import load_gpus
     from gpuplan import __version__
+    from gpuplan.electricity import Place, with_energy
     from optimizer.performance.factors import load_factors
     from optimizer.solve import solve
 
@@ -94,7 +98,8 @@ def plan(
             "warnings": (*spec.notes, *answer.warnings),
         }
     )
-    return _with_age_warnings(answered, offers, today or date.today())
+    powered = with_energy(answered, load_gpus(), place or Place())
+    return _with_age_warnings(powered, offers, today or date.today())
 
 
 def with_adapter(options: EngineOptions, spec: ModelSpec) -> EngineOptions:

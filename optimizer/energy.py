@@ -8,6 +8,8 @@ PUE: ISO/IEC 30134-2, all energy of a data centre over that of its machines.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -61,6 +63,63 @@ class Energy(Frozen):
     grams_co2e_per_hour: float | None
     grams_co2e_per_million_output_tokens: float | None
     supply: Supply
+
+
+class PurchaseEnergy(Frozen):
+    """What a whole purchase draws while it serves, idle GPUs of its machines and hosts included.
+
+    Attributes:
+        gpu_watts: GPUs that serve under the planned load, and those that idle beside them.
+        wall_watts: with hosts and rooms.
+        gpu_joules_per_output_token, wall_joules_per_output_token: at the planned throughput.
+        electricity_usd_per_hour, grams_co2e_per_hour, grams_co2e_per_million_output_tokens: None when the price or the
+            carbon of one machine's place is not known. Rent includes its electricity.
+        sources: where the numbers are from, with their days.
+    """
+
+    gpu_watts: float
+    wall_watts: float
+    gpu_joules_per_output_token: float
+    wall_joules_per_output_token: float
+    electricity_usd_per_hour: float | None
+    grams_co2e_per_hour: float | None
+    grams_co2e_per_million_output_tokens: float | None
+    sources: tuple[str, ...]
+
+
+class MachineLoad(Frozen):
+    """What one kind of machine draws: watts of its GPUs under the load, the sum of their limits, and what is around."""
+
+    gpu_watts: NotNegative
+    limit_watts: NotNegative
+    supply: Supply
+
+
+def purchase_energy(loads: Sequence[MachineLoad], output_tokens_per_second: float) -> PurchaseEnergy:
+    """The sum over all kinds of machine.
+
+    >>> supply = Supply(host_share=0.5, pue=1.2, grams_co2e_per_kilowatt_hour=400)
+    >>> purchase_energy([MachineLoad(gpu_watts=1000, limit_watts=1400, supply=supply)], 500).grams_co2e_per_hour
+    816.0
+    """
+    used = [energy_of(load.gpu_watts, load.limit_watts, output_tokens_per_second, load.supply) for load in loads]
+    gpu, wall = math.fsum(one.gpu_watts for one in used), math.fsum(one.wall_watts for one in used)
+    return PurchaseEnergy(
+        gpu_watts=gpu,
+        wall_watts=wall,
+        gpu_joules_per_output_token=gpu / output_tokens_per_second,
+        wall_joules_per_output_token=wall / output_tokens_per_second,
+        electricity_usd_per_hour=_summed([one.electricity_usd_per_hour for one in used]),
+        grams_co2e_per_hour=_summed([one.grams_co2e_per_hour for one in used]),
+        grams_co2e_per_million_output_tokens=_summed([one.grams_co2e_per_million_output_tokens for one in used]),
+        sources=tuple(dict.fromkeys(source for load in loads for source in load.supply.sources)),
+    )
+
+
+def _summed(amounts: Sequence[float | None]) -> float | None:
+    """None when one is not known."""
+    known = [amount for amount in amounts if amount is not None]
+    return math.fsum(known) if len(known) == len(amounts) else None
 
 
 def energy_of(

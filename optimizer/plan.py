@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
+from optimizer.energy import PurchaseEnergy
 from optimizer.requirements import EngineOptions, Frozen, Requirements
 
 SCHEMA_VERSION: Literal["1"] = "1"
@@ -241,6 +242,7 @@ class Plan(Frozen):
     """The answer to one question.
 
     `model_revision` is the commit of the Hub repository that the model was read at; None for a bundled one or a folder.
+    `energy` is None when nothing is bought, or the power limit of a GPU is not known.
     """
 
     schema_version: Literal["1"] = SCHEMA_VERSION
@@ -253,6 +255,7 @@ class Plan(Frozen):
     bound_usd_per_hour: float | None
     lines: tuple[Line, ...]
     totals: Totals | None
+    energy: PurchaseEnergy | None = None
     risks: tuple[Risk, ...] = ()
     proof: Proof
     conflicts: tuple[str, ...]

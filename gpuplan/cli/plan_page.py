@@ -24,6 +24,7 @@ from gpuplan.cli.layout_page import additions, named
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
+    from optimizer.energy import PurchaseEnergy
     from optimizer.requirements import Choices, Requirements, Workload
 
 BLANK: Line = ()
@@ -236,6 +237,16 @@ def _unless_empty(part: Part) -> list[Part]:
     return [part] if part else []
 
 
+def energy(used: PurchaseEnergy) -> list[Line]:
+    """What the purchase draws, in one or two lines."""
+    per_token = f"{used.wall_joules_per_output_token:.3g} J per output token"
+    lines: list[Line] = [(f"  {used.gpu_watts:,.0f} W of GPUs, {used.wall_watts:,.0f} W at the wall: {per_token}",)]
+    if used.grams_co2e_per_hour is not None and used.grams_co2e_per_million_output_tokens is not None:
+        million = f"{quantity(used.grams_co2e_per_million_output_tokens)} g per million output tokens"
+        lines.append((f"  {quantity(used.grams_co2e_per_hour)} g of CO2e per hour, {million}",))
+    return lines
+
+
 # ── memory ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -355,6 +366,8 @@ def _solved(answer: nouns.Plan, ink: Ink) -> list[Line]:
     for line in answer.lines:
         page += _labelled("Rent", machines(line), ink) + _labelled("Serve", servers(line), ink)
     page += [BLANK, *speed(answer)]
+    if answer.energy is not None:
+        page += energy(answer.energy)
     for line in answer.lines:
         page += [BLANK, *memory(line, answer.question.workload, ink)]
     page += [BLANK, title("Proof"), *wrapped(proof(answer), ink.width, 2)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.energy import Supply, energy_of, wall_watts
+from optimizer.energy import MachineLoad, Supply, energy_of, purchase_energy, wall_watts
 
 SUPPLY = Supply(host_share=0.5, pue=1.2, usd_per_kilowatt_hour=0.1, grams_co2e_per_kilowatt_hour=400)
 
@@ -49,3 +49,17 @@ def test_a_million_tokens_cost_an_hours_electricity_over_the_millions_of_an_hour
     assert used.electricity_usd_per_million_output_tokens == pytest.approx(
         used.electricity_usd_per_hour / (rate * 3600 / 1e6)
     )
+
+
+def test_a_purchase_adds_up_and_what_one_place_hides_no_sum_knows():
+    known = MachineLoad(gpu_watts=1000, limit_watts=1400, supply=SUPPLY)
+    hidden = MachineLoad(gpu_watts=500, limit_watts=700, supply=Supply(host_share=0.5, pue=1, sources=("said",)))
+    alone, both = purchase_energy([known], 500), purchase_energy([known, hidden], 500)
+    assert alone.wall_watts == pytest.approx(energy_of(1000, 1400, 500, SUPPLY).wall_watts)
+    assert alone.grams_co2e_per_hour == pytest.approx(816)
+    assert alone.grams_co2e_per_million_output_tokens == pytest.approx(816 / (500 * 3600 / 1e6))
+    assert both.gpu_watts == 1500
+    assert both.wall_watts == pytest.approx(alone.wall_watts + 850)
+    assert both.gpu_joules_per_output_token == 3
+    assert (both.electricity_usd_per_hour, both.grams_co2e_per_hour) == (None, None)
+    assert both.sources == ("said",)

@@ -8,6 +8,7 @@ import typer
 
 from gpuplan.cli import configuration as given
 from gpuplan.cli import console, words
+from gpuplan.cli import place as stands
 from gpuplan.cli.options import PRINTING, Asked, asked_in, factor_folder, flag, option
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ EXAMPLES = (
 )
 LOAD = "At what load"
 WHAT_IF = "What if"
-PLACE = "Where it stands (energy, carbon)"
 
 Concurrency = Annotated[int, option("--concurrency", "Requests always in flight", words.count, "COUNT", LOAD)]
 Network = Annotated[
@@ -39,18 +39,7 @@ Price = Annotated[float | None, option("--price", "USD per hour of one GPU", wor
 Fitted = Annotated[str | None, factor_folder(WHAT_IF)]
 Region = Annotated[
     str | None,
-    option("--region", "A provider's region (eu-north-1) or a grid (country:SWE)", words.name, "NAME", PLACE),
-]
-Grid = Annotated[
-    float | None,
-    option("--grid", "Grams of CO2e per kWh (default the region's)", words.per_kilowatt_hour, "GRAMS", PLACE),
-]
-Electricity = Annotated[
-    float | None,
-    option("--electricity", "USD per kWh (default the region's usual)", words.per_kilowatt_hour, "USD", PLACE),
-]
-Pue = Annotated[
-    float | None, option("--pue", "All power of the room over that of its machines", words.pue, "RATIO", PLACE)
+    option("--region", "A provider's region (eu-north-1) or a grid (country:SWE)", words.name, "NAME", stands.PLACE),
 ]
 Json = Annotated[bool, flag("--json", "One JSON object, in seconds", PRINTING)]
 GIGA = 1e9
@@ -86,9 +75,9 @@ def command(
     price: Price = None,
     factors: Fitted = None,
     region: Region = None,
-    grid: Grid = None,
-    electricity: Electricity = None,
-    pue: Pue = None,
+    grid: stands.Grid = None,
+    electricity: stands.Electricity = None,
+    pue: stands.Pue = None,
     json: Json = False,
 ) -> int:
     """How fast one configuration is: TTFT, TPOT and tokens per second at a concurrency.
@@ -119,17 +108,11 @@ def run(asked: Asked) -> int:
 def what_if_of(asked: Asked) -> WhatIf:
     """What was typed beside the configuration."""
     from gpuplan.calculators import WhatIf
-    from gpuplan.electricity import Place
     from optimizer.requirements import ServiceLevel
 
     return WhatIf(
         service_level=ServiceLevel(ttft_seconds=asked.max_ttft, tpot_seconds=asked.max_tpot),
         usd_per_gpu_hour=asked.price,
-        place=Place(
-            region=asked.region,
-            pue=asked.pue,
-            usd_per_kilowatt_hour=asked.electricity,
-            grams_co2e_per_kilowatt_hour=asked.grid,
-        ),
+        place=stands.place_of(asked, asked.region),
         factors_dir=asked.factors,
     )

@@ -8,6 +8,7 @@ import typer
 
 from gpu_db.offer import BILLINGS, RESTRICTIONS
 from gpuplan.cli import additions as added
+from gpuplan.cli import place as stands
 from gpuplan.cli import words
 from gpuplan.cli.options import (
     MODEL_HELP,
@@ -196,6 +197,9 @@ def command(
     pipeline_parallel: PipelineParallel = None,
     decode_context_parallel: added.ContextParallel = 1,
     no_mix: NoMix = False,
+    grid: stands.Grid = None,
+    electricity: stands.Electricity = None,
+    pue: stands.Pue = None,
     objective: Goal = "cost",
     alternatives: Alternatives = 5,
     time_limit: TimeLimit = 10.0,
@@ -231,7 +235,8 @@ def run(asked: Asked) -> int:
     from gpuplan.cli.question import requirements_of
     from gpuplan.planning import plan
 
-    answer = plan(requirements_of(asked), offers_file=asked.offers, factors_dir=asked.factors, offline=asked.offline)
+    files = {"offers_file": asked.offers, "factors_dir": asked.factors}
+    answer = plan(requirements_of(asked), **files, place=stands.place_of(asked), offline=asked.offline)
     _show(answer, asked)
     return 3 if answer.status == "infeasible" else 0
 
