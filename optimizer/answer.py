@@ -331,10 +331,30 @@ def _about_options(requirements: Requirements) -> Iterator[str]:
         yield f"Speed rests on {rate:g} of the guessed tokens being right, as stated: no run that guesses was measured."
 
 
+def _without_effect(lines: tuple[Line, ...], requirements: Requirements, spec: ModelSpec) -> Iterator[str]:
+    """What was asked for and changes nothing."""
+    options, work = requirements.options, requirements.workload
+    if options.language_model_only and spec.vision is None:
+        yield f"{spec.repo_id} has no vision tower: --language-model-only changes nothing."
+    fewest = min(line.replica.max_num_seqs for line in lines)
+    if options.adapters is not None and options.adapters.loaded > fewest:
+        yield (
+            f"--max-loras {options.adapters.loaded:,} is above max_num_seqs {fewest:,}: no batch holds so many "
+            "adapters, and their buffers are still reserved."
+        )
+    shortest = min((each.tokens for each in work.lengths), default=work.tokens_per_request)
+    if shortest <= work.shared_prefix_tokens:
+        yield (
+            f"The shared prefix of {work.shared_prefix_tokens:,} tokens is not shorter than the shortest request, "
+            f"{shortest:,}: all but its last token are counted as shared."
+        )
+
+
 def _warnings(
     lines: tuple[Line, ...], purchase: Purchase, requirements: Requirements, spec: ModelSpec
 ) -> tuple[str, ...]:
     warnings = [*_slow_answers(lines, requirements), *_about_options(requirements)]
+    warnings += _without_effect(lines, requirements, spec)
     if spec.confidence != "read" and not spec.notes:  # notes of a model on the Hub say it themselves
         warnings.append(
             f"The shape of {spec.repo_id} is in part {spec.confidence}, not read from its own config: {spec.source}."

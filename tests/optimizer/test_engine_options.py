@@ -143,6 +143,29 @@ def test_what_speed_does_not_count_is_said(knowledge_of: KnowledgeOf) -> None:
     assert "LoRA adapters" in said[1][0]
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"options": {"language_model_only": True}}, "has no vision tower: --language-model-only changes nothing"),
+        ({"options": adapted(8, 2000), "limits": Limits(gpus=64)}, "--max-loras 2,000 is above max_num_seqs"),
+        (
+            {
+                "workload": Workload(
+                    input_tokens=1024,
+                    shared_prefix_tokens=1000,
+                    lengths=(LengthShare(tokens=900, weight=2), LengthShare(tokens=2800, weight=1)),
+                )
+            },
+            "The shared prefix of 1,000 tokens is not shorter than the shortest request, 900",
+        ),
+    ],
+)
+def test_what_changes_nothing_is_said(knowledge_of: KnowledgeOf, asked: dict[str, Any], said: str) -> None:
+    warnings = plan_of(knowledge_of(LLAMA), question(**asked)).warnings
+    assert len([one for one in warnings if said in one]) == 1
+    assert not any(said in one for one in plan_of(knowledge_of(LLAMA), question()).warnings)
+
+
 def test_giving_adapters_up_is_a_relaxation_that_works(knowledge_of: KnowledgeOf) -> None:
     asked = question(options=adapted(512, 256), limits=Limits(budget_usd_per_hour=12))
     plan = plan_of(knowledge_of(LLAMA), asked)
