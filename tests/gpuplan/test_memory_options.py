@@ -53,7 +53,8 @@ def test_a_draft_model_is_a_part_of_its_own(memory, capsys) -> None:
     assert got["memory"]["draft_weight_bytes"] == alone["weight_bytes"]
     assert got["memory"]["weight_bytes"] == plain["weight_bytes"] + alone["weight_bytes"]
     assert got["memory"]["kv_bytes_per_token"] == plain["kv_bytes_per_token"] + alone["kv_bytes_per_token"]
-    assert got["layout"]["options"]["speculation"] == {"method": "draft_model", "tokens": 3, "draft": "llama-3.1-8b"}
+    asked = {"method": "draft_model", "tokens": 3, "draft": "llama-3.1-8b"}
+    assert asked.items() <= got["layout"]["options"]["speculation"].items()
     text = page(capsys, *argv)
     assert f"draft weights {alone['weight_bytes'] / GIB:.2f}" in " ".join(text.split())
     assert "3 tokens guessed per step (draft_model by llama-3.1-8b)" in text
