@@ -219,7 +219,8 @@ class _Replica:
         self.kv_format = cache_format(asked.kv_cache_format or "auto", self.spec, (self.engine,))
         refused = self.engine.refuses(self.spec, self.gpu, self.kv_format)
         if refused:
-            raise BadRequirements(f"{self.engine.title} cannot serve this: {refused}.")
+            notes = "".join(f" {note}" for note in self.published.notes)
+            raise BadRequirements(f"{self.engine.title} cannot serve this: {refused}.{notes}")
         self.rows = self._rows()
         reasons = self.engine.refused_shapes(self.spec, self.rows)
         if reasons:

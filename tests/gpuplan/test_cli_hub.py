@@ -142,6 +142,8 @@ def test_a_gguf_repository_says_what_to_plan_instead(hub, capsys):
     assert main(["--model", "me/x-GGUF", "--min-tps", "100"]) == 3
     page = " ".join(capsys.readouterr().out.split())
     assert "--model Qwen/Qwen3-8B plans the model that it was made from" in page
+    assert main(["memory", "me/x-GGUF", "--gpu", "L4"]) == 2
+    assert "--model Qwen/Qwen3-8B plans the model" in " ".join(capsys.readouterr().err.split())
 
 
 def test_search_lists_bundled_models_and_the_hubs(hub, capsys):
