@@ -329,10 +329,21 @@ def _with_total(gpu: Gpu, total_gib: float) -> Gpu:
 def _named(text: str) -> tuple[Gpu, ...]:
     """The cards that free text names: its first words that any card answers to; () when it names none.
 
+    What stands in brackets names it when nothing before them does.
+
     >>> [gpu.name for gpu in _named("RTX 4090 (WSL2)")], _named("24GB class"), _named("")
     (['RTX 4090 24GB'], (), ())
+    >>> _named("DGX Spark (GB10)") == _named("GB10")
+    True
     """
-    words = re.sub(r"\(.*?\)|\bclass\b.*|\b\d+\s*x\b|,.*", " ", text).split("+")[0].split("/")[0].split()
+    outside = _cards_of(re.sub(r"\(.*?\)", " ", text))
+    clear = (inside for inside in re.findall(r"\((.*?)\)", text) if "/" not in inside and "class" not in inside)
+    return outside or next((found for inside in clear if (found := _cards_of(inside))), ())
+
+
+def _cards_of(text: str) -> tuple[Gpu, ...]:
+    """The cards that text without brackets begins with."""
+    words = re.sub(r"\bclass\b.*|\b\d+\s*x\b|,.*", " ", text).split("+")[0].split("/")[0].split()
     for stop in range(len(words), 0, -1):
         name = " ".join(words[:stop])
         if not re.search(r"\d", name) or re.fullmatch(r"\d+\s*GB", name):

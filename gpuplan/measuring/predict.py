@@ -28,7 +28,7 @@ from optimizer.engines.facts import parse_version
 from optimizer.engines.find import find_engine
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import visible_bytes
-from optimizer.memory.factors import GIB
+from optimizer.memory.factors import GIB, memory_factors
 from optimizer.memory.kv_cache import PACKED_VECTORS
 from optimizer.memory.page_groups import PagePlan
 from optimizer.memory.pools import PagePlans, lay_out_pages
@@ -134,11 +134,17 @@ def predict(row: Mapping[str, str], configs_dir: Path | None = None) -> Predicti
     said.gpu = start.cards.candidates[0].name if len(start.cards.candidates) == 1 else said.gpu
     said.assumed = [*start.assumed, *([start.engine.uncalibrated] if start.engine.uncalibrated else [])]
     _predict_parts(start, said)
-    contradiction = _contradiction(row, start)
-    if contradiction and AVAILABLE in said.values:
+    doubt = _shares_memory(start) or _contradiction(row, start)
+    if doubt and AVAILABLE in said.values:
         del said.values[AVAILABLE]
-        said.reasons[AVAILABLE] = contradiction
+        said.reasons[AVAILABLE] = doubt
     return said
+
+
+def _shares_memory(start: Start) -> str:
+    """Why the pool of a machine whose GPU shares the host's memory is not predicted; "" for other cards."""
+    shared = any(gpu.name.startswith(memory_factors().unified) for gpu in start.cards.candidates)
+    return _UNIFIED if shared and start.cards.total_known and len(start.cards.candidates) == 1 else ""
 
 
 CONTRADICTS_GIB = 0.5
@@ -399,6 +405,9 @@ def _fill(said: Prediction, start: Start, values: Mapping[str, Floats]) -> None:
 SHORT_LENGTH = 8192
 """A length at which windows, states and fixed parts weigh otherwise than at a model's longest."""
 
+_UNIFIED = (
+    "its GPU shares the host's memory, of which the engine counts cached pages as taken, and nothing says how many"
+)
 _NO_LENGTH = "its max_model_len is not stated, on which the tokens of windows, states and fixed parts depend"
 _TOO_HEAVY = "its weights do not fit in {}, and no other format is stated"
 AGREES = 0.001

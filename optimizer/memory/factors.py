@@ -20,6 +20,7 @@ class MemoryFactors:
         context_bytes: of the driver's context, by vendor.
         unseen_bytes: by GPU name prefix, longest first: driver-visible minus what engines see as total.
         unseen_bytes_default: by vendor.
+        unified: GPU name prefixes of machines whose GPU shares the host's memory.
     """
 
     forward_values_per_intermediate: float
@@ -27,6 +28,7 @@ class MemoryFactors:
     context_bytes: dict[str, float]
     unseen_bytes: tuple[tuple[str, float], ...]
     unseen_bytes_default: dict[str, float]
+    unified: tuple[str, ...]
 
 
 @cache
@@ -41,4 +43,5 @@ def memory_factors() -> MemoryFactors:
         context_bytes={vendor: raw["context_gib"][vendor] * GIB for vendor in ("NVIDIA", "AMD")},
         unseen_bytes=tuple((prefix, gib * GIB) for prefix, gib in longest_first),
         unseen_bytes_default={vendor: gib * GIB for vendor, gib in unseen["default"].items()},
+        unified=tuple(raw["unified_memory"]["gpu_prefixes"]),
     )

@@ -100,6 +100,12 @@ def test_a_log_without_version_prints_as_the_version_that_is_assumed_for_it():
     assert said.values[TOKENS] == pytest.approx(157_200, rel=0.001)  # a public log; all 36 layers priced alike
 
 
+def test_what_the_host_caches_in_shared_memory_is_not_guessed():
+    said = predict(start(gpu="DGX Spark (GB10)", gpu_mem_gib="121.7"))
+    assert "shares the host's memory" in said.reasons[AVAILABLE]
+    assert said.values[WEIGHTS] == predict(start()).values[WEIGHTS]
+
+
 def test_packed_caches_are_predicted_but_not_for_latent_attention():
     assert predict(start(kv_dtype="int8_per_token_head")).values[TOKENS] > predict(start()).values[TOKENS]
     said = predict(start(model="deepseek-ai/DeepSeek-V3", kv_dtype="int8_per_token_head"))
