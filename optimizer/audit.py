@@ -24,6 +24,7 @@ from optimizer.plan import Estimate, Line, Plan, Totals
 from optimizer.promises import risks_of
 from optimizer.replica_columns import ReplicaColumns
 from optimizer.search import Knowledge, kv_cache_formats, planned_settings, stored_variants
+from optimizer.settings import shortcuts_of
 from optimizer.shapes import Place
 
 RELATIVE = 1e-9
@@ -125,7 +126,9 @@ def _audit_memory(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns,
 
 
 def _audit_speed(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, knowledge: Knowledge) -> Iterator[str]:
-    workload, replica = plan.question.workload, line.replica
+    question, replica = plan.question, line.replica
+    workload = question.workload
+    settings = planned_settings(knowledge, question.choices, workload, question.options)
     speed = estimate(
         variant.spec,
         variant.engine.name,
@@ -135,6 +138,7 @@ def _audit_speed(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, 
         workload.input_tokens,
         workload.output_tokens,
         knowledge.factors,
+        shortcuts=shortcuts_of(workload, question.options, settings),
     )
     derived = estimate_of(plan.question, speed, row, 0, int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0]))
     if not _agree(line.estimate, derived):

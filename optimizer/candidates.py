@@ -20,6 +20,7 @@ from optimizer.memory.vram import MemoryColumns, MemorySettings, as_started, mea
 from optimizer.performance.estimate import EstimateColumns, estimate
 from optimizer.performance.factors import Factors
 from optimizer.performance.rates import Hardware
+from optimizer.performance.shortcuts import NONE, Shortcuts
 from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns, take_rows
 from optimizer.requirements import Workload
 from optimizer.settings import launch_of
@@ -130,6 +131,7 @@ def try_variant(
     settings: MemorySettings,
     workload: Workload,
     factors: Factors,
+    shortcuts: Shortcuts = NONE,
 ) -> Outcome:
     """Evaluate one variant on every shape.
 
@@ -140,11 +142,14 @@ def try_variant(
         settings: lengths and memory utilization.
         workload: mean input and output tokens.
         factors: the fitted factors of the performance model.
+        shortcuts: cached prefixes and guessed tokens.
     """
     able, refusals = _able_rows(variant, shapes.columns, settings)
     if not able.any():
         return Outcome(None, tuple(refusals), 0)
-    evaluation, more = _evaluate(variant, np.flatnonzero(able), shapes, hardware, settings, workload, factors)
+    evaluation, more = _evaluate(
+        variant, np.flatnonzero(able), shapes, hardware, settings, workload, factors, shortcuts
+    )
     return Outcome(evaluation, (*refusals, *more), int(able.sum()) * len(BATCHES))
 
 
@@ -217,6 +222,7 @@ def _evaluate(
     settings: MemorySettings,
     workload: Workload,
     factors: Factors,
+    shortcuts: Shortcuts,
 ) -> tuple[Evaluation, list[Refusal]]:
     rows = shapes.columns.take(shape)
     first, seat = _memory_rows(rows)
@@ -235,6 +241,7 @@ def _evaluate(
         workload.output_tokens,
         factors,
         take_rows(hardware, shape[fitting]),
+        shortcuts,
     )
     return Evaluation(variant, shape[fitting], rows, memory, seat, speed), refusals
 

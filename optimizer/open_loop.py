@@ -69,7 +69,7 @@ def opened(
     share = level.held_percentile / 100
 
     def at(point: Ints) -> OpenLoop:
-        return open_loop(curve, point, slots, top, pipeline, chunks, workload.output_tokens)
+        return open_loop(curve, point, slots, top, pipeline, chunks, workload.output_tokens, speed.tokens_per_step)
 
     def keeps(point: Ints) -> Bools:
         run = at(point)
@@ -103,7 +103,8 @@ def _between(values: Floats, place: Floats) -> Floats:
 
 def fine_curve(speed: EstimateColumns, rows: ReplicaColumns, workload: Workload, batches: Ints) -> Curve:
     """What a replica does at many numbers of requests in flight, from what it does at a few."""
-    in_flight, work = batches.astype(np.float64), workload.output_tokens * speed.decode_step_seconds
+    in_flight = batches.astype(np.float64)
+    work = workload.output_tokens / speed.tokens_per_step * speed.decode_step_seconds
     coarse = Curve(
         in_flight,
         in_flight / (work + in_flight * speed.prompt_seconds),

@@ -116,11 +116,14 @@ class SpeculativeDecoding(Frozen):
         method: see `optimizer.memory.speculation.Speculation`, which is the same with the draft's shape.
         tokens: guessed per step.
         draft: name of the draft model or EAGLE head, or a folder with its config.json; None for methods without one.
+        acceptance_rate: share of guesses that are right, given that those before them are. Speed needs it, memory does
+            not; nobody but who knows the requests can tell it.
     """
 
     method: Method
     tokens: Annotated[int, Field(ge=1, le=MOST_GUESSES)] = 1
     draft: str | None = None
+    acceptance_rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 
 class LoraAdapters(Frozen):

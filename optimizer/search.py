@@ -23,11 +23,12 @@ from optimizer.open_loop import under_arrivals
 from optimizer.performance.estimate import read_hardware
 from optimizer.performance.factors import Factors
 from optimizer.performance.rates import Hardware
+from optimizer.performance.shortcuts import Shortcuts
 from optimizer.promises import promised
 from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
 from optimizer.requirements import Choices, EngineOptions, Limits, Objective, Requirements, ServiceLevel, Workload
-from optimizer.settings import memory_settings
+from optimizer.settings import memory_settings, shortcuts_of
 from optimizer.shapes import ShapeTable, enumerate_shapes
 from optimizer.uniform import affordable_columns
 
@@ -190,11 +191,13 @@ class Search:
     def _collect(self, choices: Choices, workload: Workload, options: EngineOptions) -> Candidates:
         spec = self.knowledge.spec
         settings = planned_settings(self.knowledge, choices, workload, options)
+        shortcuts = shortcuts_of(workload, options, settings)
         outcomes = tuple(
             self._outcome(
                 Tried(stored.weight_format, engine, kv_format, choices.tensor_parallel, choices.pipeline_parallel),
                 settings,
                 workload,
+                shortcuts,
             )
             for stored in stored_variants(spec, choices)
             for engine in choices.engines
@@ -214,13 +217,13 @@ class Search:
     def _read_hardware(self, engine: str, tensor_parallel: int | None, pipeline_parallel: int | None) -> Hardware:
         return read_hardware(self._shapes(tensor_parallel, pipeline_parallel).columns, engine, self.knowledge.factors)
 
-    def _try(self, tried: Tried, settings: MemorySettings, workload: Workload) -> Outcome:
+    def _try(self, tried: Tried, settings: MemorySettings, workload: Workload, shortcuts: Shortcuts) -> Outcome:
         known = self.knowledge
         stored = requantized(known.spec, tried.weight_format)
         variant = Variant(stored, known.engines[tried.engine], tried.kv_format)
         shapes = self._shapes(tried.tensor_parallel, tried.pipeline_parallel)
         hardware = self._hardware(variant.engine.name, tried.tensor_parallel, tried.pipeline_parallel)
-        return try_variant(variant, shapes, hardware, settings, workload, known.factors)
+        return try_variant(variant, shapes, hardware, settings, workload, known.factors, shortcuts)
 
 
 def _without_power_limit(requirements: Requirements) -> Requirements:

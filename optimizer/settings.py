@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.engines.launch import Launch
@@ -10,6 +12,7 @@ from optimizer.memory.adapters import Adapters, target_names
 from optimizer.memory.lengths import Lengths
 from optimizer.memory.speculation import BadSpeculation, Method, Speculation, with_drafts
 from optimizer.memory.vram import MemorySettings
+from optimizer.performance.shortcuts import Shortcuts, published_acceptance
 from optimizer.requirements import EngineOptions, LoraAdapters, SpeculativeDecoding, Workload
 
 
@@ -47,6 +50,29 @@ def memory_settings(
         shared_prefix_tokens=workload.shared_prefix_tokens,
         lengths=_lengths(workload),
     )
+
+
+def shortcuts_of(workload: Workload, options: EngineOptions, settings: MemorySettings) -> Shortcuts:
+    """What speed is spared: cached prefixes, and guesses with the acceptance rate that was stated.
+
+    Raises:
+        BadRequirements: tokens are guessed, and nobody said how many guesses are right.
+    """
+    asked = options.speculation
+    if asked is None:
+        return Shortcuts(workload.prefix_hit_rate)
+    if asked.acceptance_rate is None:
+        known = "; ".join(_published(fact) for fact in published_acceptance(asked.method))
+        raise BadRequirements(
+            "Say which share of the guessed tokens is right: --acceptance-rate 0.7. It depends on your requests; "
+            + (f"published: {known}." if known else f"none is known here for {asked.method}.")
+        )
+    return Shortcuts(workload.prefix_hit_rate, settings.speculation, asked.acceptance_rate)
+
+
+def _published(fact: Mapping[str, object]) -> str:
+    ends = f"{fact['low']:g}" if fact["low"] == fact["high"] else f"{fact['low']:g} to {fact['high']:g}"
+    return f"{ends} for {fact['what']} ({fact['source']})"
 
 
 def _lengths(workload: Workload) -> Lengths | None:

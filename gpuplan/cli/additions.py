@@ -29,6 +29,16 @@ Speculative = Annotated[
         ADDED,
     ),
 ]
+Acceptance = Annotated[
+    float | None,
+    option(
+        "--acceptance-rate",
+        "Of the guessed tokens, which share is right given that those before are",
+        words.hit_rate,
+        "SHARE",
+        ADDED,
+    ),
+]
 LoraRank = Annotated[
     int | None,
     option("--max-lora-rank --lora-rank", "LoRA: the largest rank (default 16)", words.count, "RANK", ADDED),
@@ -87,6 +97,7 @@ _OPTIONS = {
     "targets": "--lora-target-modules",
     "tokens": "--speculative",
     "draft": "--speculative",
+    "acceptance_rate": "--acceptance-rate",
     "decode_context_parallel": "--decode-context-parallel",
 }
 """A field of the nouns -> the option that fills it."""
@@ -130,7 +141,10 @@ def _speculation(asked: Asked) -> SpeculativeDecoding | None:
     from optimizer.memory.speculation import NEEDS_DRAFT
     from optimizer.requirements import SpeculativeDecoding
 
+    rate = getattr(asked, "acceptance_rate", None)
     if asked.speculative is None:
+        if rate is not None:
+            raise BadWord("--acceptance-rate is of guessed tokens: it needs --speculative.")
         return None
     method, tokens, draft = asked.speculative
     if (draft is not None) != (method in NEEDS_DRAFT):
@@ -140,7 +154,7 @@ def _speculation(asked: Asked) -> SpeculativeDecoding | None:
             if draft
             else f"--speculative: {word} needs its draft: {word}:{tokens}:NAME, a bundled model or a folder"
         )
-    return checked(SpeculativeDecoding, method=method, tokens=tokens, draft=draft)
+    return checked(SpeculativeDecoding, method=method, tokens=tokens, draft=draft, acceptance_rate=rate)
 
 
 def _adapters(asked: Asked) -> LoraAdapters | None:

@@ -158,7 +158,14 @@ class OpenLoop:
 
 
 def open_loop(
-    curve: Curve, point: Ints, slots: Floats, top_rate: Floats, pipeline: Floats, chunks: Floats, output_tokens: float
+    curve: Curve,
+    point: Ints,
+    slots: Floats,
+    top_rate: Floats,
+    pipeline: Floats,
+    chunks: Floats,
+    output_tokens: float,
+    tokens_per_step: float = 1.0,
 ) -> OpenLoop:
     """What requests meet when the mean number in flight is that of a point.
 
@@ -170,6 +177,7 @@ def open_loop(
         pipeline: (rows, 1) micro-batches.
         chunks: (rows, 1) steps that a prompt needs when it has them for itself; below 1 several share a step.
         output_tokens: of the mean request.
+        tokens_per_step: that each running request gets; the curve's rates know it already.
     """
 
     def at(values: Floats) -> Floats:
@@ -180,7 +188,9 @@ def open_loop(
     swing = at(curve.step_slope) ** 2 * spread
     gate = prompts_together(step / pipeline, prompt, rate, chunks)
     queue = prompts_in_turn(rate, step * chunks / pipeline + prompt, chunks)
-    tpot = tpot_of(curve, point, spread, gate, output_tokens)
+    per_step = tpot_of(curve, point, spread, gate, output_tokens / tokens_per_step)
+    share = 1 / tokens_per_step
+    tpot = Wait(per_step.least * share, per_step.excess * share, per_step.variance * share**2)
     # The host's work holds the rest of a running step on average.
     least = np.maximum(at(curve.host) + chunks_latency(step, prompt, chunks, pipeline) - step / pipeline / 2, TINIEST)
     unslotted = gate.mean + queue.excess
@@ -196,8 +206,8 @@ def chunks_latency(step: Floats, prompt: Floats, chunks: Floats, pipeline: Float
     return np.asarray(np.maximum(chunks, 1.0) * step + pipeline * prompt)
 
 
-def tpot_of(curve: Curve, point: Ints, spread: Floats, gate: Gate, output_tokens: float) -> Wait:
-    """TPOT of one request: of the n that it lives beside, and of the prompts that join meanwhile.
+def tpot_of(curve: Curve, point: Ints, spread: Floats, gate: Gate, steps: float) -> Wait:
+    """Time per step of a request that decodes for so many: of the n that it lives beside, of prompts that join.
 
     Each step lasts step / (1 - load) on average. The first ones last longer: while one's own prompt was filled in, more
     others came than usual, and that excess fades by the load with every step.
@@ -207,11 +217,11 @@ def tpot_of(curve: Curve, point: Ints, spread: Floats, gate: Gate, output_tokens
         return np.take_along_axis(values, point, axis=1)
 
     step, more = at(curve.decode_step), gate.load / (1 - gate.load)
-    mean = step / (1 - gate.load) + more * gate.excess / max(output_tokens - 1, 1)
+    mean = step / (1 - gate.load) + more * gate.excess / max(steps - 1, 1.0)
     lives = np.maximum(curve.in_flight[point] / spread, TINIEST)
     slower = (at(curve.step_slope) / (1 - gate.load)) ** 2 * spread * share_of_swing(lives)
-    joined = at(curve.rate) * output_tokens * mean
-    variance = slower + joined * (at(curve.prompt) / output_tokens / (1 - gate.load)) ** 2
+    joined = at(curve.rate) * steps * mean
+    variance = slower + joined * (at(curve.prompt) / steps / (1 - gate.load)) ** 2
     least = np.minimum(curve.decode_step[:, :1], step)
     return Wait(least, np.maximum(mean - least, TINIEST), variance)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,9 +22,10 @@ from optimizer.performance.certainty import (
 from optimizer.performance.factors import Factors, load_factors
 from optimizer.performance.operations import Work, measure_work
 from optimizer.performance.power import busy_share, flop_share, replica_watts
-from optimizer.performance.rates import Datasheet, Hardware, fitted_rates, read_datasheet
-from optimizer.performance.serving import closed_loop
-from optimizer.performance.step import step_costs
+from optimizer.performance.rates import Datasheet, Hardware, Rates, fitted_rates, read_datasheet
+from optimizer.performance.serving import Guessing, closed_loop
+from optimizer.performance.shortcuts import NONE, Shortcuts, guesser_of
+from optimizer.performance.step import StepCosts, step_costs
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 
 __all__ = ["EstimateColumns", "Factors", "estimate", "kv_bytes_per_value", "load_factors"]
@@ -42,6 +43,7 @@ class EstimateColumns:
         prefill_seconds: one prompt, once it starts, beside a running batch.
         prompt_seconds: what one prompt adds to the steps of the others.
         prompt_chunks: steps that a prompt needs when it has them for itself; below 1 several share a step.
+        tokens_per_step: output tokens of each request; 1 unless they are guessed.
         host_seconds: from a request's arrival to the start of its prompt when nothing else waits.
         power_watts: all GPUs of the replica.
         nearness: (rows,) how near each row is to what was measured, as a place in LEVELS.
@@ -57,6 +59,7 @@ class EstimateColumns:
     prompt_seconds: Floats
     host_seconds: Floats
     prompt_chunks: float
+    tokens_per_step: float
     power_watts: Floats
     nearness: Ints
     errors: Mapping[str, Mapping[str, Spread]]
@@ -87,6 +90,7 @@ def estimate(
     output_tokens: float,
     factors: Factors,
     hardware: Hardware | None = None,
+    shortcuts: Shortcuts = NONE,
 ) -> EstimateColumns:
     """Estimate every row at every batch size.
 
@@ -99,6 +103,7 @@ def estimate(
         input_tokens, output_tokens: mean prompt and answer, at least 1.
         factors: from `load_factors()`.
         hardware: of these rows, from `read_hardware`, where it is known already.
+        shortcuts: cached prefixes and guessed tokens.
 
     Returns:
         Columns; NaN in rows whose GPU has no known bandwidth or 16-bit rate, or whose links are needed and unknown.
@@ -114,12 +119,24 @@ def estimate(
     work = measure_work(spec, rows, kv_bytes_per_value(kv_format), input_tokens, output_tokens)
     known = hardware or read_hardware(rows, engine_name, factors)
     sheet = known.sheet
-    costs = step_costs(work, known.rates, engine, factors.shared, input_tokens)
-    pipeline = work.pipeline_parallel[:, None]
-    run = closed_loop(costs, engine, factors.shared, pipeline, batches.astype(np.float64), input_tokens, output_tokens)
+    checked = replace(work, decode_attention_flop=work.decode_attention_flop * (shortcuts.guesses + 1))
+    costs = step_costs(checked, known.rates, engine, factors.shared, input_tokens)
+    costs, computed = after_a_prefix(costs, input_tokens, shortcuts.prefix_hit_rate)
+    run = closed_loop(
+        costs,
+        engine,
+        factors.shared,
+        work.pipeline_parallel[:, None],
+        batches.astype(np.float64),
+        computed,
+        output_tokens,
+        guessing_of(spec, rows, kv_format, (input_tokens, output_tokens), known.rates, engine, factors, shortcuts),
+    )
     requests = batches * work.data_parallel[:, None] / run.cycle_seconds
     nearness = nearness_of(spec, engine_name, rows, work, sheet, factors)
-    busy = busy_share(flop_share(work, sheet, run, batches, input_tokens, output_tokens), factors.power)
+    if shortcuts.guesses:
+        nearness = np.full_like(nearness, LEVELS.index(UNCALIBRATED))
+    busy = busy_share(flop_share(work, sheet, run, batches, computed, output_tokens), factors.power)
     return EstimateColumns(
         ttft_seconds=run.ttft_seconds,
         tpot_seconds=run.tpot_seconds,
@@ -129,7 +146,8 @@ def estimate(
         prefill_seconds=run.prefill_seconds,
         prompt_seconds=run.prompt_seconds,
         host_seconds=run.host_seconds,
-        prompt_chunks=input_tokens / engine["chunk_tokens"],
+        prompt_chunks=computed / engine["chunk_tokens"],
+        tokens_per_step=shortcuts.tokens_per_step,
         power_watts=replica_watts(rows, busy, factors),
         nearness=nearness,
         errors=factors.errors,
@@ -154,6 +172,37 @@ def kv_bytes_per_value(kv_format: str) -> float:
     """
     scheme = _KV_SCHEMES.get(kv_format, kv_format)
     return find_scheme(scheme).bits_per_weight / 8
+
+
+def after_a_prefix(costs: StepCosts, input_tokens: float, hit_rate: float) -> tuple[StepCosts, float]:
+    """Costs and prompt tokens when the first share h of the prompt is cached: the rest attends to all of it.
+
+    n^2 (1 - h^2) / 2 query-key pairs for n (1 - h) tokens: 1 + h times as many for each as without a cache (within a
+    window that is more than there are). The last token is always computed.
+    """
+    if not hit_rate:
+        return costs, input_tokens
+    computed = max(input_tokens * (1 - hit_rate), 1.0)
+    return replace(costs, per_prefilled=costs.per_prefilled * (1 + hit_rate)), computed
+
+
+def guessing_of(
+    spec: ModelSpec,
+    rows: ReplicaColumns,
+    kv_format: str,
+    lengths: tuple[float, float],
+    rates: Rates,
+    engine: Mapping[str, float],
+    factors: Factors,
+    shortcuts: Shortcuts,
+) -> Guessing:
+    """What guesses, as the closed loop takes it: it is launched by the same scheduler, so only its layers cost."""
+    draft, costs = guesser_of(spec, shortcuts.speculation), None
+    if draft is not None:
+        work = measure_work(draft, rows, kv_bytes_per_value(kv_format), *lengths)
+        unscheduled = {**engine, "step_seconds": 0.0, "sequence_seconds": 0.0}
+        costs = step_costs(work, rates, unscheduled, factors.shared, lengths[0])
+    return Guessing(shortcuts.guesses, shortcuts.tokens_per_step, costs)
 
 
 def read_hardware(rows: ReplicaColumns, engine_name: str, factors: Factors) -> Hardware:

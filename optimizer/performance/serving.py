@@ -36,6 +36,28 @@ class Serving:
     host_seconds: Floats
 
 
+@dataclass(frozen=True)
+class Guessing:
+    """What guesses tokens: `guesses` per step and request, of which `kept` tokens come out, its own included.
+
+    `costs` are of one step of what guesses; None where no GPU does it.
+    """
+
+    guesses: int
+    kept: float
+    costs: StepCosts | None
+
+    def seconds(self, decoded: Floats, prefilled: Floats | float) -> Floats | float:
+        """All guesses of one step, one after the other; what guesses reads prompts too."""
+        if self.costs is None:
+            return 0.0
+        once = step_seconds(self.costs, decoded, 0.0)
+        return step_seconds(self.costs, decoded, prefilled) + (self.guesses - 1) * once
+
+
+NO_GUESSING = Guessing(0, 1.0, None)
+
+
 def closed_loop(
     costs: StepCosts,
     engine: Mapping[str, float] | Mapping[str, Floats],
@@ -44,6 +66,7 @@ def closed_loop(
     batches: Floats,
     input_tokens: Floats | float,
     output_tokens: Floats | float,
+    guessing: Guessing = NO_GUESSING,
 ) -> Serving:
     """Serve `batches` requests per attention-DP rank, each replaced by the next when it ends.
 
@@ -54,21 +77,27 @@ def closed_loop(
         shared: `spread` and `burst`, how unevenly requests of a closed loop arrive.
         pipeline_parallel: (rows, 1); a batch is dealt out to that many micro-batches.
         batches: (batches,) or (rows, batches).
-        input_tokens, output_tokens: scalars or (rows, 1).
+        input_tokens, output_tokens: scalars or (rows, 1); the input that has to be computed.
+        guessing: what guesses tokens; a step then gives several.
     """
-    decoded = batches / pipeline_parallel
+
+    def step(decoded: Floats, prefilled: Floats | float) -> Floats:
+        checked = guessing.guesses + 1
+        return step_seconds(costs, decoded, prefilled, checked) + guessing.seconds(decoded, prefilled)
+
+    decoded, steps = batches / pipeline_parallel, output_tokens / guessing.kept
     # When more than one prompt joins per step, they share it.
-    arriving = decoded * input_tokens / output_tokens
+    arriving = decoded * input_tokens / steps
     chunk = np.minimum(np.maximum(input_tokens, arriving), engine["chunk_tokens"])
     chunks = input_tokens / chunk
-    decode = step_seconds(costs, decoded, 0.0)
+    decode = step(decoded, 0.0)
     # When prompts need more steps than answers do, not every request decodes in each of them.
     decoding = np.minimum(chunk / arriving, 1.0)
-    mixed = step_seconds(costs, decoded * decoding, chunk)
+    mixed = step(decoded * decoding, chunk)
     added = chunks * (mixed - decoding * decode) / pipeline_parallel
-    tpot = decode + (batches - 1) / output_tokens * added
+    tpot = decode / guessing.kept + (batches - 1) / output_tokens * added
     prefill = np.maximum(chunks, 1.0) * mixed
-    queue = queue_seconds(added, shared["spread"] * output_tokens * decode, batches)
+    queue = queue_seconds(added, shared["spread"] * steps * decode, batches)
     others = (batches - 1) * added
     waiting = np.minimum(queue + shared["burst"] * others, others)
     host = engine["request_seconds"] + engine["wait_steps"] * decode
@@ -77,7 +106,7 @@ def closed_loop(
         tpot_seconds=tpot,
         decode_step_seconds=decode,
         prefill_seconds=prefill,
-        cycle_seconds=host + output_tokens * decode + batches * added,
+        cycle_seconds=host + steps * decode + batches * added,
         prompt_seconds=added,
         host_seconds=host,
     )

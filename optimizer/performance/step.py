@@ -133,21 +133,23 @@ def step_costs(
     )
 
 
-def step_seconds(costs: StepCosts, decoded: Floats, prefilled: Floats | float) -> Floats:
+def step_seconds(costs: StepCosts, decoded: Floats, prefilled: Floats | float, checked: int = 1) -> Floats:
     """Time of one step through all pipeline stages.
 
     Args:
         costs: of (rows, 1).
         decoded: (rows, batches) requests that each get one token, per attention-DP rank and micro-batch.
         prefilled: prompt tokens in the same step, (rows, batches) or 0.
+        checked: tokens of each decoding request, its guesses included; their cache is read once for all.
 
     Returns:
         Seconds, (rows, batches).
     """
-    tokens = decoded + prefilled
+    sampled = decoded * checked
+    tokens = sampled + prefilled
     seconds = costs.fixed + costs.per_token * tokens + costs.per_root_token * np.sqrt(tokens)
     seconds += costs.per_decoded * decoded + costs.per_prefilled * prefilled
-    seconds += _bound(costs.head.per_token * decoded, costs.head.read, costs.exposed)
+    seconds += _bound(costs.head.per_token * sampled, costs.head.read, costs.exposed)
     padded = tokens + costs.half_tokens
     for product in costs.dense:
         seconds += _bound(product.per_token * padded, product.read, costs.exposed)

@@ -54,7 +54,7 @@ def adapted(rank: int, loaded: int) -> dict[str, Any]:
 
 
 def test_a_draft_is_charged_and_the_command_names_it(knowledge_of: KnowledgeOf) -> None:
-    guessing = {"speculation": SpeculativeDecoding(method="draft_model", tokens=3, draft=DRAFT)}
+    guessing = {"speculation": SpeculativeDecoding(method="draft_model", tokens=3, draft=DRAFT, acceptance_rate=0.6)}
     plan = plan_of(knowledge_of(LLAMA), question(options=guessing), DRAFT)
     assert plan.status == "optimal"
     for line in plan.lines:
@@ -121,7 +121,7 @@ def test_a_vision_tower_that_is_left_out_is_not_paid_for(knowledge_of: Knowledge
 @pytest.mark.parametrize("name", ["speculation", "adapters", "decode_context_parallel"])
 def test_audit_finds_a_replica_that_is_not_started_as_asked(knowledge_of: KnowledgeOf, name: str) -> None:
     options = {
-        "speculation": SpeculativeDecoding(method="mtp"),
+        "speculation": SpeculativeDecoding(method="mtp", acceptance_rate=0.85),
         "adapters": LoraAdapters(),
         "decode_context_parallel": 8,
     }

@@ -168,6 +168,7 @@ def command(
     prefix_hit_rate: added.PrefixHitRate = None,
     max_model_len: MaxModelLen = None,
     speculative: added.Speculative = None,
+    acceptance_rate: added.Acceptance = None,
     max_lora_rank: added.LoraRank = None,
     max_loras: added.Loras = None,
     lora_target_modules: added.LoraTargets = None,
