@@ -4,9 +4,9 @@
 
 aiconfigurator (`pip install aiconfigurator`, Apache-2.0) may live in an environment of its own: `--python` names its
 interpreter. Runs are closed loops that both can predict. Ours are predicted twice: by factors that were fitted without
-the run's model (any checkpoint or format of its shape), and by the bundled ones. aiconfigurator gets the same layout
-and the better of two lengths (nominal, as NVIDIA's own accuracy script gives it, and the mean of what was drawn), its
-newest database, its measured kernels (SILICON) and, where a kernel was not measured, its HYBRID mode.
+the run's model (any checkpoint or format of its shape), and by the bundled ones. aiconfigurator gets the same layout,
+its newest database, its measured kernels (SILICON) and, where a kernel was not measured, its HYBRID mode. It is asked
+in the `WAYS`, and of each model that one counts which gives it the smallest median error of TPOT.
 
 Throughput was not recorded by these benchmarks; by Little's law it is the requests in flight over the time of one.
 """
@@ -34,25 +34,37 @@ SYSTEMS = {
     "L40S 48GB": "l40s",
 }
 BACKENDS = {"vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "trtllm"}
-NATIVE = ("", "")
-"""No format is said: as the checkpoint's own config says."""
+Asked = tuple[str, str, str]
+"""A model that aiconfigurator ships, and the formats of its GEMMs and experts; "" = as its config says."""
 
-MODELS: dict[tuple[str, str], tuple[str, tuple[str, str]]] = {
-    ("meta-llama/Llama-3.1-70B", "fp8"): ("meta-llama/Meta-Llama-3.1-70B", ("fp8", "fp8")),
-    ("meta-llama/Llama-3.1-70B", "nvfp4"): ("meta-llama/Meta-Llama-3.1-70B", ("nvfp4", "nvfp4")),
-    ("deepseek-ai/DeepSeek-R1", "fp8"): ("deepseek-ai/DeepSeek-R1", NATIVE),
-    ("deepseek-ai/DeepSeek-R1", "nvfp4"): ("nvidia/DeepSeek-V3.1-NVFP4", NATIVE),
-    ("openai/gpt-oss-120b", "mxfp4"): ("openai/gpt-oss-120b", NATIVE),
-    ("MiniMaxAI/MiniMax-M2.5", "fp8"): ("MiniMaxAI/MiniMax-M2.5", NATIVE),
-    ("MiniMaxAI/MiniMax-M2.5", "nvfp4"): ("nvidia/MiniMax-M2.5-NVFP4", NATIVE),
-    ("zai-org/GLM-5", "fp8"): ("zai-org/GLM-5-FP8", NATIVE),
-    ("zai-org/GLM-5", "nvfp4"): ("nvidia/GLM-5-NVFP4", NATIVE),
-    ("Qwen/Qwen3.5-397B-A17B", "bf16"): ("Qwen/Qwen3.5-397B-A17B", NATIVE),
-    ("Qwen/Qwen3.5-397B-A17B", "fp8"): ("Qwen/Qwen3.5-397B-A17B", ("fp8", "fp8_block")),
-    ("Qwen/Qwen3-32B", "bf16"): ("Qwen/Qwen3-32B", NATIVE),
-    ("meta-llama/Llama-3.1-8B", "bf16"): ("meta-llama/Meta-Llama-3.1-8B", NATIVE),
+CHECKPOINTS: dict[tuple[str, str], Asked] = {
+    ("meta-llama/Llama-3.1-70B", "fp8"): ("meta-llama/Meta-Llama-3.1-70B", "fp8", "fp8"),
+    ("meta-llama/Llama-3.1-70B", "nvfp4"): ("meta-llama/Meta-Llama-3.1-70B", "nvfp4", "nvfp4"),
+    ("deepseek-ai/DeepSeek-R1", "fp8"): ("deepseek-ai/DeepSeek-R1", "", ""),
+    ("deepseek-ai/DeepSeek-R1", "nvfp4"): ("nvidia/DeepSeek-V3.1-NVFP4", "", ""),
+    ("openai/gpt-oss-120b", "mxfp4"): ("openai/gpt-oss-120b", "", ""),
+    ("MiniMaxAI/MiniMax-M2.5", "fp8"): ("MiniMaxAI/MiniMax-M2.5", "", ""),
+    ("MiniMaxAI/MiniMax-M2.5", "nvfp4"): ("nvidia/MiniMax-M2.5-NVFP4", "", ""),
+    ("zai-org/GLM-5", "fp8"): ("zai-org/GLM-5-FP8", "", ""),
+    ("zai-org/GLM-5", "nvfp4"): ("nvidia/GLM-5-NVFP4", "", ""),
+    ("Qwen/Qwen3.5-397B-A17B", "bf16"): ("Qwen/Qwen3.5-397B-A17B", "", ""),
+    ("Qwen/Qwen3.5-397B-A17B", "fp8"): ("Qwen/Qwen3.5-397B-A17B", "fp8", "fp8_block"),
 }
-"""Model and format of a run -> a model that aiconfigurator ships, and the formats of its GEMMs and experts."""
+"""Model and format of a run -> the checkpoint that was served."""
+
+LABELS: dict[tuple[str, str], Asked] = CHECKPOINTS | {
+    ("deepseek-ai/DeepSeek-R1", "fp8"): ("deepseek-ai/DeepSeek-R1", "fp8", "fp8_block"),
+    ("deepseek-ai/DeepSeek-R1", "nvfp4"): ("deepseek-ai/DeepSeek-R1", "nvfp4", "nvfp4"),
+    ("openai/gpt-oss-120b", "mxfp4"): ("openai/gpt-oss-120b", "nvfp4", "nvfp4"),
+    ("MiniMaxAI/MiniMax-M2.5", "fp8"): ("MiniMaxAI/MiniMax-M2.5", "fp8", "fp8"),
+    ("MiniMaxAI/MiniMax-M2.5", "nvfp4"): ("MiniMaxAI/MiniMax-M2.5", "nvfp4", "nvfp4"),
+    ("zai-org/GLM-5", "fp8"): ("zai-org/GLM-5-FP8", "fp8", "fp8_block"),
+}
+"""The formats by which NVIDIA's own accuracy script asks."""
+
+WAYS = {"checkpoint, nominal lengths": (CHECKPOINTS, True), "checkpoint, lengths as drawn": (CHECKPOINTS, False),
+        "as NVIDIA's own script": (LABELS, True)}  # fmt: skip
+"""How aiconfigurator is asked: which formats, and whether the nominal lengths or the mean of those that were drawn."""
 
 NOT_THERE = "aiconfigurator is not installed; `pip install aiconfigurator`, or name its interpreter with --python."
 
@@ -122,14 +134,14 @@ def errors_of_ours(ratios: Mapping[str, Any], at: int) -> dict[str, float]:
 # ── the same runs ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def case_of(run: Any, *, nominal: bool) -> dict[str, Any] | None:
+def case_of(run: Any, known: Mapping[tuple[str, str], Asked], *, nominal: bool) -> dict[str, Any] | None:
     """What aiconfigurator is asked about a run; None when it has no such GPU, engine or model."""
     from gpuplan.fitting.runs import LENGTH_JITTER
 
-    known = MODELS.get((run.model, run.weights))
-    if run.kind != "closed" or run.gpu not in SYSTEMS or run.engine not in BACKENDS or known is None:
+    asked = known.get((run.model, run.weights))
+    if run.kind != "closed" or run.gpu not in SYSTEMS or run.engine not in BACKENDS or asked is None:
         return None
-    path, (gemm, experts) = known
+    path, gemm, experts = asked
     drawn = run.source == "inferencex_aic"
     longer = 1 / LENGTH_JITTER if nominal and drawn else 1.0
     ranks = run.tensor_parallel * run.data_parallel
@@ -151,8 +163,8 @@ def case_of(run: Any, *, nominal: bool) -> dict[str, Any] | None:
     }
 
 
-def theirs(cases: list[dict[str, Any]], python: str) -> list[Any]:
-    """Aiconfigurator's answers, in order."""
+def theirs(cases: list[dict[str, Any] | None], python: str) -> list[Any]:
+    """What aiconfigurator answers, in order."""
     asked = "".join(json.dumps(case) + "\n" for case in cases)
     done = subprocess.run(
         [python, __file__, "--work"],
@@ -196,40 +208,49 @@ def _median(rising: list[float]) -> float:
     return rising[half] if len(rising) % 2 else (rising[half - 1] + rising[half]) / 2
 
 
-def better(nominal: list[dict[str, float]], drawn: list[dict[str, float]]) -> tuple[str, list[dict[str, float]]]:
-    """Whichever lengths give aiconfigurator the smaller median error of TPOT."""
-    sizes = [_median(sorted(abs(error["tpot"]) for error in each)) for each in (nominal, drawn)]
-    return ("nominal lengths", nominal) if sizes[0] <= sizes[1] else ("lengths as drawn", drawn)
+def kindest(runs: list[Any], ways: Mapping[str, list[Any]]) -> list[dict[str, float] | None]:
+    """Aiconfigurator's errors of each run in the way that suits the run's model best; None where that way fails."""
+    errors = {
+        way: [None if isinstance(answer, str) else errors_of_theirs(answer, run)
+              for answer, run in zip(answers, runs, strict=True)]
+        for way, answers in ways.items()
+    }  # fmt: skip
+    chosen: list[dict[str, float] | None] = [None] * len(runs)
+    for model in {(run.model, run.weights) for run in runs}:
+        mine = [at for at, run in enumerate(runs) if (run.model, run.weights) == model]
+        best = min(errors, key=lambda way: _typical([errors[way][at] for at in mine]))
+        for at in mine:
+            chosen[at] = errors[best][at]
+    return chosen
+
+
+def _typical(errors: list[dict[str, float] | None]) -> float:
+    """Median error of TPOT of those that were predicted; infinite when fewer than half were."""
+    known = sorted(abs(error["tpot"]) for error in errors if error is not None)
+    return _median(known) if 2 * len(known) >= len(errors) else math.inf
 
 
 def compare(path: Path, python: str, rows: Path | None) -> str:
     """Both on the same runs: the table, and the rows where wanted."""
     bench, ratios = ours(path)
-    places = [at for at, run in enumerate(bench.runs) if case_of(run, nominal=True)]
-    answers = {}
-    for nominal in (True, False):
-        cases = [case_of(bench.runs[at], nominal=nominal) for at in places]
-        answers[nominal] = theirs([case for case in cases if case], python)
-    both = [
-        n
-        for n in range(len(places))
-        if not isinstance(answers[True][n], str) and not isinstance(answers[False][n], str)
-    ]
-    kept = [bench.runs[places[n]] for n in both]
-    sides = [
-        [errors_of_theirs(answers[how][n], run) for n, run in zip(both, kept, strict=True)] for how in (True, False)
-    ]
-    how, chosen = better(*sides)
-    named = {f"aiconfigurator ({how})": chosen}
+    places = [at for at, run in enumerate(bench.runs) if case_of(run, CHECKPOINTS, nominal=True)]
+    asked = [bench.runs[at] for at in places]
+    ways = {
+        way: theirs([case_of(run, known, nominal=nominal) for run in asked], python)
+        for way, (known, nominal) in WAYS.items()
+    }
+    errors = kindest(asked, ways)
+    both = [n for n, error in enumerate(errors) if error is not None]
+    named = {"aiconfigurator": [error for error in errors if error is not None]}
     for name, ratio in ratios.items():
         named[f"gpuplan ({name})"] = [errors_of_ours(ratio, places[n]) for n in both]
+    kept = [asked[n] for n in both]
     if rows is not None:
         write_rows(rows, kept, named)
-    silicon = sum(answers[True][n][3] == "SILICON" for n in both)
-    reasons = [answer for answer in answers[True] if isinstance(answer, str)]
+    reasons = [answer for answer, error in zip(ways[next(iter(WAYS))], errors, strict=True) if error is None]
     return "\n\n".join(
         [
-            f"{len(both)} of {len(places)} closed-loop runs predicted by both ({silicon} from measured kernels).",
+            f"{len(both)} of {len(places)} closed-loop runs are predicted by both.",
             table(named),
             *by_model(kept, named),
             f"Not predicted by aiconfigurator: {len(reasons)}" + (f", such as {reasons[0]}" if reasons else "."),
