@@ -159,6 +159,7 @@ def options_of_the_main_job() -> set[str]:
 def test_every_option_of_the_main_job_reaches_the_question() -> None:
     """An option that nobody reads would be a promise that is not kept."""
     elsewhere = {"offers", "offline", "factors", "no_mix", "json", "quiet", "verbose", "version"}
+    elsewhere |= {"pue", "electricity", "grid"}  # what powers the machines
     assert options_of_the_main_job() == set(question._PLACES) | set(ADDED) | elsewhere
 
 
@@ -169,6 +170,7 @@ ADDED = {
     "shared_prefix_tokens": "100",
     "prefix_hit_rate": "0.5",
     "speculative": "mtp:2",
+    "acceptance_rate": "0.5",
     "max_lora_rank": "8",
     "max_loras": "3",
     "lora_target_modules": "q_proj",
@@ -181,6 +183,7 @@ ADDED = {
 @pytest.mark.parametrize("name", ADDED)
 def test_each_option_of_workload_and_engine_changes_the_question(name: str) -> None:
     plain = ["--model", "x", "--min-tps", "1"]
+    plain += ["--speculative", "mtp:1"] if name == "acceptance_rate" else []
     words = [f"--{name.replace('_', '-')}", *([ADDED[name]] if ADDED[name] else [])]
     asked = [question.requirements_of(app.understand(argv)[1]) for argv in (plain, [*plain, *words])]
     assert asked[0] != asked[1]

@@ -12,8 +12,9 @@ QUESTION = ("--model", "llama-3.3-70b", "--min-tps", "500")
 
 
 def test_a_plan_says_what_it_was_asked_to_serve_besides_the_model(capsys) -> None:
-    words = "--lora-rank 16 --max-loras 4 --speculative draft:3:llama-3.1-8b --lengths 1k:3,3k:1 --prefix-hit-rate 0.5"
-    assert app.main([*QUESTION, *words.split()]) == 0
+    words = "--lora-rank 16 --max-loras 4 --lengths 1k:3,3k:1 --prefix-hit-rate 0.5"
+    guessed = "--speculative draft:3:llama-3.1-8b --acceptance-rate 0.7"
+    assert app.main([*QUESTION, *words.split(), *guessed.split()]) == 0
     page = " ".join(capsys.readouterr().out.split())
     assert "2 lengths up to 3,000, 512 tokens shared, 3 tokens guessed per step (draft_model by llama-3.1-8b)" in page
     assert "max_model_len 4096, with 3 tokens guessed per step" in page
