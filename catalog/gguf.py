@@ -163,11 +163,25 @@ class _Reader:
             self._refuse_or_wait(length)
         if kind == _ARRAY:
             raise self.bad("an array of arrays")
-        if length > KEPT_ARRAY and kind in _SCALARS:
+        if length <= KEPT_ARRAY:
+            return length, [self.scalar(kind) for _ in range(length)]
+        if kind == _STRING:
+            self.skip_strings(length)
+        elif kind in _SCALARS:
             self.skip(length * struct.calcsize(f"<{_SCALARS[kind]}"))
-            return length, []
-        values = [self.scalar(kind) for _ in range(length)]
-        return length, values if length <= KEPT_ARRAY else []
+        else:
+            raise self.bad(f"an array of type {kind}")
+        return length, []
+
+    def skip_strings(self, count: int) -> None:
+        """Leave a vocabulary of some hundred thousand texts behind, quickly."""
+        size_at, data, at, end = struct.Struct("<Q").unpack_from, self.data, self.at, len(self.data) - 8
+        for _ in range(count):
+            if at > end:
+                raise _NeedsMore
+            at += 8 + size_at(data, at)[0]
+        self.at = at
+        self.skip(0)
 
     def _refuse_or_wait(self, length: int) -> None:
         if length > LARGEST_STRING:

@@ -98,7 +98,7 @@ def find_on_hub(asked: Asked, *, offline: bool = False, hops: int = MOST_HOPS) -
         from catalog.find import find_model, is_bundled
 
         if hops == 0:
-            raise UnknownModel(f"{name[:100]} is too many repositories away from {asked.repo_id}.")
+            raise UnknownModel(f"{name[:100]!r} is too many repositories away from {asked.repo_id}.")
         if is_bundled(name) and not revision:
             return find_model(name)
         other = asked_in(name, revision or None)
@@ -216,7 +216,7 @@ def search_hub(words: str, most: int) -> list[Found]:
         HubError: the Hub does not answer or must not be asked.
     """
     if is_offline():
-        raise HubAway("HF_HUB_OFFLINE forbids to ask the Hub; `plan models --name WORD` searches the bundled models.")
+        raise HubAway("HF_HUB_OFFLINE forbids to ask the Hub.")
     limit = patience()
     return _within(limit, lambda: Hub(None, limit).search(words, most))
 

@@ -72,13 +72,18 @@ def keep(snapshot: Snapshot, gguf_format: str) -> str:
     file = _file(snapshot.endpoint, snapshot.asked_as, snapshot.revision, gguf_format)
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as writing:
-            text = to_json(snapshot)
-            writing.write(f"{_digest(text)}\n{text}")
-        Path(writing.name).replace(file)
+        with tempfile.TemporaryDirectory(dir=file.parent) as beside:  # swept even when the disk is full
+            _write(Path(beside) / "new", to_json(snapshot)).replace(file)
     except OSError as error:
         return f"What was read could not be kept in {file.parent} ({error.strerror})."
     return ""
+
+
+def _write(file: Path, text: str) -> Path:
+    """Write an entry that only its owner can read."""
+    file.touch(mode=0o600)
+    file.write_text(f"{_digest(text)}\n{text}", encoding="utf-8")
+    return file
 
 
 def utc_now() -> datetime:

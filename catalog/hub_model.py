@@ -197,9 +197,9 @@ def _adapted(snapshot: Snapshot, find: Find) -> ModelSpec:
     try:
         base = find(own.base, own.base_revision)
     except CatalogError as error:
-        raise type(error)(f"a LoRA adapter of {own.base[:100]}, which cannot be planned: {error}") from error
+        raise type(error)(f"a LoRA adapter of {own.base[:100]!r}, which cannot be planned: {error}") from error
     if base.adapter is not None:
-        raise BadModelConfig(f"an adapter of {own.base[:100]}, which is an adapter itself; merge that one first.")
+        raise BadModelConfig(f"an adapter of {own.base[:100]!r}, which is an adapter itself; merge that one first.")
     said = (
         f"{snapshot.repo_id} is a LoRA adapter of rank {own.rank} (commit {snapshot.commit[:12]}): its base "
         f"{base.repo_id} is planned, with room for it."

@@ -86,6 +86,8 @@ def hub_endpoint() -> str:
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
+    if "@" in endpoint:  # the address is shown in answers
+        raise HubError("HF_ENDPOINT holds a name or password; put a token into HF_TOKEN instead.")
     if not sound or re.search(r"[\s?#\\\x00-\x1f]", endpoint):
         raise HubError(f"HF_ENDPOINT is {endpoint[:80]!r}; it must be an address such as https://huggingface.co.")
     return endpoint

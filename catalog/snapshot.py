@@ -135,7 +135,7 @@ def _file_names(about: Fields) -> tuple[str, ...]:
     if len(rows) > MOST_FILES:
         raise about.bad("siblings", f"a list of at most {MOST_FILES} files")
     names = (row.get("rfilename") for row in rows if isinstance(row, Mapping))
-    return tuple(name for name in names if isinstance(name, str) and 0 < len(name) <= 1024)
+    return tuple(name for name in names if isinstance(name, str) and 0 < len(name) <= 1024 and name.isprintable())
 
 
 def _json(text: str, file: str, repo_id: str) -> object:

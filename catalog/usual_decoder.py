@@ -7,6 +7,7 @@ is the shape believed, and the model says that it was read so. Whatever has othe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,7 @@ from catalog.reading import LARGEST_EXPERTS, Fields, windows
 AGREES_WITHIN = 2 / 1000
 """Norms and biases, which the usual decoder has or has not, are a thousandth of a model."""
 
+_CLASS = re.compile(r"[A-Za-z]\w{2,60}", re.ASCII)
 _OTHER_NAMES = {
     "hidden_size": ("n_embd", "d_model", "embed_dim"),
     "num_hidden_layers": ("num_layers", "n_layer", "n_layers"),
@@ -78,7 +80,9 @@ def read_usual_decoder(
     Returns:
         The model and that share; None when no way to read it agrees.
     """
-    if any(part in key for key in config for part in _OTHER_LAYERS if config[key] not in (None, False, 0)):
+    if not _is_named(config) or any(
+        part in key for key in config for part in _OTHER_LAYERS if config[key] not in (None, False, 0)
+    ):
         return None
     best: tuple[ModelSpec, float] | None = None
     for spec in _ways(_renamed(config), hf_quant_config):
@@ -86,6 +90,12 @@ def read_usual_decoder(
         if share <= AGREES_WITHIN and (best is None or share < best[1]):
             best = spec, share
     return best
+
+
+def _is_named(config: Mapping[str, object]) -> bool:
+    """Whether its architecture has a name that a class can have; it will be shown."""
+    names = config.get("architectures")
+    return isinstance(names, list) and bool(names) and bool(_CLASS.fullmatch(str(names[0])))
 
 
 def _renamed(config: Mapping[str, object]) -> dict[str, object]:
@@ -123,8 +133,7 @@ def _shape(config: Fields, guess: _Guess) -> Shape:
         layers.append(
             Layer((mixer,), (*_attention(config, mixer), *feed_forward, *pre_norms(config.size("hidden_size"))))
         )
-    name = config.words("architectures")[0].partition("For")[0] if "architectures" in config else "unknown"
-    return language_model(config, name[:40], layers, tied=guess.tied)
+    return language_model(config, config.words("architectures")[0].partition("For")[0], layers, tied=guess.tied)
 
 
 def _attention(config: Fields, mixer: Attention) -> tuple[Matrix, ...]:

@@ -45,11 +45,15 @@ def command(
 
 def run(asked: Asked) -> int:
     """Print the models whose names hold all the words."""
+    from catalog.errors import HubAway
     from catalog.find import bundled_models
     from catalog.hub import search_hub
 
     known = [record for record in bundled_models() if holds(record, asked.words)]
-    found = [] if asked.offline else search_hub(" ".join(asked.words), min(asked.limit, MOST))
+    try:
+        found = [] if asked.offline else search_hub(" ".join(asked.words), min(asked.limit, MOST))
+    except HubAway as away:
+        raise HubAway(f"{away} With --offline the bundled models are searched.") from away
     rows = rows_of(known, [each for each in found if each.repo_id not in {record.repo_id for record in known}])
     if asked.json:
         import json
