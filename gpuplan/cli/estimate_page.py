@@ -37,7 +37,7 @@ def page(answer: EstimateAnswer, ink: Ink) -> list[Line]:
     lines = [*heading(answer.layout), *_speed(answer), *_verdict(answer), BLANK]
     lines += [*_time("Where a decode step goes", answer.decode, ink), BLANK]
     chunk = "" if answer.prompt.tokens >= work.input_tokens else f" of {answer.prompt.tokens:,.0f} tokens"
-    title = f"Where a step with a lone prompt{chunk} goes"
+    title = f"Where the step of a lone prompt{chunk} goes"
     lines += [*_time(title, answer.prompt, ink), BLANK]
     lines += _loads(answer, ink)
     if answer.energy is not None:
@@ -108,10 +108,8 @@ def _loads(answer: EstimateAnswer, ink: Ink) -> list[Line]:
         ]
         cells += [usd(price)] if price is not None else []
         rows.append([*cells, _remark(load, answer)])
-    title = (
-        Styled("What if", "bold"),
-        Styled("  requests in flight on the whole replica, USD per million output", "dim"),
-    )
+    told = "  requests in flight on the whole replica" + (", USD per million output tokens" if priced else "")
+    title = (Styled("What if", "bold"), Styled(told, "dim"))
     table = aligned(rows, right=tuple(range(len(names) - 1)))
     return [title, *table, *_largest(answer), BLANK, *_plotted(answer, ink)]
 
@@ -133,7 +131,9 @@ def _largest(answer: EstimateAnswer) -> list[Line]:
     if most is None:
         why = f"Not even one request keeps {level}." if level else "Not even one such request fits in memory."
         return [(f"  {why}",)]
-    return [(f"  Largest: {most:,} requests in flight" + (f" keep {level}." if level else ", by memory."),)]
+    return [
+        (f"  Largest: {most:,} requests in flight" + (f" keep {level}." if level else ", by memory and max_num_seqs."),)
+    ]
 
 
 def _level(level: ServiceLevel) -> str:
