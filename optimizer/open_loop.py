@@ -60,7 +60,7 @@ def opened(
     Returns:
         Where no rate keeps the limits, the least rate that is considered; its TTFT or TPOT is above them.
     """
-    curve = fine_curve(speed, rows, workload, batches)
+    curve = fine_curve(speed, workload.output_tokens, batches)
     ranks = rows.data_parallel[:, None]
     top, slots = speed.requests_per_second / ranks, batches.astype(np.float64)
     pipeline, chunks = rows.pipeline_parallel[:, None].astype(np.float64), np.full((rows.rows, 1), speed.prompt_chunks)
@@ -101,10 +101,10 @@ def _between(values: Floats, place: Floats) -> Floats:
     return np.asarray(low + (place - left) * (high - low))
 
 
-def fine_curve(speed: EstimateColumns, rows: ReplicaColumns, workload: Workload, batches: Ints) -> Curve:
+def fine_curve(speed: EstimateColumns, output_tokens: float, batches: Ints) -> Curve:
     """What a replica does at many numbers of requests in flight, from what it does at a few."""
     in_flight = batches.astype(np.float64)
-    work = workload.output_tokens / speed.tokens_per_step * speed.decode_step_seconds
+    work = output_tokens / speed.tokens_per_step * speed.decode_step_seconds
     coarse = Curve(
         in_flight,
         in_flight / (work + in_flight * speed.prompt_seconds),

@@ -26,10 +26,12 @@ from gpuplan.measuring.serving_predict import METRICS, TOTAL, TPOT, TTFT
 from gpuplan.measuring.serving_rows import Case, read_case
 from gpuplan.measuring.tables import read_table
 from optimizer.performance.factors import bundled_folder, from_records
+from optimizer.performance.shortcuts import NONE
 
 SETTINGS = (
     "run", "source_date", "engine", "engine_version", "model", "weights_quant", "kv_dtype", "gpu", "num_gpus", "tp",
-    "pp", "ep", "dp", "isl", "osl", "load", "avg_batch_size", "note",
+    "pp", "ep", "dp", "isl", "osl", "load", "avg_batch_size", "speculative", "acceptance_rate",
+    "prefix_hit_rate", "note",
 )  # fmt: skip
 MOST = 1e12
 
@@ -72,6 +74,8 @@ def read_own(paths: Sequence[Path], configs_dir: Path | None = None) -> OwnRuns:
 def _only(cases: Sequence[Case]) -> Case:
     if len(cases) > 1:
         raise Unpredictable("its layout is not recorded")
+    if cases[0].shortcuts != NONE:
+        raise Unpredictable("it guessed tokens or shared prefixes, which the fit does not use")
     return cases[0]
 
 

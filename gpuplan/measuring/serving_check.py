@@ -20,7 +20,8 @@ from optimizer.performance.factors import load_factors
 
 SETTINGS = (
     "run", "source", "source_date", "engine", "engine_version", "model", "weights_quant", "kv_dtype", "gpu", "num_gpus",
-    "tp", "pp", "ep", "dp", "isl", "osl", "load", "avg_batch_size", "note",
+    "tp", "pp", "ep", "dp", "isl", "osl", "load", "avg_batch_size", "speculative", "acceptance_rate",
+    "prefix_hit_rate", "note",
 )  # fmt: skip
 NEEDED = ("model", "gpu", "engine", "load", "isl", "osl")
 MOST = 1e12
@@ -137,7 +138,7 @@ def _beside(
     names: list[str] = []
     for column in columns:
         names.append(column)
-        if column in METRICS:
+        if column in (*METRICS, *TAILS):
             names += [f"predicted_{column}", f"predicted_{column}_low", f"predicted_{column}_high"]
     names += ["calibration", "assumed", "not_predicted"]
     made = (row | _cells(row, answer) for row, answer in zip(rows, answers, strict=True))

@@ -3,7 +3,7 @@
 closed loop   the model's own case; where memory holds fewer requests than are kept in flight, the others queue
 static batch  all prompts, then as many steps as answers are long: the cycle of a closed loop of that size
 offline       a closed loop of as many requests as memory holds
-rate          the closed loop whose throughput is the rate (Little's law); above the highest one, saturated
+rate          random arrivals at that rate, percentiles included; above the highest one, saturated
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from optimizer.cells import NINE_IN_TEN
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.find import find_engine
 from optimizer.memory.vram import MemorySettings, measure_memory
+from optimizer.open_loop import fine_curve
+from optimizer.performance.arrivals import BUSIEST, OpenLoop, Wait, open_loop
 from optimizer.performance.certainty import METRICS as PLANNED
 from optimizer.performance.estimate import EstimateColumns, Factors, estimate
-from optimizer.replica_columns import Floats, Ints, ReplicaColumns
+from optimizer.replica_columns import Floats, Ints, ReplicaColumns, take_rows
 
 GRID = np.unique(np.round(2.0 ** np.arange(0, 13.5, 0.5)).astype(np.int64))
 MOST_IN_FLIGHT = 2048
@@ -47,6 +49,8 @@ STATISTIC = {
     **dict.fromkeys(TPOT, "mean time between a request's tokens"),
     **dict.fromkeys(STEP, "one step without prompts: the median gap"),
     **dict.fromkeys(TOTAL, "mean time of a request, queueing for a slot included; of a static batch, the whole batch"),
+    "ttft_ms_p99": "TTFT that 99 of 100 requests stay under, at a rate of arrivals",
+    "tpot_ms_p99": "TPOT that 99 of 100 requests stay under, at a rate of arrivals",
     "output_tps_total": "output tokens per second of all GPUs",
     "output_tps_per_gpu": "output tokens per second, divided by the GPUs",
     "total_tps": "input and output tokens per second of all GPUs",
@@ -57,7 +61,7 @@ STATISTIC = {
 """What each prediction is, whatever statistic its column holds."""
 
 SATURATED = "more requests are sent than served: its TTFT is the depth of a queue"
-TAIL = "a tail of its distribution; the model gives means"
+TAIL = "a tail of its distribution, which the model gives only for TTFT and TPOT at a rate of arrivals"
 
 
 @dataclass
@@ -90,7 +94,8 @@ def predict_cases(choices: Sequence[Sequence[Case]], factors: Factors) -> list[P
     groups: dict[tuple[object, ...], list[tuple[int, Case]]] = defaultdict(list)
     for number, cases in enumerate(choices):
         for case in cases:
-            key = (id(case.spec), case.engine, case.kv_format, case.input_tokens, case.output_tokens)
+            lengths = (case.input_tokens, case.output_tokens)
+            key = (id(case.spec), case.engine, case.kv_format, lengths, case.shortcuts)
             groups[key].append((number, case))
     found: dict[int, list[Prediction | str]] = defaultdict(list)
     for members in groups.values():
@@ -114,7 +119,7 @@ class Speeds:
         self.grid = _grid(cases)
         self.columns: EstimateColumns = estimate(
             first.spec, first.engine, self.rows, first.kv_format, self.grid, first.input_tokens, first.output_tokens,
-            factors,
+            factors, shortcuts=first.shortcuts,
         )  # fmt: skip
         self._capacity: Floats | str | None = None
         self.first = first
@@ -139,13 +144,18 @@ class Speeds:
         values = getattr(self.columns, name)[place]
         return float(np.exp(np.interp(math.log(batch), np.log(self.grid), np.log(values))))
 
-    def batch_at_rate(self, place: int, rate: float, most: float) -> float | None:
-        """Requests in flight at which so many end per second; None when even `most` do not give it."""
-        served = self.columns.requests_per_second[place]
-        if rate >= self.at("requests_per_second", place, most):
-            return None
-        rising = np.maximum.accumulate(served)
-        return float(np.exp(np.interp(math.log(rate), np.log(rising), np.log(self.grid)))) if rate > rising[0] else 1.0
+    def arriving(self, place: int, case: Case, rate: float, slots: float) -> OpenLoop:
+        """Random arrivals at so many requests per second on the whole replica, below what its slots can take."""
+        one = np.asarray([place], dtype=np.int64)
+        speed = take_rows(self.columns, one)
+        curve = fine_curve(speed, case.output_tokens, self.grid)
+        wanted = rate / case.data_parallel
+        point = np.asarray([[int(np.argmin(np.abs(np.log(curve.rate[0] / wanted))))]])
+        top = self.at("requests_per_second", place, slots) / case.data_parallel
+        pipeline, chunks = float(case.pipeline_parallel), speed.prompt_chunks
+        slots_, top_, pipeline_, chunks_ = (np.full((1, 1), value) for value in (slots, top, pipeline, chunks))
+        output = case.output_tokens
+        return open_loop(curve, point, slots_, top_, pipeline_, chunks_, output, speed.tokens_per_step)
 
 
 def _grid(cases: Sequence[Case]) -> Ints:
@@ -163,7 +173,7 @@ def _capacities(case: Case, rows: ReplicaColumns) -> Floats | str:
     held = max(round(case.input_tokens + kept * case.output_tokens), 1)
     try:
         engine = find_engine(case.engine.split()[0])
-        settings = MemorySettings(max_model_len=length, tokens_per_request=held)
+        settings = MemorySettings(max_model_len=length, tokens_per_request=held, speculation=case.shortcuts.speculation)
         memory = measure_memory(case.spec, engine, rows, case.kv_format, settings, COUNTED_BATCH)
     except (UnknownEngine, ValueError) as reason:
         return f"the memory of {case.engine} is not described: {reason}"[:300]
@@ -193,7 +203,8 @@ def _one(speeds: Speeds, place: int, case: Case, factors: Factors) -> Prediction
 class State:
     """A replica under its load, in seconds; `requests` per second and `watts` of one replica.
 
-    `ttft` is None where it is the depth of a queue.
+    `ttft` is None where it is the depth of a queue. `scatter` is how TTFT and TPOT differ between requests, where that
+    is known.
     """
 
     ttft: float | None
@@ -202,12 +213,20 @@ class State:
     total: float
     requests: float
     watts: float
+    scatter: tuple[Wait, Wait] | None = None
 
     def slowed(self, slower: float) -> State:
         """The same with every time longer."""
         ttft = None if self.ttft is None else self.ttft * slower
+        scatter = self.scatter and (self.scatter[0].times(slower), self.scatter[1].times(slower))
         return State(
-            ttft, self.tpot * slower, self.step * slower, self.total * slower, self.requests / slower, self.watts
+            ttft,
+            self.tpot * slower,
+            self.step * slower,
+            self.total * slower,
+            self.requests / slower,
+            self.watts,
+            scatter,
         )
 
 
@@ -266,28 +285,21 @@ def _rate(speeds: Speeds, place: int, case: Case, slower: float) -> State:
     except Unpredictable:
         most = float(MOST_IN_FLIGHT)
     rate = case.load.amount / case.replicas * slower
-    batch = speeds.batch_at_rate(place, rate, most)
-    if batch is None:
+    if rate >= BUSIEST * speeds.at("requests_per_second", place, most):
         full = _at_batch(speeds, place, case, most)
         return State(None, full.tpot, full.step, full.total, full.requests, full.watts)
-    loop = _at_batch(speeds, place, case, batch)
-    ttft = _open_ttft(speeds, place, batch, rate / case.data_parallel)
-    return State(ttft, loop.tpot, loop.step, ttft + loop.tpot * (case.output_tokens - 1), rate, loop.watts)
-
-
-BUSIEST = 0.95
-
-
-def _open_ttft(speeds: Speeds, place: int, batch: float, rate: float) -> float:
-    """TTFT where requests come independently of each other: host work, the prompt, and the wait for others' prompts.
-
-    The wait is that of one server with even service, W = S u / (2 (1 - u)), u = rate S (Pollaczek and Khinchine).
-    """
-    prompt = speeds.at("prefill_seconds", place, batch)
-    host = speeds.at("ttft_seconds", place, 1.0) - speeds.at("prefill_seconds", place, 1.0)
-    service = max(prompt - speeds.at("decode_step_seconds", place, batch), 0.0)
-    busy = min(rate * service, BUSIEST)
-    return host + prompt + service * busy / (2 * (1 - busy))
+    run = speeds.arriving(place, case, rate, most)
+    batch = min(max(float(run.in_flight[0, 0]), 1.0), most)
+    ttft, tpot = float(run.ttft.mean[0, 0]), float(run.tpot.mean[0, 0])
+    return State(
+        ttft=ttft,
+        tpot=tpot,
+        step=speeds.at("decode_step_seconds", place, batch),
+        total=ttft + tpot * (case.output_tokens - 1),
+        requests=rate,
+        watts=speeds.at("power_watts", place, batch),
+        scatter=(run.ttft, run.tpot),
+    )
 
 
 _SETTLE: dict[str, Callable[[Speeds, int, Case, float], State]] = {
@@ -318,7 +330,18 @@ def _fill(said: Prediction, state: State, case: Case) -> None:
         said.reasons |= dict.fromkeys((ENERGY, POWER), f"the power limit of {case.gpu} is not known")
     else:
         said.values |= {POWER: state.watts * case.replicas, ENERGY: state.watts * case.replicas / tokens}
-    said.reasons |= dict.fromkeys(TAILS, TAIL)
+    said.reasons |= dict.fromkeys(TAILS, SATURATED if state.ttft is None and case.load.kind == "rate" else TAIL)
+    if state.scatter is not None:
+        said.values |= _percentiles(*state.scatter)
+
+
+def _percentiles(ttft: Wait, tpot: Wait) -> dict[str, float]:
+    """Medians and tails over requests, in milliseconds."""
+    return {
+        f"{name}_ms_{word}": 1e3 * float(wait.at(share)[0, 0])
+        for name, wait in (("ttft", ttft), ("tpot", tpot))
+        for word, share in (("median", 0.5), ("p99", 0.99))
+    }
 
 
 def _bound(said: Prediction, columns: EstimateColumns, place: int, factors: Factors) -> None:
@@ -326,8 +349,8 @@ def _bound(said: Prediction, columns: EstimateColumns, place: int, factors: Fact
     pairs = {name: tuple(float(columns.error_at(name, end)[place]) for end in NINE_IN_TEN) for name in PLANNED}
     slow, fast = pairs["throughput"]
     by_metric = {
-        **dict.fromkeys((*TPOT, *STEP), pairs["tpot"]),
-        **dict.fromkeys(TTFT, pairs["ttft"]),
+        **dict.fromkeys((*TPOT, *STEP, "tpot_ms_p99"), pairs["tpot"]),
+        **dict.fromkeys((*TTFT, "ttft_ms_p99"), pairs["ttft"]),
         **dict.fromkeys(TOTAL, (1 / fast, 1 / slow)),
         **dict.fromkeys(RATES, pairs["throughput"]),
     }

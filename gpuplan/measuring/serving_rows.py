@@ -14,6 +14,8 @@ from gpuplan.fitting.runs import LENGTH_JITTER, assumed_prompt_tokens
 from gpuplan.measuring.cells import count, number
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_words import Load, engine_of, format_of, gpu_of, load_of, model_of
+from gpuplan.measuring.shortcut_words import shortcuts_of
+from optimizer.performance.shortcuts import NONE, Shortcuts
 
 MOST_GPUS = 4096
 MOST_TOKENS = 1e8
@@ -21,12 +23,8 @@ MOST_TOKENS = 1e8
 _NOT_DESCRIBED = (
     (re.compile(r"SUSPECT"), "it is marked SUSPECT"),
     (re.compile(r"EXCLUDED"), "it is marked EXCLUDED"),
-    (re.compile(r"SPEC-DECODING|speculative decoding: (?!none\b)|\b(?:MTP|EAGLE)\b(?! ?(?:off|none|=0))"),
-     "it ran, or may have run, with speculative decoding, which is not described here"),
     (re.compile(r"disaggregat|\bdisagg\b|\bP/D\b|prefill.?decode sep", re.IGNORECASE),
      "prefill and decode ran on separate GPUs, which is not described here"),
-    (re.compile(r"prefix cach(?:e|ing) (?:on|enabled|hit)|shared prefix", re.IGNORECASE),
-     "prompts shared a prefix in a cache, which is not described here"),
     (re.compile(r"task=(?:image|video|omni|audio)"), "its steps hold an encoder's work, which is not described here"),
     (re.compile(r"in-flight batching off|KV4"), "its KV cache is of 4 bits, which is not described here"),
 )  # fmt: skip
@@ -51,6 +49,7 @@ class Case:
         batch: mean requests in flight per replica that the row states; NaN when it does not.
         max_num_seqs: that the row states; None when it does not.
         assumed: what stands in for what the row does not say.
+        shortcuts: cached prefixes and guessed tokens.
     """
 
     source: str
@@ -69,6 +68,7 @@ class Case:
     batch: float
     max_num_seqs: int | None
     assumed: tuple[str, ...]
+    shortcuts: Shortcuts = NONE
 
     @property
     def gpu(self) -> str:
@@ -115,6 +115,7 @@ def read_case(row: Mapping[str, str], configs_dir: Path | None = None) -> tuple[
         batch=number(row, "avg_batch_size", 0.001, 1e6) or math.nan,
         max_num_seqs=_max_num_seqs(note),
         assumed=tuple(filter(None, (card_assumed, weights_assumed, kv_assumed, lengths_assumed))),
+        shortcuts=shortcuts_of(row, spec, configs_dir),
     )
     return _laid_out(case, row)
 

@@ -124,6 +124,11 @@ class Wait:
         seldom = self.least + self.excess + self.rare_seconds * np.log(missed)
         return np.asarray(np.where(missed > 1, np.maximum(often, seldom), often))
 
+    def times(self, factor: float) -> Wait:
+        """The same with every time longer."""
+        variance = self.variance * factor**2
+        return Wait(self.least * factor, self.excess * factor, variance, self.rare, self.rare_seconds * factor)
+
     def kept(self, limit: float) -> Floats:
         """The probability of staying within a limit: the inverse of `at`."""
         root = self._root()
@@ -189,8 +194,7 @@ def open_loop(
     gate = prompts_together(step / pipeline, prompt, rate, chunks)
     queue = prompts_in_turn(rate, step * chunks / pipeline + prompt, chunks)
     per_step = tpot_of(curve, point, spread, gate, output_tokens / tokens_per_step)
-    share = 1 / tokens_per_step
-    tpot = Wait(per_step.least * share, per_step.excess * share, per_step.variance * share**2)
+    tpot = per_step.times(1 / tokens_per_step)
     # The host's work holds the rest of a running step on average.
     least = np.maximum(at(curve.host) + chunks_latency(step, prompt, chunks, pipeline) - step / pipeline / 2, TINIEST)
     unslotted = gate.mean + queue.excess

@@ -25,7 +25,7 @@ KnowledgeOf = Callable[[str], Knowledge]
 def test_guesses_need_a_rate_and_the_answer_lists_published_ones(knowledge_of: KnowledgeOf) -> None:
     options = EngineOptions(speculation=SpeculativeDecoding(method="mtp"))
     question = Requirements(model=DEEPSEEK, demand=at_least(500), options=options)
-    with pytest.raises(BadRequirements, match="--acceptance-rate 0.7.*0.85 to 0.9 for DeepSeek-V3"):
+    with pytest.raises(BadRequirements, match=r"--acceptance-rate 0\.7.*0\.85 to 0\.9 for DeepSeek-V3"):
         answer(knowledge_of(DEEPSEEK), question)
 
 

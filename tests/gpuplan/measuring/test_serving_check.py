@@ -205,6 +205,46 @@ def test_a_row_that_leaves_something_open_is_refused_with_the_reason(cells, why)
     assert why in reason(**cells)
 
 
+def test_guesses_and_prefixes_that_are_stated_are_predicted():
+    plain = said()
+    guessing = said(speculative="ngram:2", acceptance_rate="0.8", note="SPEC-DECODING: matches ngram")
+    assert guessing.values["tpot_ms"] < plain.values["tpot_ms"]
+    assert guessing.calibration == "uncalibrated"
+    wrong = said(speculative="ngram:2", acceptance_rate="0")
+    assert wrong.values["tpot_ms"] > plain.values["tpot_ms"]
+    drafted = said(speculative="draft:2:Qwen/Qwen3-0.6B", acceptance_rate="0.8")
+    assert plain.values["tpot_ms"] > drafted.values["tpot_ms"] > guessing.values["tpot_ms"]
+    cached = said(prefix_hit_rate="0.9", note="prefix caching on")
+    assert cached.values["ttft_ms"] < plain.values["ttft_ms"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        ({"note": "SPEC-DECODING: matches MTP"}, "columns speculative and acceptance_rate"),
+        ({"speculative": "mtp:1", "acceptance_rate": "0.8"}, "no multi-token-prediction layers"),
+        ({"speculative": "ngram:2"}, "column acceptance_rate"),
+        ({"speculative": "ngram:2", "acceptance_rate": "7"}, "acceptance_rate"),
+        ({"speculative": "crystal ball", "acceptance_rate": "1"}, "'crystal ball'"),
+        ({"speculative": "draft:2", "acceptance_rate": "1"}, "'draft:2'"),
+        ({"speculative": "ngram:99", "acceptance_rate": "1"}, "'ngram:99'"),
+        ({"note": "shared prefix"}, "column prefix_hit_rate"),
+    ],
+)
+def test_guesses_and_prefixes_that_are_not_stated_are_named(cells, why):
+    assert why in reason(**cells)
+
+
+def test_a_rate_of_arrivals_has_medians_and_tails():
+    answer = said(load="rate=3")
+    for name in ("ttft_ms", "tpot_ms"):
+        assert 0 < answer.values[f"{name}_median"] < answer.values[f"{name}_p99"]
+        assert answer.low[f"{name}_p99"] < answer.values[f"{name}_p99"] < answer.high[f"{name}_p99"]
+    busier = said(load="rate=9")
+    assert busier.values["ttft_ms_p99"] > answer.values["ttft_ms_p99"]
+    assert busier.values["tpot_ms_mean"] > answer.values["tpot_ms_mean"]
+
+
 @pytest.mark.parametrize(
     ("text", "load"),
     [
@@ -281,7 +321,7 @@ def test_a_bad_cell_costs_its_metric_and_a_bad_row_only_itself(tmp_path):
     report = check_serving(written(tmp_path, "\n".join([head, *rows])))
     assert (report.of("tpot_ms").rows, report.of("ttft_ms").rows) == (1, 3)
     assert any("eight" in problem for problem in report.problems)
-    assert any(each.part == "ttft_ms_p99" and "means" in each.reason for each in report.unpredicted)
+    assert any(each.part == "ttft_ms_p99" and "at a rate of" in each.reason for each in report.unpredicted)
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "a,b\n1,2\n", "model,gpu\nx,y\n"])
