@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
@@ -87,11 +88,12 @@ class PurchaseEnergy(Frozen):
     sources: tuple[str, ...]
 
 
-class MachineLoad(Frozen):
+@dataclass(frozen=True)
+class MachineLoad:
     """What one kind of machine draws: watts of its GPUs under the load, the sum of their limits, and what is around."""
 
-    gpu_watts: NotNegative
-    limit_watts: NotNegative
+    gpu_watts: float
+    limit_watts: float
     supply: Supply
 
 
