@@ -9,12 +9,13 @@ leave.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from optimizer.cp_sat.fleet_compact import Progress
+from optimizer.cp_sat.fleet_compact import Progress, solve_compact
 from optimizer.cp_sat.fleet_linear import LinearAnswer, LinearSolver, solve_linear
 from optimizer.cp_sat.integers import MICRO
 from optimizer.fleet.master import (
@@ -37,6 +38,8 @@ ROUNDS_MOST = 60
 DEAR = 10.0
 """Serving no plan costs so many times the first plan; ten times more whenever that is not enough."""
 DEAREST = 1e7
+LEVELS_MOST = 5
+"""More priorities than this cannot be told apart by their worth within the precision of a linear solver."""
 LOOSE = 1e-3
 SHARE_OF_GAP = 0.1
 """The prices may miss the bound by this share of the gap asked for, and so may the pricing."""
@@ -76,19 +79,23 @@ class Prices:
     most_cost: float
 
 
-def find_prices(view: Separable, *, gap: float, until: float) -> Prices | None:
+def find_prices(view: Separable, *, gap: float, until: float, importance: Floats | None = None) -> Prices | None:
     """Prices at which the services' own cheapest plans fit the limits, up to a share of the gap; None without time.
 
     Args:
         view: the fleet.
         gap: relative, asked for the whole solution.
         until: `time.perf_counter()` at which to stop.
+        importance: shape (services,): how many times the dearest service's plan each may cost before it is left out;
+            None = all are to be served if that is possible at all.
     """
     goal = max(gap * SHARE_OF_GAP, EXTRA)
     prices = lift(view, np.zeros(len(view.limit)))
     priced = cheapest_plans(view.wanted, view.price + view.uses.times(prices), tolerance=LOOSE)
     parts, best = [plans_of(view, priced)], (lower_bound(view, priced, prices), prices, priced)
     unserved = DEAR * np.maximum(priced.cost, priced.cost.mean() + EXTRA)
+    if importance is not None:
+        unserved = importance * (priced.cost.max() + EXTRA)
     tolerance, master = LOOSE, None
     for _ in range(ROUNDS_MOST):
         left = until - time.perf_counter()
@@ -106,7 +113,8 @@ def find_prices(view: Separable, *, gap: float, until: float) -> Prices | None:
             if tolerance > goal / 2 and missing > goal:
                 tolerance = goal / 2
                 continue
-            if master.unserved.max(initial=0.0) < EXTRA or unserved.max() > DEAREST * priced.cost.max():
+            dearer = importance is None and unserved.max() <= DEAREST * priced.cost.max()
+            if master.unserved.max(initial=0.0) < EXTRA or not dearer:
                 break
             unserved = unserved * DEAR
         if missing <= LOOSE * DEAR:
@@ -123,6 +131,18 @@ def _dearest(view: Separable) -> float:
     owner = view.wanted.service
     alone = np.maximum(-(-view.wanted.demand[owner] // view.wanted.gives), view.wanted.copies[owner])
     return float(view.price @ alone)
+
+
+def choose_by_prices(problem: FleetProblem, view: Separable, *, gap: float, until: float) -> Bools | None:
+    """Which services to serve when not all can be: those that a relaxation serves wholly, dear by priority and weight.
+
+    A priority is worth `DEAR` squared of the next lower one, so this is no proof, but large fleets get an answer.
+    """
+    level = np.unique(problem.priority, return_inverse=True)[1].reshape(-1)
+    level = np.where(problem.required, level.max() + 1, level)
+    importance = problem.weight / problem.weight.mean() * DEAR ** (2.0 * np.minimum(level, LEVELS_MOST) + 1)
+    found = find_prices(view, gap=gap, until=until, importance=importance)
+    return None if found is None else problem.required | (found.master.unserved < EXTRA)
 
 
 @dataclass(frozen=True)
@@ -230,7 +250,7 @@ def make_whole(
 
 def _rounds(services: int, fractional: int) -> list[int]:
     """How many services are free in each round."""
-    return [min(number + fractional, services) for number in FREE if number < 2 * services]
+    return sorted({min(number + fractional, services) for number in FREE})
 
 
 def _try(search: _Search, services: Ints, keep: Bools, progress: Progress | None) -> LinearAnswer:
@@ -239,11 +259,8 @@ def _try(search: _Search, services: Ints, keep: Bools, progress: Progress | None
     free[services] = True
     counts, answer = _decide(search, free, keep)
     search.repeats &= answer.optimal or answer.infeasible
-    cost = np.inf if counts is None else float(counts @ search.problem.column_price_micro_usd) / MICRO
-    if counts is not None and cost < search.cost:
-        search.best, search.cost, search.entries = counts, cost, counts[search.view.column]
-        if progress is not None:
-            progress(round(cost * MICRO), round(search.bound * MICRO))
+    if counts is not None:
+        _keep_better(search, counts, progress)
     return answer
 
 
@@ -252,9 +269,48 @@ def _try_all(search: _Search, progress: Progress | None) -> None:
     keep = _can_be_better(search)
     if keep.sum() > COLUMNS_MOST:
         return
-    answer = _try(search, np.arange(search.view.services), keep, progress)
-    proven = search.cost if answer.infeasible else answer.bound / MICRO * (1 - WHOLE)
+    if search.solver is LinearSolver.SCIP:
+        answer = _try(search, np.arange(search.view.services), keep, progress)
+        proven = search.cost if answer.infeasible else answer.bound / MICRO * (1 - WHOLE)
+    else:
+        proven = _try_compact(search, keep, progress)
     search.bound = min(max(search.bound, proven), search.cost)
+
+
+def _try_compact(search: _Search, keep: Bools, progress: Progress | None) -> float:
+    """The same by CP-SAT, which finds plans of many replicas under tight limits where the others do not; its bound."""
+    problem = search.problem
+    allowed = np.zeros(problem.columns, dtype=bool)
+    allowed[search.view.column[keep]] = True
+    allowed[search.view.supply] = True
+    part = part_of(problem, np.ones(problem.services, dtype=bool), allowed)
+    answer = solve_compact(
+        part.problem,
+        gap=search.gap,
+        time_limit_seconds=_slice(search),
+        seed=search.seed,
+        hint=None if search.best is None else search.best[part.columns],
+        lower_bound_micro_usd=max(math.floor(search.bound * MICRO * (1 - WHOLE)), 0),
+    )
+    search.repeats &= answer.proven or answer.infeasible
+    if answer.found:
+        _keep_better(search, part.counts_of_whole(answer.counts), progress)
+    return search.cost if answer.infeasible else answer.lower_bound_micro_usd / MICRO
+
+
+def _slice(search: _Search) -> float:
+    """Seconds for the next solver: a share of what is left, as long as there is something to do after it."""
+    if search.view.services <= NEIGHBOURS and search.best is not None:
+        return max(search.left, LEAST_SECONDS)
+    return min(max(search.left, 0.01), max(search.left * SHARE_OF_TIME, LEAST_SECONDS))
+
+
+def _keep_better(search: _Search, counts: Ints, progress: Progress | None) -> None:
+    cost = float(counts @ search.problem.column_price_micro_usd) / MICRO
+    if cost < search.cost:
+        search.best, search.cost, search.entries = counts, cost, counts[search.view.column]
+        if progress is not None:
+            progress(round(cost * MICRO), round(search.bound * MICRO))
 
 
 def _can_be_better(search: _Search) -> Bools:
@@ -346,7 +402,7 @@ def _decide(search: _Search, free: Bools, keep: Bools) -> tuple[Ints | None, Lin
     program = relaxed_program(rest, whole=np.ones(rest.columns, dtype=bool))
     answer = solve_linear(
         program,
-        time_limit_seconds=min(search.left, max(search.left * SHARE_OF_TIME, LEAST_SECONDS)),
+        time_limit_seconds=_slice(search),
         gap=search.gap * SHARE_OF_GAP_WHOLE,
         seed=search.seed,
         solver=search.solver,

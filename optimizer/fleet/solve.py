@@ -12,7 +12,7 @@ from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, choose_serve
 from optimizer.cp_sat.integers import MICRO
 from optimizer.errors import AuditFailed
 from optimizer.fleet.bounds import DIVIDED, tightened, undominated
-from optimizer.fleet.decomposition import solve_by_prices
+from optimizer.fleet.decomposition import ALL_FREE_MOST, choose_by_prices, solve_by_prices
 from optimizer.fleet.evaluate import evaluate
 from optimizer.fleet.master import Separable, separable
 from optimizer.fleet.parts import Part, part_of
@@ -23,8 +23,8 @@ from optimizer.replica_columns import Bools, Floats
 
 SEED = 7
 DEFAULT_GAP = 0.001
-COMPACT_MOST = 50
-"""Services up to which one CP-SAT program is the quicker way to a proof."""
+COMPACT_MOST = 4
+"""Services up to which one CP-SAT program is the quicker way to a proof (milliseconds)."""
 TOLERANCE = 1e-9
 """Of sums in floating point, taken off every bound that comes from one."""
 DEFAULT_TIME_LIMIT_SECONDS = 30.0
@@ -55,7 +55,7 @@ def solve_fleet(
     began = time.perf_counter()
     everybody = np.ones(problem.services, dtype=bool)
     solution = _solve_serving(problem, everybody, gap, time_limit_seconds, seed, progress)
-    if solution.status is FleetStatus.INFEASIBLE and not problem.required.all():
+    if solution.status in (FleetStatus.INFEASIBLE, FleetStatus.UNKNOWN) and not problem.required.all():
         solution = _serve_the_most_important(problem, gap, time_limit_seconds, seed, progress, began)
     return _audited(problem, replace(solution, seconds=time.perf_counter() - began))
 
@@ -65,6 +65,8 @@ def _serve_the_most_important(
 ) -> FleetSolution:
     """First who is served, then the cheapest plan that serves them."""
     whole = part_of(problem, np.ones(problem.services, dtype=bool), undominated(problem))
+    if problem.services > ALL_FREE_MOST:
+        return _serve_what_fits(whole, gap, limit, seed, progress, began)
     choice = choose_served(whole.problem, time_limit_seconds=_left(began, limit) / 2, seed=seed)
     if not choice.found:
         return _without_plan(problem, FleetStatus.INFEASIBLE if choice.infeasible else FleetStatus.UNKNOWN, seed)
@@ -72,6 +74,20 @@ def _serve_the_most_important(
     if solution.status is FleetStatus.UNKNOWN:
         solution = _from_compact(whole, choice, np.zeros(problem.resources), gap, seed)
     return replace(solution, served_proven=choice.proven, time_ended=solution.time_ended or not choice.proven)
+
+
+def _serve_what_fits(
+    whole: Part, gap: float, limit: float, seed: int, progress: Progress | None, began: float
+) -> FleetSolution:
+    """The same for fleets too large for one program: who is served is chosen well, and not proven."""
+    narrow = tightened(whole.problem)
+    view = separable(narrow)
+    until = began + limit
+    served = None if view is None else choose_by_prices(narrow, view, gap=gap, until=until)
+    if served is None:
+        return _without_plan(whole.whole, FleetStatus.UNKNOWN, seed)
+    solution = _solve_serving(whole.whole, served, gap, _left(began, limit), seed, progress)
+    return replace(solution, served_proven=bool(served.all()))
 
 
 def _left(began: float, limit: float) -> float:
@@ -90,6 +106,8 @@ def _solve_serving(
         solution = _by_decomposition(part, narrow, view, gap, began + limit, seed, progress)
         if solution is not None:
             return solution
+    if view is not None and part.problem.services > ALL_FREE_MOST:
+        return _without_plan(problem, FleetStatus.UNKNOWN, seed)
     left = _left(began, limit)
     answer = solve_compact(narrow, gap=gap, time_limit_seconds=left, seed=seed, progress=progress)
     if not answer.found:

@@ -118,7 +118,11 @@ def _solve(problem, held, level):
     model = mathopt.Model()
     most = problem.column_most.tolist()
     counts = [model.add_integer_variable(lb=0, ub=top) for top in most]
-    used = [model.add_binary_variable() for _ in most]
+    plain = [
+        least == 1 and (service < 0 or problem.required[service])
+        for least, service in zip(problem.column_least.tolist(), problem.column_service.tolist(), strict=True)
+    ]
+    used = [None if simple else model.add_binary_variable() for simple in plain]
     served = [model.add_binary_variable() if not must else 1 for must in problem.required.tolist()]
     entries = list(
         zip(
@@ -130,12 +134,14 @@ def _solve(problem, held, level):
     )
     for column, least in enumerate(problem.column_least.tolist()):
         service = int(problem.column_service[column])
+        if plain[column]:
+            continue
         model.add_linear_constraint(counts[column] <= most[column] * used[column])
         model.add_linear_constraint(counts[column] >= least * used[column])
         if service >= 0:
             model.add_linear_constraint(used[column] <= served[service])
     gone = {}
-    for column, lost in enumerate(problem.column_lost_replicas.tolist()):
+    for column, lost in enumerate(problem.column_lost_replicas.tolist() if problem.cover_survives.any() else ()):
         # at least min(lost, count): either `lost` of it, or all of it
         gone[column] = model.add_integer_variable(lb=0, ub=lost)
         many = model.add_binary_variable()
