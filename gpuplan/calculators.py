@@ -439,14 +439,19 @@ def estimate_of(asked: Configuration, concurrency: int, what_if: WhatIf | None =
     factors = load_factors(Path(wanted.factors_dir) if wanted.factors_dir else None)
     per_rank = math.ceil(concurrency / asked.data_parallel)
     sweep = replica.sweep(per_rank, factors)
-    at, speed = int(np.searchsorted(sweep.batches, per_rank)), sweep.speed
-    if not math.isfinite(speed.tpot_seconds[0, at]):
+    at = int(np.searchsorted(sweep.batches, per_rank))
+    if not math.isfinite(sweep.speed.tpot_seconds[0, at]):
         raise BadRequirements(
             f"The speed of {replica.gpu.name} in this layout cannot be estimated: its bandwidth, 16-bit rate or the "
             "links that the layout needs are not known."
         )
-    work, price = asked.workload, wanted.usd_per_gpu_hour
-    rate = float(speed.output_tokens_per_second[0, at])
+    return _estimated(replica, sweep, at, wanted, factors)
+
+
+def _estimated(replica: _Replica, sweep: Sweep, at: int, wanted: WhatIf, factors: Factors) -> EstimateAnswer:
+    """What is said of one load of a sweep."""
+    work, price, speed = replica.asked.workload, wanted.usd_per_gpu_hour, sweep.speed
+    per_rank, rate = int(sweep.batches[at]), float(speed.output_tokens_per_second[0, at])
     decode, prompt = step_times(
         replica.spec, replica.engine.name, replica.rows, replica.kv_format, per_rank, work, factors
     )
@@ -454,7 +459,7 @@ def estimate_of(asked: Configuration, concurrency: int, what_if: WhatIf | None =
         layout=replica.layout(),
         workload=work,
         asked=wanted,
-        estimate=estimate_at(speed, per_rank * asked.data_parallel, 0, at),
+        estimate=estimate_at(speed, per_rank * replica.asked.data_parallel, 0, at),
         decode_step_seconds=float(speed.decode_step_seconds[0, at]),
         prefill_seconds=float(speed.prefill_seconds[0, at]),
         fits=bool(sweep.fits[at]),
