@@ -11,10 +11,9 @@ from catalog.model import ModelSpec
 from optimizer.cells import estimate_at
 from optimizer.energy import MILLION, SECONDS_PER_HOUR
 from optimizer.performance.breakdown import Bound, Load, Part, bound_of, limit_seconds, step_parts
-from optimizer.performance.estimate import EstimateColumns, kv_bytes_per_value, multipliers_of
+from optimizer.performance.estimate import EstimateColumns, kv_bytes_per_value, read_hardware
 from optimizer.performance.factors import Factors
 from optimizer.performance.operations import measure_work
-from optimizer.performance.rates import fitted_rates, read_datasheet
 from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns
 from optimizer.requirements import Frozen, ServiceLevel, Workload
 
@@ -166,15 +165,14 @@ def step_times(
     """
     engine = factors.engine(engine_name)
     work = measure_work(spec, rows, kv_bytes_per_value(kv_format), workload.input_tokens, workload.output_tokens)
-    sheet = read_datasheet(rows, engine_name.split(maxsplit=1)[0], factors)
-    rates = fitted_rates(sheet, multipliers_of(rows, factors), factors.shared)
+    known = read_hardware(rows, engine_name, factors)
     none = np.zeros((1, 1))
     chunk = none + min(workload.input_tokens, engine["chunk_tokens"])
     decoded = none + per_rank / rows.pipeline_parallel[0]
 
     def timed(load: Load) -> StepTime:
-        parts = step_parts(work, sheet, rates, engine, factors.shared, load)
-        return _step_time(parts, limit_seconds(work, sheet, rates, load), load.tokens)
+        parts = step_parts(work, known.sheet, known.rates, engine, factors.shared, load)
+        return _step_time(parts, limit_seconds(work, known.sheet, known.rates, load), load.tokens)
 
     return timed(Load(decoded, none, workload.input_tokens)), timed(Load(none, chunk, workload.input_tokens))
 
