@@ -15,7 +15,11 @@ bound, and the peak memory of the process.
 
 from __future__ import annotations
 
+import argparse
+import resource
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,7 +212,8 @@ def solve_one(market: Market, services: int, *, heavy: bool, seed: int, gap: flo
     spent = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB / GIB
     print(
-        f"{services:7,d} {'heavy' if heavy else 'light'} seed {seed}  {problem.columns:10,d} columns  {solution.status:10}  "
+        f"{services:7,d} {'heavy' if heavy else 'light'} seed {seed}  {problem.columns:10,d} columns  "
+        f"{solution.status:10}  "
         f"gap {solution.gap:8.4%}  wall {solution.seconds:6.1f} s  processor {spent:6.1f} s  peak {peak:4.1f} GiB",
         flush=True,
     )

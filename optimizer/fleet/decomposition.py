@@ -269,7 +269,7 @@ def _try_all(search: _Search, progress: Progress | None) -> None:
     keep = _can_be_better(search)
     if keep.sum() > COLUMNS_MOST:
         return
-    if search.solver is LinearSolver.SCIP:
+    if search.solver is LinearSolver.SCIP and search.gap > WHOLE:
         answer = _try(search, np.arange(search.view.services), keep, progress)
         proven = search.cost if answer.infeasible else answer.bound / MICRO * (1 - WHOLE)
     else:

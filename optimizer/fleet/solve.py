@@ -23,8 +23,8 @@ from optimizer.replica_columns import Bools, Floats
 
 SEED = 7
 DEFAULT_GAP = 0.001
-COMPACT_MOST = 4
-"""Services up to which one CP-SAT program is the quicker way to a proof (milliseconds)."""
+COMPACT_MOST = 1_500
+"""Columns up to which one CP-SAT program is the quicker way to a proof."""
 TOLERANCE = 1e-9
 """Of sums in floating point, taken off every bound that comes from one."""
 DEFAULT_TIME_LIMIT_SECONDS = 30.0
@@ -101,7 +101,7 @@ def _solve_serving(
     began = time.perf_counter()
     part = part_of(problem, serve, undominated(problem))
     narrow = tightened(part.problem)
-    view = separable(narrow) if part.problem.services > COMPACT_MOST else None
+    view = separable(narrow) if narrow.columns > COMPACT_MOST else None
     if view is not None:
         solution = _by_decomposition(part, narrow, view, gap, began + limit, seed, progress)
         if solution is not None:

@@ -11,8 +11,15 @@ from optimizer.fleet.evaluate import evaluate
 from optimizer.fleet.master import separable
 from optimizer.fleet.parts import part_of
 from optimizer.fleet.solution import FleetStatus
-from optimizer.fleet.solve import solve_fleet
+from optimizer.fleet.solve import solve_fleet as solve_any_fleet
 from tests.optimizer.fleet.fleets import mip_optimum, random_fleet
+
+
+def solve_fleet(problem, **limits):
+    """By decomposition, however small the fleet."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("optimizer.fleet.solve.COMPACT_MOST", 0)
+        return solve_any_fleet(problem, **limits)
 
 
 def market(seed, services, quota_share=0.6, optional=False, copies=False):
