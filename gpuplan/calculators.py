@@ -25,12 +25,14 @@ from optimizer.memory.mig import mig_profile
 from optimizer.memory.pools import CannotDivide
 from optimizer.memory.sharing import CannotShare
 from optimizer.memory.vram import MemorySettings, measure_memory
+from optimizer.open_loop import Overrun, estimate_at_rate
 from optimizer.performance.estimate import estimate
 from optimizer.performance.factors import load_factors
-from optimizer.plan import Estimate, Memory
+from optimizer.plan import Estimate, Memory, Risk
+from optimizer.promises import latency_risks
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 from optimizer.requirements import Count, EngineOptions, Frozen, Positive, ServiceLevel, Tokens, Workload
-from optimizer.settings import launch_of, memory_settings
+from optimizer.settings import launch_of, memory_settings, shortcuts_of
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
@@ -161,13 +163,15 @@ class WhatIf(Frozen):
     """What an estimate is asked beside its speed.
 
     Attributes:
-        service_level: what the largest concurrency must keep.
+        service_level: what the largest concurrency must keep, and with which confidence.
+        requests_per_second: random arrivals on the replica; None = only a closed loop is looked at.
         usd_per_gpu_hour: what one GPU costs; None = no cost is shown.
         place: where the machines stand.
         factors_dir: a folder that `plan fit serving` wrote; None = the bundled factors.
     """
 
     service_level: ServiceLevel = ServiceLevel()
+    requests_per_second: Positive | None = None
     usd_per_gpu_hour: NotNegative | None = None
     place: Place = Place()
     factors_dir: str | None = None
@@ -186,6 +190,8 @@ class EstimateAnswer(Frozen):
         usd_per_million_output_tokens: at the price that was given; None without one.
         loads: the same configuration at other concurrencies, up to the most that memory holds.
         largest_concurrency: the most that memory, max_num_seqs and the service level allow; None when none does.
+        risks: the chance of missing each limit of the service level at the concurrency that was asked for.
+        arrivals: what requests meet that come at random at the rate that was asked for; None without one.
     """
 
     schema_version: Literal["1"] = "1"
@@ -202,6 +208,8 @@ class EstimateAnswer(Frozen):
     usd_per_million_output_tokens: float | None
     loads: tuple[LoadPoint, ...]
     largest_concurrency: int | None
+    risks: tuple[Risk, ...] = ()
+    arrivals: Estimate | None = None
 
 
 class _Replica:
@@ -356,7 +364,28 @@ class _Replica:
         """One row at so many requests per attention-DP rank."""
         work, engine = self.asked.workload, self.engine.name
         lengths = work.input_tokens, work.output_tokens
-        return estimate(self.spec, engine, self.rows, self.kv_format, batches, *lengths, factors)
+        spared = shortcuts_of(work, self.options, self.settings)
+        return estimate(self.spec, engine, self.rows, self.kv_format, batches, *lengths, factors, shortcuts=spared)
+
+    def arrivals(self, sweep: Sweep, level: ServiceLevel, rate: float | None) -> Estimate | None:
+        """What requests meet that come at random at this rate; None without a rate.
+
+        Raises:
+            BadRequirements: the replica cannot take so many.
+        """
+        if rate is None:
+            return None
+        slots = sweep.batches[sweep.fits & (sweep.batches <= self.max_num_seqs)]
+        if not len(slots):
+            raise BadRequirements("Not even one request fits in memory, so none can come; `plan memory` says why.")
+        try:
+            work = self.asked.workload
+            return estimate_at_rate(sweep.speed, self.rows, sweep.batches, work, level, rate, int(slots[-1]))
+        except Overrun as over:
+            raise BadRequirements(
+                f"{over.asked:g} requests/s are more than this replica takes: at most {over.most:.3g} with "
+                f"{int(slots[-1])} slots per rank; lower --requests-per-second."
+            ) from None
 
     def sweep(self, asked: int, factors: Factors) -> Sweep:
         """Speed at every number of requests per rank, and what memory holds of them."""
@@ -452,6 +481,8 @@ def _estimated(replica: _Replica, sweep: Sweep, at: int, wanted: WhatIf, factors
     """What is said of one load of a sweep."""
     work, price, speed = replica.asked.workload, wanted.usd_per_gpu_hour, sweep.speed
     per_rank, rate = int(sweep.batches[at]), float(speed.output_tokens_per_second[0, at])
+    concurrency = per_rank * replica.asked.data_parallel
+    made = estimate_at(speed, concurrency, 0, at, wanted.service_level.confidence)
     decode, prompt = step_times(
         replica.spec, replica.engine.name, replica.rows, replica.kv_format, per_rank, work, factors
     )
@@ -459,7 +490,7 @@ def _estimated(replica: _Replica, sweep: Sweep, at: int, wanted: WhatIf, factors
         layout=replica.layout(),
         workload=work,
         asked=wanted,
-        estimate=estimate_at(speed, per_rank * replica.asked.data_parallel, 0, at),
+        estimate=made,
         decode_step_seconds=float(speed.decode_step_seconds[0, at]),
         prefill_seconds=float(speed.prefill_seconds[0, at]),
         fits=bool(sweep.fits[at]),
@@ -469,4 +500,6 @@ def _estimated(replica: _Replica, sweep: Sweep, at: int, wanted: WhatIf, factors
         usd_per_million_output_tokens=usd_per_million(price, int(replica.rows.gpu_count[0]), rate),
         loads=sweep.points(per_rank, wanted.service_level, price),
         largest_concurrency=sweep.largest(wanted.service_level),
+        risks=tuple(latency_risks([made], wanted.service_level, factors.errors)),
+        arrivals=replica.arrivals(sweep, wanted.service_level, wanted.requests_per_second),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalog.model import ModelSpec
-from optimizer.cells import estimate_at
+from optimizer.cells import EVEN_ODDS, estimate_at
 from optimizer.energy import MILLION, SECONDS_PER_HOUR
 from optimizer.performance.breakdown import Bound, Load, Part, bound_of, limit_seconds, step_parts
 from optimizer.performance.estimate import EstimateColumns, kv_bytes_per_value, read_hardware
@@ -92,9 +92,14 @@ class Sweep:
     def kept(self, level: ServiceLevel) -> Bools:
         """(batches,) whether TTFT and TPOT stay within the service level."""
         ttft, tpot = level.ttft_seconds, level.tpot_seconds
-        early = self.speed.ttft_seconds[0] <= (np.inf if ttft is None else ttft)
-        quick = self.speed.tpot_seconds[0] <= (np.inf if tpot is None else tpot)
+        late, slow = (self._factor(metric, level.confidence) for metric in ("ttft", "tpot"))
+        early = self.speed.ttft_seconds[0] * late <= (np.inf if ttft is None else ttft)
+        quick = self.speed.tpot_seconds[0] * slow <= (np.inf if tpot is None else tpot)
         return np.asarray(early & quick)
+
+    def _factor(self, metric: str, confidence: float) -> float:
+        """What is counted on instead of the estimate."""
+        return 1.0 if confidence == EVEN_ODDS else float(self.speed.error_at(metric, confidence)[0])
 
     def largest(self, level: ServiceLevel) -> int | None:
         """Most requests in flight on the replica that memory and the service level allow; None when not even one."""

@@ -101,18 +101,49 @@ def _between(values: Floats, place: Floats) -> Floats:
     return np.asarray(low + (place - left) * (high - low))
 
 
-def fine_curve(speed: EstimateColumns, output_tokens: float, batches: Ints) -> Curve:
-    """What a replica does at many numbers of requests in flight, from what it does at a few."""
+def coarse_curve(speed: EstimateColumns, output_tokens: float, batches: Ints) -> Curve:
+    """What a replica does at a few numbers of requests in flight, without the host's work, which no slot waits for."""
     in_flight = batches.astype(np.float64)
     work = output_tokens / speed.tokens_per_step * speed.decode_step_seconds
-    coarse = Curve(
+    return Curve(
         in_flight,
         in_flight / (work + in_flight * speed.prompt_seconds),
         speed.decode_step_seconds,
         speed.prompt_seconds,
         speed.host_seconds,
     )
-    return finer(coarse, operating_points(float(in_flight[-1])))
+
+
+def fine_curve(speed: EstimateColumns, output_tokens: float, batches: Ints) -> Curve:
+    """What a replica does at many numbers of requests in flight."""
+    return finer(coarse_curve(speed, output_tokens, batches), operating_points(float(batches[-1])))
+
+
+def at_rate(
+    speed: EstimateColumns, rows: ReplicaColumns, batches: Ints, output_tokens: float, rate: float, slots: float
+) -> tuple[OpenLoop, float]:
+    """One replica at a rate that its slots can take, and how many requests it then decodes.
+
+    Args:
+        speed: of its one row in a closed loop at all `batches`.
+        rows: the replica.
+        batches: requests in flight per attention-DP rank.
+        output_tokens: of the mean request.
+        rate: requests per second on the whole replica.
+        slots: requests at once per rank.
+    """
+    ranks, coarse = float(rows.data_parallel[0]), coarse_curve(speed, output_tokens, batches)
+    points = operating_points(float(batches[-1]))
+    fine = finer(coarse, points)
+    decoding = float(np.exp(np.interp(np.log(rate / ranks), np.log(fine.rate[0]), np.log(points))))
+    points = np.unique(np.append(points, decoding))
+    top = np.exp(np.interp(np.log(slots), np.log(batches), np.log(speed.requests_per_second[0] / ranks)))
+    point = np.asarray([[int(np.searchsorted(points, decoding))]])
+    limits = [np.full((1, 1), float(value)) for value in (slots, top, rows.pipeline_parallel[0], speed.prompt_chunks)]
+    taken, most, pipeline, chunks = limits
+    curve, per_step = finer(coarse, points), speed.tokens_per_step
+    run = open_loop(curve, point, taken, most, pipeline, chunks, output_tokens, per_step)
+    return run, decoding
 
 
 def under_arrivals(candidates: Candidates, workload: Workload, level: ServiceLevel) -> Candidates:
@@ -165,7 +196,10 @@ def open_estimate(
     """
     one = np.asarray([row], dtype=np.int64)
     speed, rows = take_rows(speed, one), rows.take(one)
-    found = opened(speed, rows, workload, level)
+    return _estimate(speed, opened(speed, rows, workload, level), batch, workload, level)
+
+
+def _estimate(speed: EstimateColumns, found: Opened, batch: int, workload: Workload, level: ServiceLevel) -> Estimate:
     tokens, ttft, tpot, watts, in_flight = (float(v[0, batch]) for v in _planned(found, workload, level))
     bars = error_bars(speed, 0, level.confidence)
     return Estimate(
@@ -178,6 +212,46 @@ def open_estimate(
         calibration=speed.calibration[0],
         arrivals=_arrivals(found, batch, level),
     )
+
+
+def estimate_at_rate(
+    speed: EstimateColumns,
+    rows: ReplicaColumns,
+    batches: Ints,
+    workload: Workload,
+    level: ServiceLevel,
+    requests_per_second: float,
+    slots: int,
+) -> Estimate:
+    """One replica at a rate of arrivals.
+
+    Args:
+        speed: of its one row in a closed loop at all `batches`.
+        rows: the replica.
+        batches: requests in flight per attention-DP rank.
+        workload, level: as in `opened`.
+        requests_per_second: on the whole replica.
+        slots: per rank; one of `batches`.
+
+    Raises:
+        Overrun: the slots cannot take that rate, or only with queues that grow at every breath.
+    """
+    most = BUSIEST * float(speed.requests_per_second[0, int(np.searchsorted(batches, slots))])
+    if requests_per_second > most:
+        raise Overrun(requests_per_second, most)
+    run, decoding = at_rate(speed, rows, batches, workload.output_tokens, requests_per_second, slots)
+    at = np.interp(np.log([[decoding]]), np.log(batches), np.arange(len(batches)))
+    return _estimate(
+        speed, Opened(run, _between(speed.power_watts, at), rows.data_parallel[:, None]), 0, workload, level
+    )
+
+
+class Overrun(Exception):
+    """More requests come than a replica may take: `asked` and `most` per second."""
+
+    def __init__(self, asked: float, most: float) -> None:
+        super().__init__(asked, most)
+        self.asked, self.most = asked, most
 
 
 def _arrivals(found: Opened, batch: int, level: ServiceLevel) -> Arrivals:

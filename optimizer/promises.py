@@ -14,9 +14,9 @@ import numpy as np
 from optimizer.candidates import Candidates
 from optimizer.cells import EVEN_ODDS
 from optimizer.performance.certainty import Spread
-from optimizer.plan import Line, Risk
+from optimizer.plan import Estimate, Line, Risk
 from optimizer.replica_columns import Floats
-from optimizer.requirements import Requirements
+from optimizer.requirements import Requirements, ServiceLevel
 
 Errors = Mapping[str, Mapping[str, Spread]]
 """How measured / predicted scatters, by calibration and metric."""
@@ -69,12 +69,17 @@ def _risks(question: Requirements, lines: Sequence[Line], errors: Errors) -> Ite
     if demand.requests_per_second is not None:
         chance = _chance_of_less(lines, errors, demand.requests_per_second * work.output_tokens)
         yield Risk(option="--requests-per-second", asked=demand.requests_per_second, chance=chance)
+    yield from latency_risks([line.estimate for line in lines], level, errors)
+
+
+def latency_risks(estimates: Sequence[Estimate], level: ServiceLevel, errors: Errors) -> Iterator[Risk]:
+    """The chance that any of several replicas misses TTFT or TPOT, if they err together."""
     for option, metric, asked in (
         ("--max-ttft", "ttft", level.ttft_seconds),
         ("--max-tpot", "tpot", level.tpot_seconds),
     ):
         if asked is not None:
-            chances = [_chance_of_more(line, errors, metric, asked) for line in lines]
+            chances = [_chance_of_more(each, errors, metric, asked) for each in estimates]
             yield Risk(option=option, asked=asked, chance=_largest(chances))
 
 
@@ -83,9 +88,9 @@ def _largest(chances: Sequence[float | None]) -> float | None:
     return max(known) if len(known) == len(chances) else None
 
 
-def _chance_of_more(line: Line, errors: Errors, metric: str, asked_seconds: float) -> float | None:
-    expected = {"ttft": line.estimate.ttft_seconds, "tpot": line.estimate.tpot_seconds}[metric].value
-    below = errors[line.estimate.calibration][metric].below(asked_seconds / expected)
+def _chance_of_more(made: Estimate, errors: Errors, metric: str, asked_seconds: float) -> float | None:
+    expected = {"ttft": made.ttft_seconds, "tpot": made.tpot_seconds}[metric].value
+    below = errors[made.calibration][metric].below(asked_seconds / expected)
     return None if np.isnan(below) else 1 - below
 
 

@@ -19,7 +19,7 @@ from gpuplan.cli.console import (
     wrapped,
 )
 from gpuplan.cli.layout_page import heading
-from gpuplan.cli.plan_page import BLANK, between
+from gpuplan.cli.plan_page import BLANK, EVEN_ODDS, arrivals, between
 from gpuplan.cli.plot import Point, plot
 
 if TYPE_CHECKING:
@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from optimizer.requirements import ServiceLevel
 
 BAR = 24
+RATE = "output_tokens_per_second"
 
 
 def page(answer: EstimateAnswer, ink: Ink) -> list[Line]:
     """The estimate's page."""
     work = answer.workload
     lines = [*heading(answer.layout), *_speed(answer), *_verdict(answer), BLANK]
-    lines += [*_time("Where a decode step goes", answer.decode, ink), BLANK]
+    if answer.arrivals is not None:
+        lines += [(Styled("Random arrivals", "bold"),), *arrivals(answer.arrivals), BLANK]
+    plain = " that guesses nothing" if answer.layout.options.speculation is not None else ""
+    lines += [*_time(f"Where a decode step{plain} goes", answer.decode, ink), BLANK]
     chunk = "" if answer.prompt.tokens >= work.input_tokens else f" of {answer.prompt.tokens:,.0f} tokens"
     title = f"Where the step of a lone prompt{chunk} goes"
     lines += [*_time(title, answer.prompt, ink), BLANK]
@@ -49,18 +53,37 @@ def _speed(answer: EstimateAnswer) -> list[Line]:
     made, work = answer.estimate, answer.workload
     load = f"{made.concurrency:,} requests in flight, {work.input_tokens:,} tokens in and {work.output_tokens:,} out"
     rows: list[list[Part]] = [
-        header(["", "expected", "9 of 10 within"]),
-        ["output tok/s", *between(made.output_tokens_per_second, quantity)],
+        header(["", "expected", "9 of 10 within", *(["planned", "chance to miss"] if _careful(answer) else [])]),
+        [
+            "output tok/s",
+            *between(made.output_tokens_per_second, quantity),
+            *_planned(answer, RATE, ""),
+        ],
         ["requests/s", quantity(made.requests_per_second)],
-        ["TTFT", *between(made.ttft_seconds, duration)],
-        ["TPOT", *between(made.tpot_seconds, duration)],
+        ["TTFT", *between(made.ttft_seconds, duration), *_planned(answer, "ttft_seconds", "--max-ttft")],
+        ["TPOT", *between(made.tpot_seconds, duration), *_planned(answer, "tpot_seconds", "--max-tpot")],
         ["a decode step", duration(answer.decode_step_seconds)],
         ["a prompt", duration(answer.prefill_seconds)],
     ]
     if answer.usd_per_million_output_tokens is not None:
         rows.append(["USD per million", usd(answer.usd_per_million_output_tokens)])
-    title = (Styled("Speed", "bold"), Styled(f"  {load}; {made.calibration}", "dim"))
+    sure = f"; {100 * answer.asked.service_level.confidence:g}% confidence" if _careful(answer) else ""
+    title = (Styled("Speed", "bold"), Styled(f"  {load}; {made.calibration}{sure}", "dim"))
     return [title, *aligned(rows, right=(1,))]
+
+
+def _careful(answer: EstimateAnswer) -> bool:
+    """Whether limits or a confidence were asked for, so that the end that is counted on matters."""
+    return bool(answer.risks) or answer.asked.service_level.confidence != EVEN_ODDS
+
+
+def _planned(answer: EstimateAnswer, name: str, option: str) -> list[Part]:
+    """What is counted on with the confidence, and the chance of missing the limit."""
+    if not _careful(answer):
+        return []
+    say = quantity if name == RATE else duration
+    chance = next((risk.chance for risk in answer.risks if risk.option == option), None)
+    return [say(getattr(answer.estimate, name).planned), "" if chance is None else f"{100 * chance:.0f}%"]
 
 
 def _verdict(answer: EstimateAnswer) -> list[Line]:

@@ -166,7 +166,7 @@ def speed(answer: nouns.Plan) -> list[Line]:
     return [
         (*title("Speed"), Styled(f"  {_load(answer.totals, answer.lines)}; {_resting_on(answer)}", "dim")),
         *aligned([[*row[:-1], *_unless_empty(row[-1])] for row in rows], right=(1,)),
-        *(line for number, one in enumerate(answer.lines, start=1) for line in _arrivals(one, number, answer)),
+        *(line for number, one in enumerate(answer.lines, start=1) for line in _arrivals_of(one, number, answer)),
     ]
 
 
@@ -178,18 +178,21 @@ def _load(totals: nouns.Totals, lines: Sequence[nouns.Line]) -> str:
     return f"up to {quantity(totals.requests_per_second)} requests/s at random; TTFT and TPOT p{coming.percentile:g}"
 
 
-def _arrivals(line: nouns.Line, number: int, answer: nouns.Plan) -> list[Line]:
-    """What requests meet that come at random at the highest rate of one replica."""
-    coming = line.estimate.arrivals
+def _arrivals_of(line: nouns.Line, number: int, answer: nouns.Plan) -> list[Line]:
+    return arrivals(line.estimate, f" ({number})" if len(answer.lines) > 1 else "")
+
+
+def arrivals(estimate: nouns.Estimate, of: str = "") -> list[Line]:
+    """What requests meet that come at random at the rate of one replica."""
+    coming = estimate.arrivals
     if coming is None:
         return []
-    of = f" ({number})" if len(answer.lines) > 1 else ""
     rows: list[list[Part]] = [header([f"requests{of}", "mean", "p50", "p95", "p99"])]
     for name, times in (("TTFT", coming.ttft_seconds), ("TPOT", coming.tpot_seconds)):
         rows.append([name, *(duration(time) for time in (times.mean, times.p50, times.p95, times.p99))])
     said = [
         f"a replica at {quantity(coming.requests_per_second)} requests/s",
-        f"{line.estimate.concurrency:,} in flight",
+        f"{estimate.concurrency:,} in flight",
         f"{100 * coming.busy_share:.0f}% busy",
         f"{100 * coming.slot_wait_share:.1f}% wait for a slot",
     ]

@@ -22,8 +22,8 @@ from optimizer.cells import NINE_IN_TEN
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.find import find_engine
 from optimizer.memory.vram import MemorySettings, measure_memory
-from optimizer.open_loop import fine_curve
-from optimizer.performance.arrivals import BUSIEST, OpenLoop, Wait, open_loop
+from optimizer.open_loop import at_rate
+from optimizer.performance.arrivals import BUSIEST, OpenLoop, Wait
 from optimizer.performance.certainty import METRICS as PLANNED
 from optimizer.performance.estimate import EstimateColumns, Factors, estimate
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns, take_rows
@@ -147,15 +147,8 @@ class Speeds:
     def arriving(self, place: int, case: Case, rate: float, slots: float) -> OpenLoop:
         """Random arrivals at so many requests per second on the whole replica, below what its slots can take."""
         one = np.asarray([place], dtype=np.int64)
-        speed = take_rows(self.columns, one)
-        curve = fine_curve(speed, case.output_tokens, self.grid)
-        wanted = rate / case.data_parallel
-        point = np.asarray([[int(np.argmin(np.abs(np.log(curve.rate[0] / wanted))))]])
-        top = self.at("requests_per_second", place, slots) / case.data_parallel
-        pipeline, chunks = float(case.pipeline_parallel), speed.prompt_chunks
-        slots_, top_, pipeline_, chunks_ = (np.full((1, 1), value) for value in (slots, top, pipeline, chunks))
-        output = case.output_tokens
-        return open_loop(curve, point, slots_, top_, pipeline_, chunks_, output, speed.tokens_per_step)
+        rows = self.rows.take(one)
+        return at_rate(take_rows(self.columns, one), rows, self.grid, case.output_tokens, rate, slots)[0]
 
 
 def _grid(cases: Sequence[Case]) -> Ints:

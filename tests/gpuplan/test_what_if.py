@@ -13,6 +13,7 @@ from gpuplan.cli.console import Ink, render
 from gpuplan.cli.estimate_page import page
 from gpuplan.cli.plot import Point, plot
 from gpuplan.electricity import Place
+from optimizer.errors import BadRequirements
 from optimizer.requirements import ServiceLevel
 
 LLAMA = Configuration(model="llama-3.3-70b", gpu="H100", tensor_parallel=4)
@@ -169,3 +170,55 @@ def test_what_makes_no_sense_is_one_sentence(capsys, argv: list[str], said: str)
     code = app.main(["estimate", "llama-3.3-70b", "--gpu", "H100", "--tensor-parallel", "4", *argv])
     assert code == 2
     assert re.search(said, capsys.readouterr().err)
+
+
+def test_confidence_counts_on_less_and_says_what_may_miss():
+    limits = {"ttft_seconds": 2.0, "tpot_seconds": 0.04}
+    even, careful = (
+        estimate_of(LLAMA, 64, WhatIf(service_level=ServiceLevel(confidence=share, **limits))) for share in (0.5, 0.9)
+    )
+    assert careful.estimate.tpot_seconds.value == even.estimate.tpot_seconds.value == even.estimate.tpot_seconds.planned
+    assert careful.estimate.tpot_seconds.planned > careful.estimate.tpot_seconds.value
+    assert careful.estimate.output_tokens_per_second.planned < careful.estimate.output_tokens_per_second.value
+    assert careful.largest_concurrency < even.largest_concurrency
+    assert [risk.option for risk in careful.risks] == ["--max-ttft", "--max-tpot"]
+    assert careful.risks == even.risks
+    at_the_edge = estimate_of(LLAMA, careful.largest_concurrency, careful.asked)
+    assert all(risk.chance <= 0.1 + 1e-9 for risk in at_the_edge.risks)
+    shown = render(page(careful, WIDE), WIDE)
+    assert "90% confidence" in shown
+    assert "chance to miss" in shown
+
+
+def test_a_rate_of_arrivals_is_met_as_asked_and_an_overrun_is_refused():
+    quiet, busy = (estimate_of(LLAMA, 64, WhatIf(requests_per_second=rate)).arrivals for rate in (0.5, 4.0))
+    for rate, met in ((0.5, quiet), (4.0, busy)):
+        assert met.requests_per_second == pytest.approx(rate, rel=1e-3)
+        assert met.arrivals.requests_per_second == pytest.approx(rate, rel=1e-3)
+        assert met.arrivals.ttft_seconds.p50 < met.arrivals.ttft_seconds.p95 < met.arrivals.ttft_seconds.p99
+    assert busy.arrivals.ttft_seconds.p95 > quiet.arrivals.ttft_seconds.p95
+    assert busy.tpot_seconds.value > quiet.tpot_seconds.value
+    with pytest.raises(BadRequirements, match="at most"):
+        estimate_of(LLAMA, 64, WhatIf(requests_per_second=1000.0))
+
+
+def test_a_quiet_replica_answers_as_fast_as_one_request_alone():
+    alone, quiet = estimate_of(LLAMA, 1), estimate_of(LLAMA, 1, WhatIf(requests_per_second=1e-3))
+    assert quiet.arrivals.arrivals.ttft_seconds.mean == pytest.approx(alone.estimate.ttft_seconds.value, rel=0.05)
+    assert quiet.arrivals.arrivals.tpot_seconds.mean == pytest.approx(alone.estimate.tpot_seconds.value, rel=0.02)
+
+
+def test_the_command_line_takes_arrivals_guesses_and_prefixes(capsys: pytest.CaptureFixture[str]):
+    common = ["estimate", "llama-3.3-70b", "--gpu", "H100", "--tensor-parallel", "4"]
+    more = ["--requests-per-second", "2", "--percentile", "p99", "--prefix-hit-rate", "0.5"]
+    more += ["--speculative", "ngram:2", "--acceptance-rate", "0.5", "--json"]
+    assert app.main([*common, *more]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["arrivals"]["arrivals"]["percentile"] == 99
+    assert answer["estimate"]["calibration"] == "uncalibrated"
+    assert app.main([*common, "--percentile", "p99"]) == 2
+    assert "needs --requests-per-second" in capsys.readouterr().err
+    assert app.main([*common, "--acceptance-rate", "0.5"]) == 2
+    assert "needs --speculative" in capsys.readouterr().err
+    assert app.main([*common, "--speculative", "ngram:2"]) == 2
+    assert "--acceptance-rate 0.7" in capsys.readouterr().err

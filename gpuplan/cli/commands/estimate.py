@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpuplan.cli import additions as added
 from gpuplan.cli import configuration as given
 from gpuplan.cli import console, words
 from gpuplan.cli import place as stands
 from gpuplan.cli.options import PRINTING, Asked, asked_in, factor_folder, flag, option
+from gpuplan.errors import BadWord
 
 if TYPE_CHECKING:
     from gpuplan.calculators import WhatIf
@@ -35,6 +37,24 @@ MaxTpot = Annotated[
     float | None,
     option("--max-tpot", "Time per output token that the largest load keeps", words.seconds, "SECONDS", WHAT_IF),
 ]
+Confidence = Annotated[
+    float,
+    option("--confidence", "Chance that each limit is kept; 0.5 is the estimates", words.confidence, "SHARE", WHAT_IF),
+]
+Rate = Annotated[
+    float | None,
+    option("--requests-per-second", "Requests that come at random, besides", words.rate, "RATE", LOAD),
+]
+Percentile = Annotated[
+    float | None,
+    option(
+        "--percentile",
+        "With --requests-per-second: what is asked of so many of 100 requests (default 95)",
+        words.percentile,
+        "PERCENT",
+        WHAT_IF,
+    ),
+]
 Price = Annotated[float | None, option("--price", "USD per hour of one GPU", words.price, "USD", WHAT_IF)]
 Fitted = Annotated[str | None, factor_folder(WHAT_IF)]
 Region = Annotated[
@@ -53,6 +73,7 @@ def command(
     offline: given.Offline = False,
     gpu: given.Gpu = None,
     concurrency: Concurrency = 32,
+    requests_per_second: Rate = None,
     isl: given.InputTokens = 1024,
     osl: given.OutputTokens = 512,
     tensor_parallel: given.TensorParallel = 1,
@@ -70,8 +91,14 @@ def command(
     max_num_seqs: given.MaxNumSeqs = None,
     max_num_batched_tokens: given.MaxBatchedTokens = None,
     enforce_eager: given.EnforceEager = False,
+    speculative: added.Speculative = None,
+    acceptance_rate: added.Acceptance = None,
+    shared_prefix_tokens: added.SharedPrefix = None,
+    prefix_hit_rate: added.PrefixHitRate = None,
     max_ttft: MaxTtft = None,
     max_tpot: MaxTpot = None,
+    confidence: Confidence = 0.5,
+    percentile: Percentile = None,
     price: Price = None,
     factors: Fitted = None,
     region: Region = None,
@@ -83,7 +110,8 @@ def command(
     """How fast one configuration is: TTFT, TPOT and tokens per second at a concurrency.
 
     Estimates one replica with so many requests always in flight (a closed loop), with the interval in which 9 of 10
-    measured cases lie and what the estimate was fitted on. Shows where a step's time goes and how near it is to what
+    measured cases lie and what the estimate was fitted on; with --requests-per-second also what requests meet that come
+    at random. Shows where a step's time goes and how near it is to what
     the datasheet allows, what other loads would give, the largest load that a service level allows, and energy.
 
     Exit status: 0 an estimate, 2 bad input, 3 memory does not hold so many requests.
@@ -110,8 +138,16 @@ def what_if_of(asked: Asked) -> WhatIf:
     from gpuplan.calculators import WhatIf
     from optimizer.requirements import ServiceLevel
 
+    if asked.percentile is not None and asked.requests_per_second is None:
+        raise BadWord("--percentile is of requests that come at random: it needs --requests-per-second.")
     return WhatIf(
-        service_level=ServiceLevel(ttft_seconds=asked.max_ttft, tpot_seconds=asked.max_tpot),
+        service_level=ServiceLevel(
+            ttft_seconds=asked.max_ttft,
+            tpot_seconds=asked.max_tpot,
+            confidence=asked.confidence,
+            percentile=asked.percentile,
+        ),
+        requests_per_second=asked.requests_per_second,
         usd_per_gpu_hour=asked.price,
         place=stands.place_of(asked, asked.region),
         factors_dir=asked.factors,
