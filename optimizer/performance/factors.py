@@ -110,6 +110,19 @@ def from_records(serving: Mapping[str, Any], curves: list[dict[str, Any]]) -> Fa
             level: {metric: Spread(tuple(serving["coverages"]), tuple(map(float, factors))) for metric, factors in each}
             for level, each in ((level, metrics.items()) for level, metrics in serving["errors"].items())
         },
-        power=serving["power"],
+        power=_power(serving["power"]),
         curves=tuple(Curve.from_record(record) for record in curves),
     )
+
+
+POWER_TERMS = ("idle_share", "busy", "exponent")
+
+
+def _power(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The terms of power, checked; before anything is fitted there are none."""
+    if record and not all(0 <= float(record[name]) <= LARGEST_POWER_TERM for name in POWER_TERMS):
+        raise ValueError(f"power terms lie between 0 and {LARGEST_POWER_TERM:g}")
+    return record
+
+
+LARGEST_POWER_TERM = 2.0

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from catalog.find import find_model
 from gpu_db.load import load_gpus
 from optimizer.performance.estimate import estimate
-from optimizer.performance.factors import load_factors
+from optimizer.performance.factors import BadFactors, bundled_folder, load_factors
 from optimizer.performance.power import busy_share
 from optimizer.replica_columns import ReplicaColumns
 
@@ -51,3 +54,13 @@ def test_a_gpu_that_computes_nothing_idles_and_none_draws_above_its_limit():
     low, half, full = busy_share(np.array([0.01, 0.5, 1.0]), {"busy": 0.9, "exponent": 0.5})
     assert (low, full) == (pytest.approx(0.09), pytest.approx(0.9))
     assert half == pytest.approx(0.9 * 0.5**0.5)
+
+
+@pytest.mark.parametrize("power", [{"idle_share": 0.1, "awake": 0.6}, {"idle_share": 0.1, "busy": -1, "exponent": 0.1}])
+def test_factors_of_another_power_law_are_refused_in_one_sentence(tmp_path: Path, power: dict[str, float]):
+    for name in ("serving.json", "collectives.json"):
+        (tmp_path / name).write_text((bundled_folder() / name).read_text())
+    fitted = json.loads((tmp_path / "serving.json").read_text())
+    (tmp_path / "serving.json").write_text(json.dumps(fitted | {"power": power}))
+    with pytest.raises(BadFactors, match="not readable"):
+        load_factors(tmp_path)
