@@ -483,8 +483,9 @@ def _estimated(replica: _Replica, sweep: Sweep, at: int, wanted: WhatIf, factors
     per_rank, rate = int(sweep.batches[at]), float(speed.output_tokens_per_second[0, at])
     concurrency = per_rank * replica.asked.data_parallel
     made = estimate_at(speed, concurrency, 0, at, wanted.service_level.confidence)
+    spared = shortcuts_of(work, replica.options, replica.settings)
     decode, prompt = step_times(
-        replica.spec, replica.engine.name, replica.rows, replica.kv_format, per_rank, work, factors
+        replica.spec, replica.engine.name, replica.rows, replica.kv_format, per_rank, work, factors, spared
     )
     return EstimateAnswer(
         layout=replica.layout(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,9 +11,10 @@ from catalog.model import ModelSpec
 from optimizer.cells import EVEN_ODDS, estimate_at
 from optimizer.energy import MILLION, SECONDS_PER_HOUR
 from optimizer.performance.breakdown import Bound, Load, Part, bound_of, limit_seconds, step_parts
-from optimizer.performance.estimate import EstimateColumns, kv_bytes_per_value, read_hardware
+from optimizer.performance.estimate import EstimateColumns, guessing_of, kv_bytes_per_value, read_hardware
 from optimizer.performance.factors import Factors
 from optimizer.performance.operations import measure_work
+from optimizer.performance.shortcuts import NONE, Shortcuts
 from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns
 from optimizer.requirements import Frozen, ServiceLevel, Workload
 
@@ -25,7 +26,8 @@ class PartTime(Frozen):
     """One part of a step.
 
     Attributes:
-        name: "weights", "experts", "attention", "activations", "collectives", "pipeline", "host".
+        name: "weights", "experts", "attention", "activations", "collectives", "pipeline", "host"; "draft" is what
+            guesses tokens.
         share: of the step.
         bound: what binds it.
         limit_seconds: flop / peak or bytes / bandwidth, the larger; None for communication and host.
@@ -159,6 +161,7 @@ def step_times(
     per_rank: int,
     workload: Workload,
     factors: Factors,
+    shortcuts: Shortcuts = NONE,
 ) -> tuple[StepTime, StepTime]:
     """Where time goes in one replica: a step in which all requests decode, and one that fills in a lone prompt's chunk.
 
@@ -167,19 +170,31 @@ def step_times(
         per_rank: requests in flight per attention-DP rank.
         workload: lengths.
         factors: fitted.
+        shortcuts: guessed tokens are checked in the same step, and what guesses is a part of it; of a prompt only what
+            is not cached is filled in.
     """
-    engine = factors.engine(engine_name)
-    work = measure_work(spec, rows, kv_bytes_per_value(kv_format), workload.input_tokens, workload.output_tokens)
-    known = read_hardware(rows, engine_name, factors)
+    engine, known = factors.engine(engine_name), read_hardware(rows, engine_name, factors)
+    lengths = (float(workload.input_tokens), float(workload.output_tokens))
+    hits, checked = shortcuts.prefix_hit_rate, shortcuts.guesses + 1
+    work = measure_work(spec, rows, kv_bytes_per_value(kv_format), *lengths)
+    work = replace(
+        work,
+        decode_attention_flop=work.decode_attention_flop * checked,
+        prefill_attention_flop=work.prefill_attention_flop * (1 + hits),
+    )
+    guessing = guessing_of(spec, rows, kv_format, lengths, known.rates, engine, factors, shortcuts)
     none = np.zeros((1, 1))
-    chunk = none + min(workload.input_tokens, engine["chunk_tokens"])
+    chunk = none + min(max(lengths[0] * (1 - hits), 1.0), engine["chunk_tokens"])
     decoded = none + per_rank / rows.pipeline_parallel[0]
 
     def timed(load: Load) -> StepTime:
         parts = step_parts(work, known.sheet, known.rates, engine, factors.shared, load)
+        guessed = none + guessing.seconds(load.decoded, load.prefilled)
+        # What guesses is a model of its own, far smaller: each of its steps reads its weights for few tokens.
+        parts["draft"] = Part(guessed, none, guessed, none)
         return _step_time(parts, limit_seconds(work, known.sheet, known.rates, load), load.tokens)
 
-    return timed(Load(decoded, none, workload.input_tokens)), timed(Load(none, chunk, workload.input_tokens))
+    return timed(Load(decoded, none, lengths[0], checked)), timed(Load(none, chunk, lengths[0]))
 
 
 def _step_time(parts: dict[str, Part], limit: Floats, tokens: Floats) -> StepTime:

@@ -52,16 +52,18 @@ class Load:
         decoded: requests that each get one token.
         prefilled: prompt tokens.
         input_tokens: length of the prompts that they belong to.
+        checked: tokens of each decoding request, its guesses included.
     """
 
     decoded: Floats
     prefilled: Floats
     input_tokens: float
+    checked: int = 1
 
     @property
     def tokens(self) -> Floats:
         """All tokens that pass the matrices."""
-        return self.decoded + self.prefilled
+        return self.decoded * self.checked + self.prefilled
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _seconds_of(
     alone = {field: _nothing(work, field) for part, fields in _OWN.items() if part != name for field in fields}
     overheads = engine if name == "host" else dict.fromkeys(engine, 0.0)
     costs = step_costs(replace(work, **alone), rates, overheads, shared, load.input_tokens)
-    return step_seconds(costs, load.decoded, load.prefilled)
+    return step_seconds(costs, load.decoded, load.prefilled, load.checked)
 
 
 def _nothing(work: Work, field: str) -> Floats:
@@ -172,12 +174,13 @@ def binding_seconds(work: Work, rates: Rates, load: Load) -> dict[str, tuple[Flo
     head_flop = work.head_flop * rates.seconds_per_flop[:, 0]
     head_read = work.head_bytes * rates.seconds_per_byte[:, 0]
     values = (work.dense_values + work.expert_values) * ACTIVATION_BYTES * rates.values_seconds_per_byte
+    sampled = load.decoded * load.checked
     attended = work.decode_attention_flop * rates.decode_seconds_per_flop
     prompt = work.prefill_attention_flop * rates.prefill_seconds_per_flop / load.input_tokens
     reads = work.decode_kv_bytes * rates.kv_seconds_per_byte
     return {
         "weights": (
-            _per(work.dense_flop * rates.seconds_per_flop) * load.tokens + head_flop[:, None] * load.decoded,
+            _per(work.dense_flop * rates.seconds_per_flop) * load.tokens + head_flop[:, None] * sampled,
             _per(work.dense_bytes * rates.seconds_per_byte) + np.where(load.decoded > 0, head_read[:, None], 0.0),
         ),
         "experts": (

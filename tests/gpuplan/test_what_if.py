@@ -14,7 +14,7 @@ from gpuplan.cli.estimate_page import page
 from gpuplan.cli.plot import Point, plot
 from gpuplan.electricity import Place
 from optimizer.errors import BadRequirements
-from optimizer.requirements import ServiceLevel
+from optimizer.requirements import EngineOptions, ServiceLevel, SpeculativeDecoding, Workload
 
 LLAMA = Configuration(model="llama-3.3-70b", gpu="H100", tensor_parallel=4)
 DEEPSEEK = Configuration(model="deepseek-v3", gpu="H200", data_parallel=8, expert_parallel=True)
@@ -37,6 +37,17 @@ def test_the_decode_bars_add_up_to_the_decode_step_of_the_estimate(configured: C
         assert sum(part.share for part in step.parts) == pytest.approx(1)
         assert 0 < step.share_of_limit < 1
     assert answer.decode.seconds == pytest.approx(answer.decode_step_seconds)
+
+
+def test_guessed_tokens_and_their_draft_are_in_the_decode_bars_and_cached_tokens_in_no_prompt():
+    guessing = SpeculativeDecoding(method="draft_model", tokens=3, draft="llama-3.1-8b", acceptance_rate=0.7)
+    guessed = LLAMA.model_copy(update={"options": EngineOptions(speculation=guessing)})
+    answer = estimate_of(guessed, 8)
+    assert answer.decode.seconds == pytest.approx(answer.decode_step_seconds)
+    assert answer.decode.tokens == 8 * 4
+    assert "draft" in {part.name for part in answer.decode.parts}
+    cached = LLAMA.model_copy(update={"workload": Workload(input_tokens=1000, shared_prefix_tokens=600)})
+    assert estimate_of(cached, 8).prompt.tokens == pytest.approx(400)
 
 
 def test_a_moe_over_ranks_has_experts_and_exchanges_and_a_dense_model_has_no_experts(llama: EstimateAnswer):
