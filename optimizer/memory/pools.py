@@ -72,11 +72,9 @@ class PagePlans:
         return requests_at_once(free, np.maximum(blocks, 1), lengths)
 
     def _in_flight(self) -> Ints:
-        """Blocks that tokens in flight hold beyond the windows they belong to, shape (rows,)."""
+        """Blocks that tokens in flight hold beyond the windows they belong to, shape (rows,): no row asks another."""
         one = np.ones_like(self.in_flight_tokens)
-        unbounded = max((plan.longest_reach for plan in self.plans), default=0) + int(
-            self.in_flight_tokens.max(initial=1)
-        )
+        unbounded = max((plan.longest_reach for plan in self.plans), default=0) + self.in_flight_tokens
         return self._blocks(unbounded, self.in_flight_tokens) - self._blocks(unbounded, one)
 
     def _shared(self, tokens: int) -> Ints:
@@ -87,11 +85,11 @@ class PagePlans:
         each = np.array([plan.shared_blocks(first) for plan in self.plans], dtype=np.int64)
         return each[self.plan]
 
-    def _blocks(self, tokens: int, in_flight_tokens: Ints) -> Ints:
-        kept = -(-np.asarray(tokens) // self.context_parallel)
+    def _blocks(self, tokens: int | Ints, in_flight_tokens: Ints) -> Ints:
+        kept = np.broadcast_to(-(-np.asarray(tokens) // self.context_parallel), self.plan.shape)
         need = np.ones(len(self.plan), dtype=np.int64)
         for plan, chosen in self._alike():
-            need[chosen] = np.maximum(plan.blocks(kept, in_flight_tokens[chosen]), 1)
+            need[chosen] = np.maximum(plan.blocks(kept[chosen], in_flight_tokens[chosen]), 1)
         return need
 
     def _alike(self) -> list[tuple[CachePlan, Bools | slice]]:
