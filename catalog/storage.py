@@ -238,10 +238,9 @@ def _read_gptq(quantization: Fields, unquantized: str) -> Storage:
 
 
 def _read_auto_round(quantization: Fields, unquantized: str) -> Storage:
-    """Intel's AutoRound: GPTQ-like integers, symmetric by default."""
+    """Intel's AutoRound: GPTQ-like integers; zero points are stored even where they are symmetric."""
     bits, group = quantization.size("bits"), _group(quantization, "group_size")
-    symmetric = quantization.flag("sym", default=True)
-    return Storage("auto-round", unquantized, _integer_scheme(quantization, bits, group, symmetric=symmetric))
+    return Storage("auto-round", unquantized, _integer_scheme(quantization, bits, group))
 
 
 def _read_fbgemm(quantization: Fields, unquantized: str) -> Storage:

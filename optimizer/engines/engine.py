@@ -335,7 +335,7 @@ class Engine(ABC):
         """
         reasons = (
             *_parallelism_refusals(spec, rows),
-            *_division_refusals(spec, rows, self.least_expert_block),
+            *_division_refusals(spec, rows, self.least_expert_block if spec.quantization_method == "fp8" else None),
             *self._own_refusals(spec, rows),
         )
         return [(mask, reason) for mask, reason in reasons if mask.any()]
@@ -374,6 +374,10 @@ class Engine(ABC):
         Raises:
             NoSuchOption: the engine has no option for something that the launch asks for.
         """
+
+    def options_file(self, launch: Launch) -> str:
+        """What the file that `command` names must hold; "" when it names none."""
+        return ""
 
 
 def capability(gpu: Gpu) -> tuple[int, ...]:

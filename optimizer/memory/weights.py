@@ -75,35 +75,43 @@ def shard_bytes(matrix: Matrix, division: Division) -> Ints:
     """
     outputs, inputs, copies = shard_shape(matrix, division)
     whole = np.asarray(stored_bytes(matrix, outputs, inputs, copies), dtype=np.int64)
+    whole = whole - find_scheme(matrix.stored_as).input_bytes * inputs * copies  # engines drop GPTQ's group indices
     return whole + _recut_scales(matrix, outputs, inputs, copies) if matrix.sharding == "expert" else whole
 
 
 LEAST_BLOCK = 32
-"""Experts' fp8 blocks are cut no finer."""
+"""Experts' blocks and groups are cut no finer."""
 
 
 def _recut_scales(matrix: Matrix, outputs: Ints, inputs: Ints, copies: Ints) -> Ints:
     """Bytes that scales of a shard of experts take beyond one for every block that it touches, shape (keys,).
 
-    Square fp8 blocks that TP cuts become the largest smaller squares that it does not cut; of NVFP4's sixteens only
-    whole ones have a scale.
+    Square fp8 blocks that TP cuts become the largest smaller squares that it does not cut, groups of integers smaller
+    groups; of NVFP4's sixteens only whole ones have a scale.
 
-    Source: vLLM 0.32.0 `vllm/model_executor/layers/fused_moe/oracle/fp8.py`, `refine_fp8_moe_block_shape`, and
-    `quantization/modelopt.py`, `ModelOptNvFp4FusedMoE.create_weights`.
+    Source: vLLM 0.32.0 `vllm/model_executor/layers/fused_moe/oracle/fp8.py`, `refine_fp8_moe_block_shape`;
+    `quantization/modelopt.py`, `ModelOptNvFp4FusedMoE.create_weights`; `quantization/moe_wna16.py`.
     """
     scheme = find_scheme(matrix.stored_as)
-    if scheme.block is None or scheme.format not in ("fp8", "nvfp4") or 0 in scheme.block:
+    if scheme.block is None or scheme.format not in ("fp8", "nvfp4", "int4", "int8") or 0 in scheme.block:
         return np.zeros_like(outputs)
     high, wide = scheme.block
+    cut = inputs if is_row_parallel_expert(matrix) else outputs
     blocks = -(-outputs // high) * -(-inputs // wide)
     if scheme.format == "nvfp4":
         recut = outputs * (inputs // wide)
+    elif high == wide:
+        edge = _finer(cut, np.gcd(outputs, inputs), wide)
+        recut = -(-outputs // edge) * -(-inputs // edge)
     else:
-        edge = np.gcd(np.gcd(outputs, inputs), high)
-        cut = outputs if not is_row_parallel_expert(matrix) else inputs
-        edge = np.where((cut % high != 0) & (edge >= LEAST_BLOCK), edge, high)
-        recut = -(-outputs // edge) * -(-inputs // np.where(edge == high, wide, edge))
-    return np.asarray(copies * round(scheme.scale_bytes_per_block) * (recut - blocks))
+        recut = -(-outputs // high) * -(-inputs // _finer(cut, cut, wide))
+    return np.asarray(copies * round(scheme.scale_bytes_per_block * 8) * (recut - blocks) // 8)
+
+
+def _finer(cut: Ints, divides: Ints, block: int) -> Ints:
+    """The block; where TP cuts it, the largest part of it that divides `divides`, if that is not too small."""
+    finer = np.gcd(divides, block)
+    return np.where((cut % block != 0) & (finer >= LEAST_BLOCK), finer, block)
 
 
 def shard_shape(matrix: Matrix, division: Division) -> tuple[Ints, Ints, Ints]:

@@ -142,7 +142,7 @@ def test_a_pattern_that_could_hang_or_is_none_is_refused(pattern):
         ({"quant_method": "gptq", "bits": 8, "group_size": -1}, "int8_channel_weight_only_gptq"),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "nf4_group64"),
         ({"quant_method": "fbgemm_fp8"}, "fp8_channel"),
-        ({"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": True}, "int4_group128_symmetric"),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128, "sym": True}, "int4_group128"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
         ({"quant_algo": "FP8", "ignore": ["lm_head"]}, "fp8_tensor_static"),
         (

@@ -53,6 +53,15 @@ def test_a_sixteen_that_tp_cuts_has_no_nvfp4_scale():
     assert held == 2688 * 232 // 2 + 2688 * (232 // 16) + 8
 
 
+def test_groups_of_integers_that_tp_cuts_become_smaller_and_engines_keep_no_group_index():
+    awq, gptq = expert(768, "int4_group128"), expert(768, "int4_group128_gptq")
+    ranks = Division.of(np.array([1, 4]))
+    values = np.array([768, 192]) * 2048 // 2
+    scales = np.array([768, 192]) * 2048 // np.array([128, 64]) * 5 // 2
+    assert (shard_bytes(awq, ranks) == 4 * (values + scales)).all()
+    assert (shard_bytes(gptq, ranks) == shard_bytes(awq, ranks)).all()
+
+
 def test_a_tower_whose_heads_tp_does_not_divide_is_whole_on_every_rank():
     tower = find_model("moonshotai/Kimi-K3").vision
     whole, by_four, by_eight = tower_bytes(tower, Division.of(np.array([1, 4, 8])))
