@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SERVED = "What is served"
 DEMAND = "How much, all users and replicas together (at least one)"
-SPEED = "How fast, as the mean of a replica at its planned concurrency"
+SPEED = "How fast and how surely (means at full concurrency, or of a percentile at a rate of requests)"
 LIMITS = "What it may cost"
 CHOICES = "What may be considered (default: everything sensible)"
 GOAL = "What is best, and how long to look for it"
