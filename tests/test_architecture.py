@@ -25,6 +25,7 @@ HOMES = {
     "pandas": ("optimizer/cp_sat/library.py",),
     "huggingface_hub": ("catalog/huggingface.py",),
     "scipy": ("gpuplan/fitting/",),
+    "yaml": ("gpuplan/fleet_file.py", "gpuplan/deploy/"),
 }
 THINKERS = ("numpy", "ortools", "pandas", "pydantic", "scipy", "huggingface_hub")
 TELLS_THE_TIME = {"date.today", "datetime.now", "time.time", "datetime.today", "datetime.utcnow"}

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -106,6 +106,27 @@ def show_csv(text: str) -> None:
 def complain(sentence: str) -> None:
     """Print one sentence on stderr."""
     sys.stderr.write(clean(f"plan: {sentence}") + "\n")
+
+
+def progress() -> Callable[[int, int], None] | None:
+    """Where a search says how far it is: one line on stderr, overwritten; None when stderr is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def say(cost_micro_usd: int, bound_micro_usd: int) -> None:
+        far = max(cost_micro_usd - bound_micro_usd, 0) / max(cost_micro_usd, 1)
+        text = f"{usd(cost_micro_usd / 1e6)} USD/h found, at least {usd(bound_micro_usd / 1e6)}, gap {far:.2%}"
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+    return say
+
+
+def hush() -> None:
+    """Remove the line of `progress`."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 def aligned(rows: Sequence[Sequence[Part]], right: Sequence[int] = (), indent: int = 2, gap: int = 2) -> list[Line]:

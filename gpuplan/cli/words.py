@@ -67,6 +67,20 @@ def share(word: str) -> float:
     return number
 
 
+def gap(word: str) -> float:
+    """A relative distance to a bound, from 0 to 1.
+
+    >>> gap("0.001"), gap("0.1%")
+    (0.001, 0.001)
+    """
+    wanted = "a distance from 0 to 1 such as 0.001 or 0.1%"
+    bare = word.strip().removesuffix("%")
+    number = _finite(bare, wanted) / (100 if bare != word.strip() else 1)
+    if not 0 <= number <= 1:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
 def confidence(word: str) -> float:
     """A chance from 0.5 (as likely as not) to 0.99.
 

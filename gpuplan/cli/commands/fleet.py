@@ -1,0 +1,127 @@
+"""`plan fleet`: many services that share machines and limits, from one file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpuplan.cli import words
+from gpuplan.cli.options import OFFLINE_HELP, PRINTING, Asked, argument, factor_folder, flag, option
+
+if TYPE_CHECKING:
+    from gpuplan.fleet_file import FleetFile
+    from optimizer.fleet.plan import FleetPlan
+
+ASKED = "What is asked"
+LIMITS = "Limits (they replace those of the file)"
+SOLVING = "How long to look"
+
+SUMMARY = "The cheapest plan of many services that share machines, quotas and a budget."
+EXAMPLES = (
+    "plan fleet fleet.yaml",
+    "plan fleet services.csv --budget 200 --max-gpus 64 --json",
+    "plan fleet fleet.yaml --gap 0 --time-limit 60 --verbose",
+)
+
+File = Annotated[str, argument("A fleet: .yaml, .json or .csv (docs/fleet.md)", words.name, "FILE")]
+Budget = Annotated[float | None, option("--budget", "USD per hour for everything", words.price, "USD", LIMITS)]
+MaxGpus = Annotated[int | None, option("--max-gpus", "GPUs in all", words.count_or_none, "COUNT", LIMITS)]
+MaxPower = Annotated[
+    float | None, option("--max-power", "Watts of all GPUs that serve: 5000, 5kW", words.watts, "WATTS", LIMITS)
+]
+Offers = Annotated[
+    str | None,
+    option(
+        "--offers", "A CSV of your own machines and prices: they add to or override ours", words.name, "FILE", ASKED
+    ),
+]
+SkipBad = Annotated[
+    bool, flag("--skip-bad", "Leave services with problems out, and say so, instead of refusing the file", ASKED)
+]
+Offline = Annotated[bool, flag("--offline", OFFLINE_HELP, ASKED)]
+Fitted = Annotated[str | None, factor_folder(ASKED)]
+Gap = Annotated[
+    float, option("--gap", "Distance to the proven bound at which to stop: 0.001, 0.1%", words.gap, "SHARE", SOLVING)
+]
+TimeLimit = Annotated[float, option("--time-limit", "Time that the solver may take", words.seconds, "SECONDS", SOLVING)]
+Seed = Annotated[
+    int, option("--seed", "Of the solver; the same seed gives the same plan", words.count_or_none, "NUMBER", SOLVING)
+]
+Json = Annotated[bool, flag("--json", "One JSON object on stdout (its schema: `plan schema fleet`)", PRINTING)]
+Quiet = Annotated[bool, flag("--quiet -q", "The plan in one line", PRINTING)]
+Verbose = Annotated[bool, flag("--verbose -v", "What each machine carries, and every command", PRINTING)]
+
+
+def command(
+    context: typer.Context,
+    file: File,
+    budget: Budget = None,
+    max_gpus: MaxGpus = None,
+    max_power: MaxPower = None,
+    offers: Offers = None,
+    skip_bad: SkipBad = False,
+    offline: Offline = False,
+    factors: Fitted = None,
+    gap: Gap = 0.001,
+    time_limit: TimeLimit = 30.0,
+    seed: Seed = 7,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """The cheapest plan of many services that share machines, quotas, power and a budget.
+
+    Prints the machines to have, what serves each service on them, how much of each limit is used, what was dropped by
+    priority, and the proof: how far the plan can at most be from the cheapest.
+
+    Exit status: 0 every service is served, 2 bad input or an unknown name, 3 something is not served.
+    """
+    from gpuplan.cli.options import asked_in
+
+    return run(asked_in(context))
+
+
+def run(asked: Asked) -> int:
+    """Answer what was typed."""
+    from gpuplan.fleet import plan_fleet
+    from gpuplan.fleet_file import read_fleet
+
+    read = _with_limits(read_fleet(asked.file, skip_bad=asked.skip_bad), asked)
+    from gpuplan.cli import console
+
+    answer = plan_fleet(
+        read.fleet,
+        offers_file=asked.offers or read.offers_file,
+        factors_dir=asked.factors,
+        offline=asked.offline,
+        gap=asked.gap,
+        time_limit_seconds=asked.time_limit,
+        seed=asked.seed,
+        progress=console.progress(),
+    )
+    console.hush()
+    answer = answer.model_copy(update={"warnings": (*read.skipped, *answer.warnings)})
+    _show(answer, asked)
+    return 0 if all(service.served for service in answer.services) else 3
+
+
+def _with_limits(read: FleetFile, asked: Asked) -> FleetFile:
+    """The same with the limits that were typed."""
+    from dataclasses import replace
+
+    places = {"budget": "budget_usd_per_hour", "max_gpus": "gpus", "max_power": "power_watts"}
+    typed = {place: getattr(asked, name) for name, place in places.items() if getattr(asked, name) is not None}
+    limits = read.fleet.limits.model_copy(update=typed)
+    return replace(read, fleet=read.fleet.model_copy(update={"limits": limits}))
+
+
+def _show(answer: FleetPlan, asked: Asked) -> None:
+    from gpuplan.cli import console, fleet_page
+
+    if asked.json:
+        console.show_json(answer.model_dump_json(indent=2))
+    elif asked.quiet:
+        console.show(fleet_page.short(answer))
+    else:
+        console.show(fleet_page.full(answer, console.screen(), verbose=asked.verbose))

@@ -1,0 +1,358 @@
+"""A fleet -> its integer program: services' replicas take slots of pools, machines fill them, limits count machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from optimizer.cp_sat.integers import MICRO, budget_micro_usd, capacity_milli, demand_milli, micro_usd
+from optimizer.fleet.dominance import Machines, Standing, needed
+from optimizer.fleet.draft import FleetDraft
+from optimizer.fleet.market import Market, Pool, Supply, spot_share
+from optimizer.fleet.problem import FleetProblem
+from optimizer.fleet.replicas import Replicas
+from optimizer.fleet.services import QUOTA_UNITS, Fleet, Service
+from optimizer.replica_columns import Bools, Floats, Ints
+
+LimitKind = Literal["budget", "gpus", "power", "gpu", "instance_type", "provider", "region"]
+
+
+@dataclass(frozen=True)
+class LimitRow:
+    """A shared limit and the resource that counts it.
+
+    Attributes:
+        kind: which rule.
+        name: of what, for quotas.
+        resource: its number.
+        scale: units of the resource in one unit of the limit: micro-dollars in a dollar.
+        unit: of the limit, for people.
+    """
+
+    kind: LimitKind
+    name: str
+    resource: int
+    scale: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where the columns of one service and model stand in the program.
+
+    Attributes:
+        service: its number.
+        replicas: what they are.
+        numbers: column numbers, shape (columns,).
+        replica: index into `replicas`, shape (columns,).
+        pool: where they stand, shape (columns,).
+    """
+
+    service: int
+    replicas: Replicas
+    numbers: Ints
+    replica: Ints
+    pool: Ints
+
+
+@dataclass(frozen=True)
+class Program:
+    """The integer program of a fleet, and what its numbers mean.
+
+    Attributes:
+        fleet: the question.
+        market: what may be had.
+        problem: the numbers.
+        supply: column number of each of the market's supplies.
+        columns: those of the services.
+        limits: the shared limits.
+        size_covers: of each service with several sizes: the covers of each of them.
+    """
+
+    fleet: Fleet
+    market: Market
+    problem: FleetProblem
+    supply: Ints
+    columns: tuple[Column, ...]
+    limits: tuple[LimitRow, ...]
+    size_covers: tuple[tuple[tuple[int, ...], ...], ...]
+
+
+def build_program(fleet: Fleet, market: Market, replicas: Sequence[Sequence[Replicas]]) -> Program:
+    """The program of a fleet.
+
+    Args:
+        fleet: the question.
+        market: what may be had.
+        replicas: of each service, of each of its models.
+
+    Raises:
+        BadFleetProblem: sums are too large.
+    """
+    return _Builder(fleet, market, replicas).program()
+
+
+class _Builder:
+    """The program in the making: what may stand where, what of it is needed, then resources, supply and replicas."""
+
+    def __init__(self, fleet: Fleet, market: Market, replicas: Sequence[Sequence[Replicas]]) -> None:
+        self.fleet, self.market, self.replicas = fleet, market, replicas
+        self.machines = machines_of(market)
+        self.draft = FleetDraft()
+        self.limits: dict[tuple[str, str], LimitRow] = {}
+        self.slots: dict[int, int] = {}
+        self.supply = np.full(len(market.supplies), -1, dtype=np.int64)
+
+    def program(self) -> Program:
+        demands = [_Demands.of(service, spot_share(service, self.fleet), self.draft) for service in self.fleet.services]
+        standing = self._needed(demands)
+        self._add_limits()
+        for at in np.unique(np.concatenate([pool for each in standing for _, pool in each])).tolist():
+            self._add_pool(at)
+        columns = [
+            self._add_replicas(number, demands[number], one, *places)
+            for number, each in enumerate(standing)
+            for one, places in zip(self.replicas[number], each, strict=True)
+        ]
+        return Program(
+            self.fleet,
+            self.market,
+            self.draft.build(),
+            self.supply,
+            tuple(columns),
+            tuple(self.limits.values()),
+            tuple(each.of_sizes() for each in demands),
+        )
+
+    def _needed(self, demands: Sequence[_Demands]) -> list[list[tuple[Ints, Ints]]]:
+        """(replica, pool) pairs of each service and model that a cheapest plan may need."""
+        where = [[self._where(number, one) for one in each] for number, each in enumerate(self.replicas)]
+        standing = [self._standing(number, demands[number], each) for number, each in enumerate(where)]
+        needed_columns = needed(standing, self.machines)
+        found = []
+        for each, mask in zip(where, needed_columns, strict=True):
+            parts = np.split(mask, np.cumsum([len(pool) for _, pool in each])[:-1])
+            found.append([(replica[kept], pool[kept]) for (replica, pool), kept in zip(each, parts, strict=True)])
+        return found
+
+    def _standing(self, number: int, demands: _Demands, where: Sequence[tuple[Ints, Ints]]) -> Standing:
+        """All models of one service in one table."""
+        models = self.replicas[number]
+        taken = [one.take(replica) for one, (replica, _) in zip(models, where, strict=True)]
+        limits, service = self.fleet.limits, self.fleet.services[number]
+        pool = np.concatenate([pool for _, pool in where])
+        gpus = np.concatenate([one.gpus for one in taken])
+        rates = np.concatenate([demands.rates(one) for one in taken])
+        together = np.maximum(self.machines.gpus[pool] // np.maximum(gpus, 1), 1)
+        return Standing(
+            pool=pool,
+            gpus=gpus,
+            rates=rates,
+            lost=rates[:, 0] * together if service.survives_losing_one_machine else None,
+            watts=None if limits.power_watts is None else np.concatenate([one.power_watts for one in taken]),
+            gpus_limited=limits.gpus is not None,
+        )
+
+    def _add_limits(self) -> None:
+        limits = self.fleet.limits
+        if limits.budget_usd_per_hour is not None:
+            self._limit("budget", "", budget_micro_usd(limits.budget_usd_per_hour), MICRO, "USD/h")
+        if limits.gpus is not None:
+            self._limit("gpus", "", limits.gpus, 1, "GPUs")
+        if limits.power_watts is not None:
+            self._limit("power", "", int(limits.power_watts), 1, "W")
+        for quota in limits.quotas:
+            self._limit(quota.kind, quota.name, quota.most, 1, QUOTA_UNITS[quota.kind])
+
+    def _limit(self, kind: LimitKind, name: str, most: int, scale: int, unit: str) -> None:
+        resource = self.draft.add_resource(f"{kind} {name}".strip(), most)
+        self.limits[kind, name] = LimitRow(kind, name, resource, scale, unit)
+
+    def _add_pool(self, at: int) -> None:
+        """One pool's slots, and the machines that give them."""
+        self.slots[at] = self.draft.add_resource(f"slots {at}: {pool_label(self.market.pools[at])}")
+        for number, supply in enumerate(self.market.supplies):
+            if supply.pool == at:
+                self.supply[number] = self._add_supply(supply)
+
+    def _add_supply(self, supply: Supply) -> int:
+        offer, quotas = supply.offer, self.fleet.limits.quotas
+        amounts: dict[tuple[str, str], int] = {
+            ("budget", ""): micro_usd(offer.price_usd_per_hour),
+            ("gpus", ""): offer.gpu_count,
+            **{
+                (quotas[number].kind, quotas[number].name): amount
+                for number, amount in zip(supply.quotas, supply.amounts, strict=True)
+            },
+        }
+        columns = self.draft.add_supply(
+            price_micro_usd=micro_usd(offer.price_usd_per_hour),
+            gives={self.slots[supply.pool]: offer.gpu_count},
+            uses={self.limits[key].resource: amount for key, amount in amounts.items() if key in self.limits},
+            most=self.fleet.machines_most if offer.available_count is None else offer.available_count,
+            least=max(offer.minimum_count, 1),
+        )
+        return int(columns[0])
+
+    def _add_replicas(self, number: int, demands: _Demands, replicas: Replicas, replica: Ints, pool: Ints) -> Column:
+        gpus = replicas.gpus[replica]
+        uses: dict[int, Ints] = {self.slots[at]: np.where(pool == at, gpus, 0) for at in np.unique(pool).tolist()}
+        if ("power", "") in self.limits:
+            uses[self.limits["power", ""].resource] = np.ceil(replicas.power_watts[replica]).astype(np.int64)
+        numbers = self.draft.add_columns(
+            demands.service,
+            price_micro_usd=np.zeros(len(replica), dtype=np.int64),
+            covers=demands.given(replicas.take(replica), self.machines.spot[pool]),
+            uses=uses,
+            most=self.fleet.machines_most,
+            lost_replicas=np.maximum(self.machines.gpus[pool] // np.maximum(gpus, 1), 1),
+        )
+        return Column(number, replicas, numbers, replica, pool)
+
+    def _where(self, number: int, replicas: Replicas) -> tuple[Ints, Ints]:
+        """(replica, pool) pairs: every replica in every pool of its place that its service accepts."""
+        taste = self.market.taste[number]
+        pools = np.asarray([at for at, pool in enumerate(self.market.pools) if taste in pool.tastes], dtype=np.int64)
+        index = {place: at for at, place in enumerate(replicas.places)}
+        place = np.asarray([index.get(self.market.pools[at].place, -1) for at in pools.tolist()], dtype=np.int64)
+        pair_pool, replica = np.nonzero(place[:, None] == replicas.place[None, :])
+        if self.fleet.services[number].survives_losing_one_machine:
+            best = _one_per_pool(pair_pool, replicas, replica)
+            pair_pool, replica = pair_pool[best], replica[best]
+        return replica.astype(np.int64), pools[pair_pool]
+
+
+def machines_of(market: Market) -> Machines:
+    """The market's pools as the test of what is needed reads them."""
+    least, endless = np.full((2, len(market.pools)), np.inf)
+    for supply in market.supplies:
+        price = supply.offer.price_usd_per_hour
+        least[supply.pool] = min(least[supply.pool], price)
+        if supply.offer.available_count is None and supply.offer.minimum_count <= 1 and not supply.quotas:
+            endless[supply.pool] = min(endless[supply.pool], price)
+    gpus = np.asarray([pool.place.gpu_count for pool in market.pools], dtype=np.int64)
+    spot = np.asarray([pool.spot for pool in market.pools], dtype=bool)
+    return Machines(gpus, least / gpus, endless, spot)
+
+
+def _one_per_pool(pool: Ints, replicas: Replicas, replica: Ints) -> Ints:
+    """Of each pool the replica that gives most per GPU, the smaller of equals; positions.
+
+    What one lost machine takes is counted per column; with one column per pool no machine carries two.
+    """
+    share = replicas.output_tokens_per_second[replica].sum(axis=1) / replicas.gpus[replica]
+    order = np.lexsort((replicas.gpus[replica], -share, pool))
+    return order[np.flatnonzero(np.diff(pool[order], prepend=-1))]
+
+
+@dataclass(frozen=True)
+class _Demands:
+    """The covers of one service.
+
+    Attributes:
+        service: number in the draft.
+        kinds: what each cover counts: "tokens", "requests in flight", "copies", or the number of a size.
+        covers: their numbers.
+        demands: how much of each, in whole units.
+        steady: covers that spot machines do not count for.
+    """
+
+    service: int
+    kinds: tuple[str | int, ...]
+    covers: tuple[int, ...]
+    demands: tuple[int, ...]
+    steady: frozenset[int]
+    output_tokens: tuple[int, ...]
+
+    @classmethod
+    def of(cls, service: Service, spot: float, draft: FleetDraft) -> _Demands:
+        number = draft.add_service(
+            service.name, required=service.required, priority=service.priority, weight=service.weight
+        )
+        survives = service.survives_losing_one_machine
+        kinds: list[str | int] = []
+        covers, steady, demands = [], set(), []
+        for kind, demand, bucket, is_steady in _wanted(service, spot):
+            covers.append(draft.add_cover(number, demand, bucket=bucket, survives=survives and kind != "copies"))
+            kinds.append(kind)
+            demands.append(demand)
+            if is_steady:
+                steady.add(covers[-1])
+        tokens = tuple(size.output_tokens for size in service.sizes)
+        return cls(number, tuple(kinds), tuple(covers), tuple(demands), frozenset(steady), tokens)
+
+    def given(self, replicas: Replicas, on_spot: Bools) -> Mapping[int, Ints]:
+        """Cover -> what one replica gives, shape (columns,)."""
+        gives = {cover: self._amount(kind, replicas) for kind, cover in zip(self.kinds, self.covers, strict=True)}
+        return {cover: np.where(on_spot & (cover in self.steady), 0, amount) for cover, amount in gives.items()}
+
+    def of_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Covers of each size, where there are several."""
+        sizes = sorted({kind for kind in self.kinds if isinstance(kind, int)})
+        return tuple(
+            tuple(cover for kind, cover in zip(self.kinds, self.covers, strict=True) if kind == size) for size in sizes
+        )
+
+    def rates(self, replicas: Replicas) -> Floats:
+        """What one replica gives to each demand, of what is asked, shape (replicas, demands)."""
+        amounts = [
+            np.minimum(self._amount(kind, replicas), demand)
+            for kind, demand in zip(self.kinds, self.demands, strict=True)
+        ]
+        return np.column_stack(amounts).astype(np.float64)
+
+    def _amount(self, kind: str | int, replicas: Replicas) -> Ints:
+        if kind == "copies":
+            return np.ones(len(replicas), dtype=np.int64)
+        if kind == "requests in flight":
+            return replicas.concurrency
+        if kind == "tokens":
+            return capacity_milli(replicas.output_tokens_per_second[:, 0])
+        size = int(kind)
+        return _micro(replicas.output_tokens_per_second[:, size] / self.output_tokens[size])
+
+
+def _micro(rate: Floats) -> Ints:
+    """Requests per second in millionths, rounded down."""
+    micro: Ints = np.floor(rate * MICRO).astype(np.int64)
+    return micro
+
+
+def _wanted(service: Service, spot: float) -> Iterator[tuple[str | int, int, bool, bool]]:
+    """(what is counted, demand, whether it is a bucket, whether spot machines do not count) of each cover.
+
+    Several sizes share the replicas' time: each is a bucket of requests. Where only a share of the demand may run on
+    spot machines the rest must be met without them; a bucket is divided in two.
+    """
+    if len(service.sizes) > 1:
+        for size, share in enumerate(service.size_shares):
+            rate = service.requests_per_second * share
+            for part, steady in ((1 - spot, True), (spot, False)):
+                if part > 0:
+                    yield size, -int(-rate * part * MICRO // 1), True, steady and spot > 0
+    else:
+        yield from _of_one_size(service, spot)
+    if service.replicas_at_least > 1:
+        yield "copies", service.replicas_at_least, False, False
+
+
+def _of_one_size(service: Service, spot: float) -> Iterator[tuple[str | int, int, bool, bool]]:
+    tokens = max(
+        service.demand.output_tokens_per_second or 0.0,
+        (service.demand.requests_per_second or 0.0) * service.sizes[0].output_tokens,
+    )
+    asked = [("tokens", demand_milli(tokens))] if tokens else []
+    if service.demand.concurrency is not None:
+        asked.append(("requests in flight", service.demand.concurrency))
+    for kind, demand in asked:
+        yield kind, demand, False, False
+        if 0 < spot < 1:
+            yield kind, -int(-demand * (1 - spot) // 1), False, True
+
+
+def pool_label(pool: Pool) -> str:
+    """A pool in words: "8 x H100 SXM 80GB"."""
+    return f"{pool.place.gpu_count} x {pool.place.gpu}"

@@ -1,0 +1,161 @@
+"""The answer for a fleet: machines to have, what serves each service on them, limits and their worth, the proof.
+
+These models are the JSON schema of `plan fleet --json`; `schema_version` changes when a field changes its meaning.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from optimizer.fleet.services import Fleet
+from optimizer.plan import Estimate, Memory, OfferedMachine, Replica
+from optimizer.requirements import Frozen
+
+FLEET_SCHEMA_VERSION: Literal["1"] = "1"
+FleetStatusWord = Literal["optimal", "within gap", "feasible", "infeasible", "unknown"]
+
+
+class SizeServed(Frozen):
+    """Requests of one size on one kind of replica.
+
+    Attributes:
+        share: of the size's demand that runs here.
+        estimate: of one replica that serves this size alone.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    share: float
+    estimate: Estimate
+
+
+class ServedBy(Frozen):
+    """Replicas of one kind, on one kind of machine.
+
+    Attributes:
+        machine: the kind, "8 x H100 SXM 80GB".
+        power_watts: of one replica; None when unknown.
+    """
+
+    replicas: int
+    machine: str
+    spot: bool
+    replica: Replica
+    memory: Memory
+    sizes: tuple[SizeServed, ...]
+    power_watts: float | None
+
+
+class ServiceAnswer(Frozen):
+    """What serves one service.
+
+    Attributes:
+        served: whether its demand is met.
+        asked, given: of each demand that it has, by its unit.
+        shares_cost_usd_per_hour: of the machines that it runs on, its part by GPUs.
+    """
+
+    name: str
+    served: bool
+    asked: dict[str, float]
+    given: dict[str, float]
+    shares_cost_usd_per_hour: float
+    serving: tuple[ServedBy, ...]
+
+
+class Carried(Frozen):
+    """Replicas of one service on one machine."""
+
+    service: str
+    replicas: int
+    gpus: int
+
+
+class MachineLine(Frozen):
+    """Machines of one offer that carry the same.
+
+    Attributes:
+        gpus_used: on each.
+        spans: they carry parts of a replica over several machines.
+    """
+
+    count: int
+    offer: OfferedMachine
+    cost_usd_per_hour: float
+    gpus_used: int
+    carries: tuple[Carried, ...]
+    spans: bool = False
+
+
+class LimitUse(Frozen):
+    """A shared limit: how much of it is used, and what one more unit would save, found by solving again.
+
+    Attributes:
+        worth_usd_per_hour: saved by `worth_step` more; None = not binding, or not asked for.
+    """
+
+    option: str
+    most: float
+    used: float
+    unit: str
+    worth_step: float | None = None
+    worth_usd_per_hour: float | None = None
+    worth_proven: bool = False
+
+
+class Dropped(Frozen):
+    """A service that is not served, and why."""
+
+    service: str
+    priority: int
+    reason: str
+
+
+class FleetRelaxation(Frozen):
+    """The least change of one limit that lets every service be served, and what that plan costs; solved again."""
+
+    option: str
+    asked: float
+    value: float
+    unit: str
+    sentence: str
+    cost_usd_per_hour: float
+
+
+class FleetProof(Frozen):
+    """How far the solver came."""
+
+    solver: str
+    solver_version: str
+    engine: str
+    status: FleetStatusWord
+    bound_usd_per_hour: float | None
+    gap: float | None
+    served_proven: bool
+    seconds: float
+    columns: int
+    seed: int
+    audited: bool
+
+
+class FleetPlan(Frozen):
+    """The answer to one fleet."""
+
+    schema_version: Literal["1"] = FLEET_SCHEMA_VERSION
+    gpuplan_version: str
+    status: FleetStatusWord
+    question: Fleet
+    cost_usd_per_hour: float | None
+    cost_usd_per_month: float | None
+    bound_usd_per_hour: float | None
+    services: tuple[ServiceAnswer, ...]
+    machines: tuple[MachineLine, ...]
+    limits: tuple[LimitUse, ...]
+    dropped: tuple[Dropped, ...]
+    conflicts: tuple[str, ...]
+    relaxations: tuple[FleetRelaxation, ...]
+    proof: FleetProof
+    prices_as_of: date | None
+    data_fingerprint: str
+    warnings: tuple[str, ...]

@@ -1,0 +1,254 @@
+"""What a fleet is asked to do: services with demands and promises, shared limits, and how machines may be paid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gpu_db.offer import Billing
+from optimizer.requirements import (
+    Choices,
+    Count,
+    Demand,
+    EngineOptions,
+    Frozen,
+    Limits,
+    Positive,
+    Requirements,
+    ServiceLevel,
+    Tokens,
+    Workload,
+)
+
+MOST_SERVICES = 100_000
+MOST_SIZES = 24
+MOST_PRIORITY = 1_000_000
+MOST_QUOTA = 1_000_000
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Quota = Annotated[int, Field(ge=0, le=MOST_QUOTA)]
+
+
+class RequestSize(Frozen):
+    """Requests of one size: their lengths in tokens, and which share of all requests they are (on any scale)."""
+
+    input_tokens: Tokens
+    output_tokens: Tokens
+    share: Positive = 1.0
+
+
+class Service(Frozen):
+    """One service of a fleet.
+
+    Attributes:
+        name: as it is called in the answer.
+        models: any of these may answer; replicas of several may stand side by side.
+        sizes: of its requests; each size may be served on another kind of GPU.
+        demand: of all sizes together.
+        service_level: kept for every size.
+        choices: what its replicas may be and where they may stand; billing and restrictions are the fleet's.
+        options: what every replica is started with.
+        weight_format_floor: no format of fewer bits per weight; None = what `choices` say.
+        required: without it there is no plan; otherwise it is dropped when not all can be served.
+        priority: of a larger number is served first.
+        weight: of those with equal priority the largest sum of weights is served.
+        replicas_at_least: running copies, whatever the demand.
+        survives_losing_one_machine: the demand is met without any one of its machines.
+        spot_share_most: of its demand, on machines that may be taken away; 0 = none.
+        shares_replicas: services that name the same group (LoRA variants of one base) run on the same replicas.
+    """
+
+    name: Name
+    models: Annotated[tuple[Name, ...], Field(min_length=1, max_length=20)]
+    sizes: Annotated[tuple[RequestSize, ...], Field(min_length=1, max_length=MOST_SIZES)] = (
+        RequestSize(input_tokens=1024, output_tokens=512),
+    )
+    demand: Demand
+    service_level: ServiceLevel = ServiceLevel()
+    choices: Choices = Choices()
+    options: EngineOptions = EngineOptions()
+    weight_format_floor: Name | None = None
+    required: bool = False
+    priority: Annotated[int, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY)] = 0
+    weight: Annotated[int, Field(ge=1, le=MOST_PRIORITY)] = 1
+    replicas_at_least: Annotated[int, Field(ge=1, le=10_000)] = 1
+    survives_losing_one_machine: bool = False
+    spot_share_most: Share = 1.0
+    shares_replicas: Name | None = None
+
+    @property
+    def size_shares(self) -> tuple[float, ...]:
+        """Share of each size among all requests; they add up to 1."""
+        whole = sum(size.share for size in self.sizes)
+        return tuple(size.share / whole for size in self.sizes)
+
+    @property
+    def mean_output_tokens(self) -> float:
+        """Output tokens of the mean request.
+
+        >>> short = RequestSize(input_tokens=9, output_tokens=100, share=3)
+        >>> long = RequestSize(input_tokens=9, output_tokens=500)
+        >>> demand = Demand(requests_per_second=1)
+        >>> Service(name="a", models=("m",), sizes=(short, long), demand=demand).mean_output_tokens
+        200.0
+        """
+        return sum(size.output_tokens * share for size, share in zip(self.sizes, self.size_shares, strict=True))
+
+    @property
+    def requests_per_second(self) -> float:
+        """Requests that come per second, of all sizes: asked, or what the tokens asked for amount to; the greater."""
+        by_tokens = (self.demand.output_tokens_per_second or 0.0) / self.mean_output_tokens
+        return max(self.demand.requests_per_second or 0.0, by_tokens)
+
+    @property
+    def longest_request(self) -> int:
+        """Tokens of the largest size, input and output."""
+        return max(size.input_tokens + size.output_tokens for size in self.sizes)
+
+    def question(self, model: str, size: RequestSize) -> Requirements:
+        """What one of its sizes asks of one of its models; of demand the search reads only the kind."""
+        return Requirements(
+            model=model,
+            workload=Workload(input_tokens=size.input_tokens, output_tokens=size.output_tokens),
+            demand=self.demand,
+            service_level=self.service_level,
+            choices=self.choices,
+            options=self.options,
+        )
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Service:
+        if self.demand == Demand():
+            raise ValueError("asks for nothing: give it min_tps, requests_per_second or concurrency")
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_come_at_a_rate(self) -> Service:
+        if len(self.sizes) > 1 and self.demand.concurrency is not None:
+            raise ValueError("concurrency of several sizes says nothing about their rates: give requests_per_second")
+        return self
+
+    @model_validator(mode="after")
+    def _percentiles_are_of_arrivals(self) -> Service:
+        if self.service_level.percentile is not None and self.demand.requests_per_second is None:
+            raise ValueError("percentile is of requests that come at random: it needs requests_per_second")
+        return self
+
+
+QuotaKind = Literal["gpu", "instance_type", "provider", "region"]
+QUOTA_UNITS: dict[QuotaKind, str] = {
+    "gpu": "GPUs",
+    "instance_type": "machines",
+    "provider": "GPUs",
+    "region": "GPUs",
+}
+
+
+class QuotaOn(Frozen):
+    """At most so many of something in the whole fleet: GPUs of a kind, a provider or a region, or machines of a type.
+
+    Machines that one owns count for their GPU only.
+    """
+
+    kind: QuotaKind
+    name: Name
+    most: Quota
+
+
+class FleetLimits(Limits):
+    """What the whole fleet may not exceed."""
+
+    quotas: tuple[QuotaOn, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> FleetLimits:
+        twice = [key for key, number in Counter((q.kind, q.name.casefold()) for q in self.quotas).items() if number > 1]
+        if twice:
+            raise ValueError(f"the quota of {twice[0][0]} {twice[0][1]!r} stands twice; keep one")
+        return self
+
+
+class OwnedMachines(Frozen):
+    """Machines that are there and paid for.
+
+    Attributes:
+        gpu: any of its names.
+        gpus: in one machine.
+        machines: how many.
+        running_usd_per_hour: of one machine that is used: electricity and cooling; nothing of its price.
+        region: where they stand.
+    """
+
+    name: Name
+    gpu: Name
+    gpus: Annotated[int, Field(ge=1, le=1024)]
+    machines: Annotated[int, Field(ge=0, le=10_000)]
+    running_usd_per_hour: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 0.0
+    region: Name = "any"
+
+
+class Purchase(Frozen):
+    """Buying systems at their list price, written off evenly.
+
+    Attributes:
+        years: until they are written off.
+        usd_per_kilowatt_hour: None = the suggested default of the place.
+        place: a key of the electricity prices: "us" or "eu", or a country's.
+        room: whose PUE counts: "colo" or "cloud".
+        upkeep_share_per_year: of the price: service contract, spares, staff.
+        systems: names that may be bought; None = all.
+    """
+
+    years: Annotated[float, Field(ge=1, le=10, allow_inf_nan=False)] = 4.0
+    usd_per_kilowatt_hour: Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)] | None = None
+    place: Name = "us"
+    room: Name = "colo"
+    upkeep_share_per_year: Share = 0.0
+    systems: tuple[Name, ...] | None = None
+
+
+class Buying(Frozen):
+    """How machines may be paid.
+
+    Attributes:
+        billings: ways of renting.
+        spot_share_most: of each service's demand on spot machines, unless the service says less.
+        allowed_restrictions: as in `Choices`.
+        purchase: systems may be bought too; None = not.
+    """
+
+    billings: Annotated[tuple[Billing, ...], Field(min_length=1)] = ("on-demand",)
+    spot_share_most: Share = 1.0
+    allowed_restrictions: tuple[str, ...] = ()
+    purchase: Purchase | None = None
+
+
+Sharing = Literal["mig", "fractions"]
+
+
+class Fleet(Frozen):
+    """The whole question.
+
+    Attributes:
+        share_gpus: how several replicas may share one GPU: hardware slices ("mig"), engines beside each other that
+            take a fixed part of memory each ("fractions").
+    """
+
+    name: Name = "fleet"
+    services: Annotated[tuple[Service, ...], Field(min_length=1, max_length=MOST_SERVICES)]
+    limits: FleetLimits = FleetLimits()
+    buying: Buying = Buying()
+    owned: Annotated[tuple[OwnedMachines, ...], Field(max_length=1000)] = ()
+    share_gpus: tuple[Sharing, ...] = ()
+    machines_most: Count = 10_000
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Fleet:
+        for kind, names in (("service", [s.name for s in self.services]), ("owned", [o.name for o in self.owned])):
+            twice = [name for name, number in Counter(names).items() if number > 1]
+            if twice:
+                raise ValueError(f"two entries of {kind} are called {twice[0]!r}; names must differ")
+        return self
