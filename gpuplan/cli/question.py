@@ -12,7 +12,7 @@ from gpuplan.errors import BadWord
 from optimizer.requirements import Requirements
 
 # Where each option's value stands in Requirements: a path of field names.
-_PLACES: dict[str, tuple[str, ...]] = {
+PLACES: dict[str, tuple[str, ...]] = {
     "model": ("model",),
     "revision": ("revision",),
     "min_tps": ("demand", "output_tokens_per_second"),
@@ -53,7 +53,7 @@ def requirements_of(asked: Asked) -> Requirements:
         raise BadWord("Say which model: --model meta-llama/Llama-3.3-70B-Instruct; `plan models` lists them.")
     fields: dict[str, Any] = {"choices": {"mix": not asked.no_mix}}
     fields |= {"workload": workload_of(asked), "options": engine_options_of(asked)}
-    for key, place in _PLACES.items():
+    for key, place in PLACES.items():
         value = getattr(asked, key)
         if value is not None:
             _put(fields, place, value)
@@ -73,6 +73,6 @@ def _put(fields: dict[str, Any], place: tuple[str, ...], value: object) -> None:
 def _first_complaint(wrong: ValidationError) -> str:
     """The first thing that pydantic found, said with the option's name."""
     first = wrong.errors(include_url=False)[0]
-    option = next((key for key, place in _PLACES.items() if place == tuple(first["loc"][: len(place)])), None)
+    option = next((key for key, place in PLACES.items() if place == tuple(first["loc"][: len(place)])), None)
     message = str(first["msg"]).removeprefix("Value error, ")
     return f"--{option.replace('_', '-')}: {message}" if option else message

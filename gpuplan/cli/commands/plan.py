@@ -9,7 +9,7 @@ import typer
 from gpu_db.offer import BILLINGS, RESTRICTIONS
 from gpuplan.cli import additions as added
 from gpuplan.cli import place as stands
-from gpuplan.cli import words
+from gpuplan.cli import saved, words
 from gpuplan.cli.options import (
     MODEL_HELP,
     OFFLINE_HELP,
@@ -204,6 +204,10 @@ def command(
     objective: Goal = "cost",
     alternatives: Alternatives = 5,
     time_limit: TimeLimit = 10.0,
+    save: saved.Save = None,
+    from_: saved.From = None,
+    url: saved.Url = False,
+    from_url: saved.FromUrl = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -221,10 +225,10 @@ def command(
     Exit status: 0 a plan, 2 bad input or an unknown name, 3 nothing fits.
     """
     if context.invoked_subcommand is None:
-        return run(asked_in(context))
+        return run(saved.taken_up(asked_in(context), given_in(context)))
     stray = given_in(context)
     if stray:
-        option_name = stray[0].replace("_", "-")
+        option_name = stray[0].rstrip("_").replace("_", "-")
         raise typer.BadParameter(f"--{option_name} belongs to the main job; options of a command stand after its name")
     return None
 
@@ -233,11 +237,15 @@ def run(asked: Asked) -> int:
     """Answer the question that was typed."""
     if asked.version:
         return _show_version()
+    if asked.url:
+        return _show_link(asked)
     from gpuplan.cli.question import requirements_of
     from gpuplan.planning import plan
 
     files = {"offers_file": asked.offers, "factors_dir": asked.factors}
     answer = plan(requirements_of(asked), **files, place=stands.place_of(asked), offline=asked.offline)
+    if asked.save is not None:
+        saved.save(answer, asked)
     _show(answer, asked)
     return 3 if answer.status == "infeasible" else 0
 
@@ -247,6 +255,19 @@ def _show_version() -> int:
     from gpuplan.cli import console
 
     console.show([(f"gpuplan {__version__}",)])
+    return 0
+
+
+def _show_link(asked: Asked) -> int:
+    import json
+
+    from gpuplan.cli import console
+
+    link = saved.fragment(asked)
+    if asked.json:
+        console.show_json(json.dumps({"fragment": link}))
+    else:
+        console.show([(link,)])
     return 0
 
 
