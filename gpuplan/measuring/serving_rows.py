@@ -10,7 +10,7 @@ from pathlib import Path
 
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
-from gpuplan.fitting.runs import LENGTH_JITTER, assumed_prompt_tokens
+from gpuplan.fitting.runs import ASSUMED_PROMPT_TOKENS, LENGTH_JITTER
 from gpuplan.measuring.cells import count, number
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_words import Load, engine_of, format_of, gpu_of, load_of, model_of
@@ -31,8 +31,8 @@ _NOT_DESCRIBED = (
 _ATTENTION = re.compile(r"attention tp(\d+) dp(\d+), moe tp(\d+) ep(\d+)")
 _JITTER = re.compile(r"length jitter")
 _TUNED = re.compile(r"^MLPerf")
-_SHORT_PROMPTS = re.compile(r"task=(?:lm-arena-chat|gpqa|sourcegraph-fim)|dataset OpenOrca")
-"""Chats and exam questions: a few hundred tokens. Code completion: some more."""
+_SHORT_PROMPTS = re.compile(r"task=(?:lm-arena-chat|gpqa)|dataset OpenOrca")
+"""Chats and exam questions: a few hundred tokens, of which only the cache reads feel how many."""
 
 _HALF = re.compile(r"\(2 GCD\)")
 
@@ -173,8 +173,7 @@ def _lengths(row: Mapping[str, str]) -> tuple[float, float, str]:
     if isl is not None:
         return max(isl * jitter, 1.0), max(osl * jitter, 1.0), ""
     if _SHORT_PROMPTS.search(note):
-        isl = assumed_prompt_tokens(note)
-        return isl, osl, f"prompts of {isl:g} tokens"
+        return ASSUMED_PROMPT_TOKENS, osl, f"prompts of {ASSUMED_PROMPT_TOKENS:g} tokens"
     raise Unpredictable("its input length is not stated")
 
 
