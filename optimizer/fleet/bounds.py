@@ -145,10 +145,8 @@ def tightened(problem: FleetProblem) -> FleetProblem:
     least, reach = np.zeros(problem.resources, dtype=np.int64), np.zeros(problem.resources)
     np.minimum.at(least, uses.index, uses.value)
     np.add.at(reach, uses.index, uses.value * problem.column_most[uses.row].astype(np.float64))
-    rounded = [
-        _divided(problem, limit, r) for r in np.flatnonzero((least == 0) & (reach > limit) & (limit >= 0)).tolist()
-    ]
-    extra = [one for several in rounded for one in several]
+    loose = (least == 0) & (reach > limit) & (limit >= 0)
+    extra = _divided(problem, limit, loose)
     if not extra:
         return replace(problem, resource_limit=limit)
     number = problem.resources + np.arange(len(extra))
@@ -167,16 +165,21 @@ def tightened(problem: FleetProblem) -> FleetProblem:
     )
 
 
-def _divided(problem: FleetProblem, limit: Ints, resource: int) -> list[tuple[str, Ints, Ints, int]]:
-    """(name, columns, amounts, limit) of one limit divided by each amount that does not divide it."""
+def _divided(problem: FleetProblem, limit: Ints, loose: Bools) -> list[tuple[str, Ints, Ints, int]]:
+    """(name, columns, amounts, limit) of each limit divided by each amount that does not divide it."""
     uses = problem.column_uses
-    entries = np.flatnonzero(uses.index == resource)
-    amounts, columns, top = uses.value[entries], uses.row[entries], int(limit[resource])
+    entries = np.flatnonzero(loose[uses.index])
+    entries = entries[np.argsort(uses.index[entries], kind="stable")]
+    column = np.searchsorted(uses.start, entries, side="right") - 1
+    ends = np.searchsorted(uses.index[entries], np.arange(problem.resources + 1))
     found = []
-    for by in np.unique(amounts).tolist() if len(np.unique(amounts)) <= DIVISORS_MOST else ():
-        part = amounts // by
-        if by > 1 and top % by:
-            found.append(
-                (f"{problem.resource_names[resource]}{DIVIDED}{by}", columns[part > 0], part[part > 0], top // by)
-            )
+    for resource in np.flatnonzero(loose).tolist():
+        mine = slice(ends[resource], ends[resource + 1])
+        amounts, columns, top = uses.value[entries[mine]], column[mine], int(limit[resource])
+        different = np.unique(amounts).tolist()
+        for by in different if len(different) <= DIVISORS_MOST else ():
+            part = amounts // by
+            if by > 1 and top % by:
+                name = f"{problem.resource_names[resource]}{DIVIDED}{by}"
+                found.append((name, columns[part > 0], part[part > 0], top // by))
     return found

@@ -26,12 +26,14 @@ from optimizer.fleet.master import (
     lift,
     lower_bound,
     plans_of,
+    shortage,
     solve_master,
 )
 from optimizer.fleet.parts import part_of
 from optimizer.fleet.pricing import Priced, cheapest_plans
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.relaxation import relaxed_program
+from optimizer.fleet.sparse import SparseRows
 from optimizer.replica_columns import Bools, Floats, Ints
 
 ROUNDS_MOST = 60
@@ -49,6 +51,14 @@ COLUMNS_OF_FREE = 6
 ALL_FREE_MOST = 400
 COLUMNS_MOST = 40_000
 NEIGHBOURS = 40
+ALL_PRICED_MOST = 15_000
+"""Services up to which one linear program holds them all; its time grows faster than their number."""
+SAMPLE = 5_000
+CONTESTED = (8_000, 16_000, 32_000)
+"""Services in the linear program of a fleet too large for one of all: more in every round, until it is enough."""
+ENOUGH = 0.5
+OVER = 4.0
+"""Of what falls short, so many times as much is taken back from the services that use it, to be decided anew."""
 SEVERAL = 1.5
 """Replicas per service beyond which HiGHS closes the gap sooner than SCIP."""
 SHARE_OF_GAP_WHOLE = 0.2
@@ -79,7 +89,15 @@ class Prices:
     most_cost: float
 
 
-def find_prices(view: Separable, *, gap: float, until: float, importance: Floats | None = None) -> Prices | None:
+def find_prices(
+    view: Separable,
+    *,
+    gap: float,
+    until: float,
+    importance: Floats | None = None,
+    times: Floats | None = None,
+    start: Floats | None = None,
+) -> Prices | None:
     """Prices at which the services' own cheapest plans fit the limits, up to a share of the gap; None without time.
 
     Args:
@@ -88,24 +106,29 @@ def find_prices(view: Separable, *, gap: float, until: float, importance: Floats
         until: `time.perf_counter()` at which to stop.
         importance: shape (services,): how many times the dearest service's plan each may cost before it is left out;
             None = all are to be served if that is possible at all.
+        times: shape (services,): how many services like itself each stands for; None = 1.
+        start: shape (resources,): prices to begin with.
     """
+    times = np.ones(view.services) if times is None else times
     goal = max(gap * SHARE_OF_GAP, EXTRA)
-    prices = lift(view, np.zeros(len(view.limit)))
+    prices = lift(view, np.zeros(len(view.limit)) if start is None else start)
     priced = cheapest_plans(view.wanted, view.price + view.uses.times(prices), tolerance=LOOSE)
-    parts, best = [plans_of(view, priced)], (lower_bound(view, priced, prices), prices, priced)
+    parts, best = [plans_of(view, priced)], (lower_bound(view, priced, prices, times), prices, priced)
     unserved = DEAR * np.maximum(priced.cost, priced.cost.mean() + EXTRA)
     if importance is not None:
         unserved = importance * (priced.cost.max() + EXTRA)
     tolerance, master = LOOSE, None
     for _ in range(ROUNDS_MOST):
         left = until - time.perf_counter()
-        answer = solve_master(view, join(parts), unserved, time_limit_seconds=left) if left > 0 else None
-        if answer is None or not answer.feasible:
+        if left <= 0:
+            break
+        answer = solve_master(view, join(parts), unserved, times=times, time_limit_seconds=left)
+        if not answer.feasible:
             break
         master = answer
         prices = lift(view, master.prices)
         priced = cheapest_plans(view.wanted, view.price + view.uses.times(prices), tolerance=tolerance)
-        bound = lower_bound(view, priced, prices)
+        bound = lower_bound(view, priced, prices, times)
         best = max(best, (bound, prices, priced), key=lambda one: one[0])
         missing = 1 - best[0] / master.cost if master.cost > 0 else 0.0
         new = priced.cost < master.worth - EXTRA * np.maximum(master.worth, 1.0)
@@ -124,6 +147,101 @@ def find_prices(view: Separable, *, gap: float, until: float, importance: Floats
         return None
     most_cost = float(view.supply_price @ view.supply_most) + _dearest(view)
     return Prices(best[0], best[1], best[2], join(parts), master, most_cost)
+
+
+def find_prices_of_many(view: Separable, *, gap: float, until: float, seed: int) -> Prices | None:
+    """The same for fleets too large for one linear program over all services.
+
+    Prices found on a sample (the dearest services, and some of the others that stand for all of them) are nearly those
+    of the fleet. At them most services have one plan that is clearly the cheapest; those keep it, and a linear program
+    over the others sets the prices right. The bound is of all services, so nothing rests on the sample being good.
+    """
+    sample, times = _sample(view, seed)
+    first = find_prices(view.take(sample, view.limit), gap=gap, until=until, times=times)
+    if first is None:
+        return None
+    best: Prices | None = None
+    start = first.prices
+    for number in CONTESTED:
+        found = _set_right(view, start, number, gap=gap, until=until)
+        if found is not None:
+            bound = found.bound if best is None else max(found.bound, best.bound)
+            best = found if best is None or found.master.cost < best.master.cost else best
+            best, start = replace(best, bound=bound), found.prices
+            if best.master.cost - best.bound <= gap * ENOUGH * best.master.cost:
+                break
+    return best
+
+
+def _set_right(view: Separable, start: Floats, number: int, *, gap: float, until: float) -> Prices | None:
+    """Better prices from good ones: services with one clearly cheapest plan keep it, the others are priced anew."""
+    tolerance = gap * SHARE_OF_GAP
+    priced = cheapest_plans(view.wanted, view.price + view.uses.times(start), tolerance=tolerance)
+    regret, _ = _alternatives(view, start)
+    plans = plans_of(view, priced)
+    contested = _contested(view, plans, regret, number)
+    kept = plans.take(np.setdiff1d(np.arange(view.services), contested))
+    found = find_prices(view.take(contested, view.limit - _used(view, kept)), gap=gap, until=until, start=start)
+    if found is None:
+        return None
+    again = cheapest_plans(view.wanted, view.price + view.uses.times(found.prices), tolerance=tolerance)
+    bounds = [(lower_bound(view, one, at), at, one) for at, one in ((start, priced), (found.prices, again))]
+    bound, prices, best = max(bounds, key=lambda one: one[0])
+    moved = _renumbered(found.plans, contested, view)
+    unserved = np.zeros(view.services)
+    unserved[contested] = found.master.unserved
+    later = np.zeros(len(moved.service) - len(found.master.weight))
+    weight = np.concatenate((np.ones(len(kept.service)), found.master.weight, later))
+    cost = found.master.cost + float(kept.price.sum())
+    master = replace(found.master, cost=cost, weight=weight, unserved=unserved)
+    return Prices(bound, prices, best, join([kept, moved]), master, np.inf)
+
+
+def _used(view: Separable, plans: Plans) -> Floats:
+    """What plans use of each resource."""
+    used = np.bincount(plans.uses.index, weights=plans.uses.value, minlength=len(view.limit))
+    return used.astype(np.float64)
+
+
+def _contested(view: Separable, plans: Plans, regret: Floats, number: int) -> Ints:
+    """Services whose plan is hardly better than another one, and enough of those that use what falls short."""
+    order = np.argsort(regret, kind="stable")
+    contested = [order[:number]]
+    missing = shortage(view, _used(view, plans))
+    rank = np.argsort(order)
+    row = plans.uses.row
+    for resource in np.flatnonzero(missing > EXTRA).tolist():
+        mine = np.flatnonzero(plans.uses.index == resource)
+        mine = mine[np.argsort(rank[row[mine]], kind="stable")]
+        enough = np.searchsorted(np.cumsum(plans.uses.value[mine]), OVER * missing[resource]) + 1
+        contested.append(row[mine[:enough]])
+    return np.unique(np.concatenate(contested))
+
+
+def _sample(view: Separable, seed: int) -> tuple[Ints, Floats]:
+    """Services and how many each stands for: the largest alone, of the others some at random."""
+    owner = view.wanted.service
+    need = np.minimum.reduceat((view.wanted.demand[owner] / view.wanted.gives) * _slots(view), view.wanted.start[:-1])
+    order = np.argsort(-need, kind="stable")
+    large, small = order[: SAMPLE // 4], order[SAMPLE // 4 :]
+    chosen = np.random.default_rng(seed).permutation(small)[: SAMPLE - len(large)]
+    services = np.concatenate((large, chosen))
+    times = np.concatenate((np.ones(len(large)), np.full(len(chosen), len(small) / len(chosen))))
+    order = np.argsort(services)
+    return services[order], times[order]
+
+
+def _slots(view: Separable) -> Floats:
+    """How much of all resources one replica takes, shape (entries,): a rough size."""
+    taken: Floats = view.uses.times(np.ones(len(view.limit)))
+    return np.maximum(taken, 1.0)
+
+
+def _renumbered(plans: Plans, services: Ints, view: Separable) -> Plans:
+    """Plans of a part of the services, in the numbers of all."""
+    _, entries = view.wanted.take(services)
+    moved = SparseRows(plans.entries.start, entries[plans.entries.index], plans.entries.value)
+    return replace(plans, service=services[plans.service], entries=moved)
 
 
 def _dearest(view: Separable) -> float:
@@ -165,7 +283,10 @@ def solve_by_prices(
     problem: FleetProblem, view: Separable, *, gap: float, until: float, seed: int, progress: Progress | None = None
 ) -> tuple[Prices | None, Whole | None]:
     """The prices with their bound, and the best whole plan found; see the module's docstring."""
-    found = find_prices(view, gap=gap, until=until)
+    if view.services > ALL_PRICED_MOST:
+        found = find_prices_of_many(view, gap=gap, until=until, seed=seed)
+    else:
+        found = find_prices(view, gap=gap, until=until)
     if found is None or found.master.unserved.max(initial=0.0) > EXTRA:
         return found, None
     return found, make_whole(problem, view, found, gap=gap, until=until, seed=seed, progress=progress)
@@ -229,7 +350,8 @@ def make_whole(
     of up to `ALL_FREE_MOST` services, all of them among the columns that can be in a better plan at all, which may
     close the gap from below as well. What time is left goes to neighbourhoods drawn at random.
     """
-    chosen, (regret, keep) = _heaviest(view, found), _alternatives(view, found)
+    chosen, (regret, keep) = _heaviest(view, found), _alternatives(view, found.prices)
+    keep[found.plans.entries.index] = True
     several = chosen.entries.sum() > SEVERAL * view.services
     solver = LinearSolver.HIGHS if several else LinearSolver.SCIP
     search = _Search(problem, view, found, gap, until, seed, solver, keep, chosen.entries, found.bound)
@@ -365,12 +487,12 @@ def _heaviest(view: Separable, found: Prices) -> _Chosen:
     return _Chosen(entries, weight[first])
 
 
-def _alternatives(view: Separable, found: Prices) -> tuple[Floats, Bools]:
+def _alternatives(view: Separable, prices: Floats) -> tuple[Floats, Bools]:
     """How much dearer each service's second-best kind of plan is (relative), and its good columns, shape (entries,).
 
     Judged at the prices of the bound: a column's plan is some of it, filled up with the service's best column.
     """
-    price = view.price + view.uses.times(found.prices)
+    price = view.price + view.uses.times(prices)
     wanted, owner, start = view.wanted, view.wanted.service, view.wanted.start
     alone = price * np.maximum(-(-wanted.demand[owner] // wanted.gives), wanted.copies[owner])
     ratio = price / wanted.gives
@@ -383,7 +505,6 @@ def _alternatives(view: Separable, found: Prices) -> tuple[Floats, Bools]:
     rank = np.arange(len(order)) - start[:-1][owner[order]]
     keep = np.zeros(len(cost), dtype=bool)
     keep[order[rank < COLUMNS_OF_FREE]] = True
-    keep[found.plans.entries.index] = True
     least = cost[order[start[:-1]]]
     second = np.where(np.diff(start) > 1, cost[order[np.minimum(start[:-1] + 1, len(cost) - 1)]], np.inf)
     return (second - least) / np.maximum(least, EXTRA), keep

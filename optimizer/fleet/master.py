@@ -10,7 +10,7 @@ is a proven lower bound (Lagrange), whatever the linear program did and however 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from optimizer.replica_columns import Bools, Floats, Ints
 
 SIMPLEX_UNTIL = 4_000
 """Services up to which GLOP is the quicker linear solver (measured: 2x at 1,000; HiGHS is 2-3x quicker at 10,000)."""
+DEAR_SLACK = 10.0
+SHORTAGE_SECONDS = 10.0
 UNLIMITED = 1e15
 """A limit beyond every sum that can come up has no price."""
 
@@ -57,6 +59,18 @@ class Separable:
     def services(self) -> int:
         """How many services."""
         return len(self.wanted.demand)
+
+    def take(self, services: Ints, limit: Floats) -> Separable:
+        """Some of the services, all supply, and other limits."""
+        wanted, entries = self.wanted.take(services)
+        return replace(
+            self,
+            column=self.column[entries],
+            wanted=wanted,
+            price=self.price[entries],
+            uses=self.uses.take(entries),
+            limit=limit,
+        )
 
 
 def separable(problem: FleetProblem) -> Separable | None:
@@ -192,8 +206,13 @@ class MasterAnswer:
     prices: Floats
 
 
-def solve_master(view: Separable, plans: Plans, unserved_price: Floats, *, time_limit_seconds: float) -> MasterAnswer:
-    """The cheapest mix of plans and supply within the limits; a service without plan costs `unserved_price`."""
+def solve_master(
+    view: Separable, plans: Plans, unserved_price: Floats, *, times: Floats, time_limit_seconds: float
+) -> MasterAnswer:
+    """The cheapest mix of plans and supply within the limits; a service without plan costs `unserved_price`.
+
+    `times`, shape (services,): how many services like itself each stands for.
+    """
     found, supply, services = len(plans.service), len(view.supply), view.services
     variables = np.arange(found + supply + services)
     entries = (
@@ -210,12 +229,30 @@ def solve_master(view: Separable, plans: Plans, unserved_price: Floats, *, time_
         row=row,
         variable=variable,
         value=value,
-        low=np.concatenate((np.ones(services), np.full(resources, -NO_LIMIT))),
+        low=np.concatenate((times, np.full(resources, -NO_LIMIT))),
         high=np.concatenate((np.full(services, NO_LIMIT), np.where(view.limit < UNLIMITED, view.limit, NO_LIMIT))),
     )
     solver = LinearSolver.GLOP if services <= SIMPLEX_UNTIL else LinearSolver.HIGHS
     answer = solve_linear(program, time_limit_seconds=time_limit_seconds, solver=solver)
     return _read(answer, found, supply, services)
+
+
+def shortage(view: Separable, used: Floats) -> Floats:
+    """How much of each resource is missing when services use so much and supply gives what it can."""
+    supply, resources = len(view.supply), len(view.limit)
+    dear = DEAR_SLACK * (1.0 + float(view.supply_price.max(initial=0.0)))
+    left = np.where(view.limit < UNLIMITED, view.limit - used, NO_LIMIT)
+    program = LinearProgram(
+        cost=np.concatenate((view.supply_price, np.full(resources, dear))),
+        most=np.concatenate((view.supply_most, np.full(resources, NO_LIMIT))),
+        row=np.concatenate((view.supply_uses.index, np.arange(resources))),
+        variable=np.concatenate((view.supply_uses.row, supply + np.arange(resources))),
+        value=np.concatenate((view.supply_uses.value.astype(np.float64), np.full(resources, -1.0))),
+        low=np.full(resources, -NO_LIMIT),
+        high=left,
+    )
+    answer = solve_linear(program, time_limit_seconds=SHORTAGE_SECONDS, solver=LinearSolver.GLOP)
+    return answer.values[supply:]
 
 
 def _read(answer: LinearAnswer, plans: int, supply: int, services: int) -> MasterAnswer:
@@ -251,12 +288,12 @@ def lift(view: Separable, prices: Floats) -> Floats:
     return prices
 
 
-def lower_bound(view: Separable, priced: Priced, prices: Floats) -> float:
-    """The Lagrangian bound, dollars."""
+def lower_bound(view: Separable, priced: Priced, prices: Floats, times: Floats | None = None) -> float:
+    """The Lagrangian bound, dollars; `times` as in `solve_master`."""
     margin = view.supply_price + view.supply_uses.times(prices)
     limited = view.limit < UNLIMITED
     return float(
-        priced.bound.sum()
+        (priced.bound.sum() if times is None else priced.bound @ times)
         + (np.minimum(margin, 0.0) * view.supply_most).sum()
         - (prices[limited] * view.limit[limited]).sum()
         - UNLIMITED * float(prices[~limited].sum())

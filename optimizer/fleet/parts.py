@@ -45,6 +45,8 @@ def part_of(problem: FleetProblem, services: Bools, columns: Bools | None = None
     kept = np.ones(problem.columns, dtype=bool) if columns is None else columns.copy()
     kept &= (problem.column_service == SUPPLY) | np.append(services, False)[problem.column_service]
     chosen, own = np.flatnonzero(kept), np.flatnonzero(services)
+    if kept.all() and services.all():
+        return Part(problem, problem, own, chosen, np.arange(len(problem.column_covers.value)))
     covers = np.flatnonzero(services[problem.cover_service])
     entries = np.flatnonzero(kept[problem.column_covers.row])
     matrix = problem.column_covers.take(chosen)

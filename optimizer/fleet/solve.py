@@ -28,6 +28,8 @@ BOUND_TOLERANCE = 1e-8
 DEFAULT_GAP = 0.001
 COMPACT_MOST = 1_500
 """Columns up to which one CP-SAT program is the quicker way to a proof."""
+PRUNED_MOST = 5_000_000
+"""Columns beyond which looking for dominated ones costs more than leaving them in."""
 TOLERANCE = 1e-9
 """Of sums in floating point, taken off every bound that comes from one."""
 DEFAULT_TIME_LIMIT_SECONDS = 30.0
@@ -102,7 +104,8 @@ def _solve_serving(
 ) -> FleetSolution:
     """The cheapest plan that serves exactly these services."""
     began = time.perf_counter()
-    part = part_of(problem, serve, undominated(problem))
+    few = problem.columns <= PRUNED_MOST
+    part = part_of(problem, serve, undominated(problem) if few else None)
     narrow = tightened(part.problem)
     view = separable(narrow) if narrow.columns > COMPACT_MOST else None
     if view is not None:

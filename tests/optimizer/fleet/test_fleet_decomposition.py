@@ -113,3 +113,15 @@ def test_of_a_quota_only_whole_machines_count():
     assert narrow.resource_names[-1] == "quota / 8"
     assert narrow.resource_limit.tolist() == [0, 21, 2]
     assert narrow.column_uses.take(np.array([0, 1])).value.tolist() == [-8, 8, 1, -1, 1]
+
+
+def test_prices_from_a_sample_give_a_bound_of_the_whole_fleet(monkeypatch):
+    problem = market(9, 900)
+    whole = solve_fleet(problem, gap=0.003, time_limit_seconds=30)
+    for name, value in (("ALL_PRICED_MOST", 100), ("SAMPLE", 200), ("CONTESTED", (100, 400))):
+        monkeypatch.setattr(f"optimizer.fleet.decomposition.{name}", value)
+    sampled = solve_fleet(problem, gap=0.003, time_limit_seconds=30)
+    assert sampled.engine == "decomposition"
+    assert sampled.lower_bound_micro_usd <= whole.cost_micro_usd
+    assert whole.lower_bound_micro_usd <= sampled.cost_micro_usd
+    assert sampled.gap < 0.02

@@ -89,7 +89,10 @@ def digest(seed):
 
 
 def test_three_processes_give_the_same_bytes():
-    code = "from tests.optimizer.fleet.test_fleet_laws import digest; print(digest(3))"
+    code = (
+        "import sys, types; sys.modules['tests'] = package = types.ModuleType('tests'); package.__path__ = ['tests']\n"
+        "from tests.optimizer.fleet.test_fleet_laws import digest; print(digest(3))"
+    )
     runs = {
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for _ in range(3)
