@@ -315,8 +315,8 @@ def _mlenergy(row: Row, source: str) -> Run:
 def _energy(row: Row) -> dict[str, float]:
     """Joules of all GPUs per output token, where they are measured and do not hang on prompts of unknown length.
 
-    Code completion (task=sourcegraph-fim) has answers so short that its prompts, whose length nobody states, are a large
-    part of the work: at 300 tokens its throughput would be 19% more than measured, at 1,500 its gaps 9% longer.
+    Code completion (task=sourcegraph-fim) has answers so short that its prompts, of unstated length, are a large part
+    of the work: at 300 tokens its throughput would be 19% more than measured, at 1,500 its gaps 9% longer.
     """
     if not row.get("energy_j_per_token") or "fim" in (row.get("note") or ""):
         return {}
