@@ -28,6 +28,7 @@ from gpuplan.fitting.intervals import (
     Mark,
     Split,
     by_group,
+    by_source,
     coverage_table,
     crossed,
     even_folds,
@@ -443,12 +444,12 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     solution, vector = fit(bench)
     tables = {"all runs, in sample": error_table(ratios(bench, solution) | heat_ratios(bench, solution))}
     marks = marks_of(bench, find_measured_model)
-    left_out: list[LeftOut] = []
-    near = far = ratios(bench, solution)
+    left_out: dict[str, LeftOut] = {}
     if held_out:
-        left_out, near, far = leave_out(bench, vector, marks)
-        tables |= {"each model left out": error_table(near), "each GPU left out": error_table(far)}
-    bars = left_out or [LeftOut(near, [SAME] * len(marks), model_groups(bench.runs))]
+        left_out = leave_out(bench, vector, marks)
+        tables |= {way: error_table(left_out[way].ratios) for way in left_out if way.startswith("each")}
+    bars = [*left_out.values()] or [LeftOut(ratios(bench, solution), [SAME] * len(marks), model_groups(bench.runs))]
+    near, far = (dict(left_out[f"each {what} left out"].ratios) if held_out else {} for what in ("model", "GPU"))
     gpus = load_gpus()
     heat = heat_of(bench, solution.shared, solution.engines, solution.gpus, solution.sources, gpus)
     return {
@@ -465,24 +466,25 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     }
 
 
-def leave_out(
-    bench: Bench, start: Floats, marks: Sequence[Mark]
-) -> tuple[list[LeftOut], dict[str, Floats], dict[str, Floats]]:
-    """Runs left out in every way: settings, models, GPUs, and GPUs with models; the ratios of the middle two again."""
-    models, gpus = model_groups(bench.runs), [run.gpu for run in bench.runs]
+def leave_out(bench: Bench, start: Floats, marks: Sequence[Mark]) -> dict[str, LeftOut]:
+    """Runs left out in every way: settings, models, GPUs, GPUs with models, and sources."""
+    models, gpus, sources = model_groups(bench.runs), [run.gpu for run in bench.runs], [r.source for r in bench.runs]
     weights = [CLOSED_WEIGHT if run.kind in ("closed", "step") else 1.0 for run in bench.runs]
-    ways = (
-        (by_group(setting_folds(bench.runs, SETTING_FOLDS)), True),
-        (by_group(models), True),
-        (by_group(gpus), False),
-        (crossed(even_folds(gpus, weights, GPU_FOLDS), even_folds(models, weights, FOLDS)), False),
-    )
-    left_out = []
-    for splits, keep_gpus in ways:
+    folds = crossed(even_folds(gpus, weights, GPU_FOLDS), even_folds(models, weights, FOLDS))
+    ways = {
+        "some settings left out": (by_group(setting_folds(bench.runs, SETTING_FOLDS)), True),
+        "each model left out": (by_group(models), True),
+        "each GPU left out": (by_group(gpus), False),
+        "GPU and model left out": (folds, False),
+        "each source left out": (by_source(bench.runs), True),
+    }
+    left_out = {}
+    for way, (splits, keep_gpus) in ways.items():
         levels = levels_when_left_out(marks, splits)
         together = [gpu if level == SHARED else model for level, gpu, model in zip(levels, gpus, models, strict=True)]
-        left_out.append(LeftOut(left_out_ratios(bench, start, splits, keep_gpus), levels, together))
-    return left_out, dict(left_out[1].ratios), dict(left_out[2].ratios)
+        groups = sources if way == "each source left out" else together
+        left_out[way] = LeftOut(left_out_ratios(bench, start, splits, keep_gpus), levels, groups)
+    return left_out
 
 
 SETTING_FOLDS, GPU_FOLDS = 4, 3

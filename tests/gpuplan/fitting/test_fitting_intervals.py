@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,14 @@ def test_folds_leave_out_each_run_once_and_never_fit_on_it():
     for splits in (intervals.by_group(groups), intervals.crossed([0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 2, 2])):
         assert (sum(out.astype(int) for out, _ in splits) == 1).all()
         assert not any((out & keep).any() for out, keep in splits)
+
+
+def test_a_source_is_left_out_only_where_others_measured_the_same_kind():
+    kinds = [("a", "closed"), ("a", "offline"), ("b", "offline"), ("c", "single")]
+    runs = [SimpleNamespace(source=source, kind=kind) for source, kind in kinds]
+    splits = intervals.by_source(runs)
+    assert [np.flatnonzero(out).tolist() for out, _ in splits] == [[1], [2]]
+    assert [np.flatnonzero(keep).tolist() for _, keep in splits] == [[2, 3], [0, 1, 3]]
 
 
 def test_crossed_folds_fit_on_neither_the_gpu_nor_the_model():
