@@ -8,8 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from optimizer.audit import audit
-from optimizer.performance.arrivals import BUSIEST
+from optimizer.candidates import BATCHES
+from optimizer.open_loop import fine_curve, opened
+from optimizer.performance.arrivals import BUSIEST, open_loop
 from optimizer.plan import Plan
+from optimizer.replica_columns import take_rows
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements, ServiceLevel, Workload
 from optimizer.search import Knowledge, Search, keeps_service_level
 from tests.optimizer.questions import answer, apply, ask
@@ -144,3 +147,29 @@ def test_other_objectives_and_lengths_plan_a_rate(knowledge_of: KnowledgeOf, obj
         workload=Workload(input_tokens=12000, output_tokens=3),
     )
     assert plan.status == "optimal"
+
+
+def test_the_planned_rate_is_the_highest_of_all_points_that_keep_the_limits(knowledge_of: KnowledgeOf) -> None:
+    """Bisection against trying every point, for every number of slots of some replicas."""
+    workload, level = Workload(), ServiceLevel(ttft_seconds=0.4, tpot_seconds=0.04, percentile=95)
+    search = Search(knowledge_of(LLAMA))
+    evaluation = search.candidates(Requirements(model=LLAMA, demand=Demand(concurrency=1))).evaluations[0]
+    some = np.arange(0, evaluation.rows.rows, 97)
+    speed, rows = take_rows(evaluation.estimate, some), evaluation.rows.take(some)
+    known = np.isfinite(speed.tpot_seconds).all(axis=1)
+    speed, rows = take_rows(speed, np.flatnonzero(known)), rows.take(np.flatnonzero(known))
+    found = opened(speed, rows, workload, level)
+    curve, ranks = fine_curve(speed, workload.output_tokens, BATCHES), rows.data_parallel[:, None]
+    top, slots = speed.requests_per_second / ranks, BATCHES.astype(float)
+    pipeline, chunks = rows.pipeline_parallel[:, None] * 1.0, np.full((rows.rows, 1), speed.prompt_chunks)
+    best = np.zeros(top.shape)
+    for point in range(len(curve.in_flight)):
+        at = np.full(top.shape, point)
+        run = open_loop(curve, at, slots, top, pipeline, chunks, workload.output_tokens)
+        allowed = (run.rate <= BUSIEST * top) & (curve.in_flight[point] <= slots)
+        allowed &= (run.ttft.at(0.95) <= 0.4) & (run.tpot.at(0.95) <= 0.04)
+        best = np.where(allowed, np.maximum(best, run.rate), best)
+    kept = (found.run.ttft.at(0.95) <= 0.4) & (found.run.tpot.at(0.95) <= 0.04)
+    assert (kept == (best > 0)).all()
+    np.testing.assert_allclose(found.run.rate[kept], best[kept])
+    assert 0 < kept.mean() < 1
