@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from catalog.quantization import SCHEMES, available_formats
 from gpu_db.load import load_gpus, load_offers, load_user_offers
 from gpu_db.machines import scaleup, topology_of_gpu
 from gpu_db.offer import Offer
-from gpu_db.query import find_gpu, override_offers, staleness_warnings
+from gpu_db.query import find_gpu, find_gpus, override_offers, staleness_warnings
 from gpu_db.regions import region_classes
 from gpuplan import __version__
 from gpuplan.errors import nearest
@@ -21,17 +23,52 @@ from optimizer.answer import Stamp
 from optimizer.engines.find import ENGINES
 from optimizer.errors import BadRequirements
 from optimizer.fleet.answer import Explained, limit_uses, write_fleet_plan
+from optimizer.fleet.explain import conflicts, dropped_services, relaxations, sensitivity, why_not, worth_of_limits
 from optimizer.fleet.fleet import Program, build_program
 from optimizer.fleet.market import Market, market_of
 from optimizer.fleet.plan import FleetPlan
+from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas, replicas_of
 from optimizer.fleet.services import Fleet, Service
+from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED, solve_fleet
 from optimizer.performance.factors import load_factors
 from optimizer.search import Knowledge, Search
 
 Progress = Callable[[int, int], None]
-Word = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and how far to look.
+
+    Attributes:
+        gap: relative distance to the proven bound at which the search may end.
+        time_limit_seconds: of solving, and as much again of explaining.
+        seed: of the solvers.
+    """
+
+    gap: float = DEFAULT_GAP
+    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS
+    seed: int = SEED
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is to be explained beside the plan.
+
+    Attributes:
+        worth: what a little more of each binding limit saves.
+        why_not: GPUs that are forced into the plan, by any of their names.
+        sensitivity: GPUs whose edge of price is sought; "plan" stands for those in the plan.
+    """
+
+    worth: bool = True
+    why_not: tuple[str, ...] = ()
+    sensitivity: tuple[str, ...] = ()
+
+
+IN_THE_PLAN = "plan"
 
 
 def plan_fleet(
@@ -40,22 +77,20 @@ def plan_fleet(
     offers_file: str | Path | None = None,
     factors_dir: str | Path | None = None,
     offline: bool = False,
-    gap: float = DEFAULT_GAP,
-    time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS,
-    seed: int = SEED,
+    effort: Effort | None = None,
+    wishes: Wishes | None = None,
     today: date | None = None,
     progress: Progress | None = None,
 ) -> FleetPlan:
-    """The cheapest plan of a fleet, with its certificate.
+    """The cheapest plan of a fleet, with its certificate and what explains it.
 
     Args:
         fleet: the question.
         offers_file: a CSV of own machines and negotiated prices.
         factors_dir: a folder that `plan fit serving` wrote; None = the bundled factors.
         offline: whether the Hub may not be asked for models that are not bundled.
-        gap: relative distance to the proven bound at which the search may end.
-        time_limit_seconds: of solving.
-        seed: of the solvers.
+        effort: how long and how far to look.
+        wishes: what is to be explained.
         today: the day that prices are judged by for age; None asks the clock.
         progress: called with (cost, bound) in micro-dollars whenever there is a better plan.
 
@@ -64,32 +99,108 @@ def plan_fleet(
         catalog.errors.CatalogError: a model is unknown.
         gpu_db.errors.GpuDbError: a GPU, provider or region is unknown, or the offers file cannot be read.
     """
-    program = program_of(fleet, offers_file=offers_file, factors_dir=factors_dir, offline=offline, today=today)
-    solution = solve_fleet(
-        program.problem, gap=gap, time_limit_seconds=time_limit_seconds, seed=seed, progress=progress
-    )
-    stamp = Stamp(__version__, data_fingerprint())
-    plan = write_fleet_plan(program, solution, stamp, Explained(limits=limit_uses(program, solution.counts)))
+    effort, wishes, today = effort or Effort(), wishes or Wishes(), today or date.today()
+    desk = Desk(fleet, offers_for(fleet, offers_file, today), factors_dir, offline)
+    program = desk.program()
+    solution = _solve(program.problem, effort, progress)
+    explained = _explained(desk, program, solution, effort, wishes)
+    plan = write_fleet_plan(program, solution, Stamp(__version__, data_fingerprint()), explained)
     used = {line.offer.offer_id for line in plan.machines}
     offers = [supply.offer for supply in program.market.supplies if supply.offer.offer_id in used]
-    old = staleness_warnings(offers, today or date.today())
-    return plan.model_copy(update={"warnings": (*plan.warnings, *old)})
+    return plan.model_copy(update={"warnings": (*plan.warnings, *staleness_warnings(offers, today))})
 
 
-def program_of(
-    fleet: Fleet,
-    *,
-    offers_file: str | Path | None = None,
-    factors_dir: str | Path | None = None,
-    offline: bool = False,
-    today: date | None = None,
-) -> Program:
-    """The integer program of a fleet, from the bundled data and the asker's own offers. Raises as `plan_fleet`."""
-    offers = offers_for(fleet, offers_file, today or date.today())
-    market = market_of(fleet, offers)
-    shelf = _Shelf(offers, factors_dir, offline)
-    replicas = [shelf.replicas(fleet, market, number) for number in range(len(fleet.services))]
-    return build_program(fleet, market, replicas)
+def _solve(problem: FleetProblem, effort: Effort, progress: Progress | None = None) -> FleetSolution:
+    return solve_fleet(
+        problem,
+        gap=effort.gap,
+        time_limit_seconds=effort.time_limit_seconds,
+        seed=effort.seed,
+        progress=progress,
+    )
+
+
+class _Again:
+    """Solving again, until the time for explanations is used up: from then on nothing is known."""
+
+    def __init__(self, effort: Effort) -> None:
+        self._effort = effort
+        self._until = time.perf_counter() + effort.time_limit_seconds
+
+    def __call__(self, problem: FleetProblem) -> FleetSolution:
+        left = max(self._until - time.perf_counter(), 0.01)
+        return _solve(problem, replace(self._effort, time_limit_seconds=left))
+
+
+def _explained(desk: Desk, program: Program, solution: FleetSolution, effort: Effort, wishes: Wishes) -> Explained:
+    """What was wished for, and always what is not served and why."""
+    solve = _Again(effort)
+    if solution.status is FleetStatus.INFEASIBLE:
+        return Explained(
+            limits=limit_uses(program, solution.counts),
+            conflicts=conflicts(program, solve),
+            relaxations=relaxations(program, solve),
+        )
+    everything = bool(solution.served.all()) or solution.status is FleetStatus.UNKNOWN
+    explained = Explained(
+        limits=worth_of_limits(program, solution, solve) if wishes.worth else limit_uses(program, solution.counts),
+        dropped=() if everything else dropped_services(program, solution, solve),
+        relaxations=() if everything else relaxations(program, solve),
+    )
+    if solution.status is FleetStatus.UNKNOWN:
+        return explained
+    return _asked_about(desk, program, solution, effort, wishes, explained)
+
+
+def _asked_about(
+    desk: Desk, program: Program, solution: FleetSolution, effort: Effort, wishes: Wishes, explained: Explained
+) -> Explained:
+    """GPUs that were asked about by name, in a program that keeps them whatever they cost."""
+    doubted = _gpu_names(wishes.why_not)
+    edges = _gpu_names(name for name in wishes.sensitivity if name != IN_THE_PLAN)
+    if IN_THE_PLAN in wishes.sensitivity:
+        edges = tuple(dict.fromkeys([*gpus_in(program, solution), *edges]))
+    if not doubted and not edges:
+        return explained
+    solve = _Again(effort)
+    opened = desk.program(frozenset([*doubted, *edges]))
+    best = solve(opened.problem)
+    return replace(
+        explained,
+        why_not=tuple(why_not(opened, best, gpu, solve) for gpu in doubted),
+        sensitivity=tuple(sensitivity(opened, best, gpu, solve) for gpu in edges),
+    )
+
+
+def _gpu_names(words: Iterable[str]) -> tuple[str, ...]:
+    """Full names of the GPUs that the words cover."""
+    return tuple(dict.fromkeys(gpu.name for word in words for gpu in find_gpus(word)))
+
+
+def gpus_in(program: Program, solution: FleetSolution) -> tuple[str, ...]:
+    """GPUs of the machines that a plan has, in the order of the offers."""
+    return tuple(
+        dict.fromkeys(
+            program.market.supplies[number].offer.gpu
+            for number, column in enumerate(program.supply.tolist())
+            if column >= 0 and solution.counts[column]
+        )
+    )
+
+
+class Desk:
+    """One fleet with everything that is known about its models; the replicas of its services are found once."""
+
+    def __init__(
+        self, fleet: Fleet, offers: tuple[Offer, ...], factors_dir: str | Path | None = None, offline: bool = False
+    ) -> None:
+        shelf = _Shelf(offers, factors_dir, offline)
+        self.fleet, self.market = fleet, market_of(fleet, offers)
+        self._replicas = [shelf.replicas(fleet, self.market, number) for number in range(len(fleet.services))]
+
+    def program(self, open_gpus: frozenset[str] = frozenset()) -> Program:
+        """The integer program; machines with an open GPU stay in it whatever they cost."""
+        return build_program(self.fleet, self.market, self._replicas, open_gpus)
 
 
 def offers_for(fleet: Fleet, offers_file: str | Path | None, today: date) -> tuple[Offer, ...]:

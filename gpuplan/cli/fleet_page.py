@@ -27,6 +27,7 @@ def full(plan: FleetPlan, ink: Ink, *, verbose: bool = False) -> list[Line]:
         _limits(plan),
         _conflicts(plan, ink),
         _relaxations(plan, ink),
+        _gpus(plan, ink),
         _proof(plan, ink),
         _commands(plan) if verbose else [],
         _warnings(plan, ink),
@@ -178,6 +179,8 @@ def _limits(plan: FleetPlan) -> Iterator[Line]:
 
 
 def _worth(limit: LimitUse) -> str:
+    if limit.worth_serves:
+        return f"{limit.worth_step:g} more serves {', '.join(limit.worth_serves)}"
     if limit.worth_usd_per_hour is None:
         return ""
     if limit.worth_usd_per_hour <= 0:
@@ -197,6 +200,13 @@ def _relaxations(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
         yield (Styled("What would serve everything (each alone is enough)", "bold"),)
         for one in plan.relaxations:
             yield from wrapped(one.sentence, ink.width, 2, mark="- ")
+
+
+def _gpus(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
+    if plan.why_not or plan.sensitivity:
+        yield (Styled("GPUs that were asked about", "bold"),)
+        for sentence in [*(one.sentence for one in plan.why_not), *(one.sentence for one in plan.sensitivity)]:
+            yield from wrapped(sentence, ink.width, 2, mark="- ")
 
 
 def _proof(plan: FleetPlan, ink: Ink) -> Iterator[Line]:

@@ -21,9 +21,11 @@ from optimizer.fleet.plan import (
     FleetRelaxation,
     LimitUse,
     MachineLine,
+    PriceSensitivity,
     ServedBy,
     ServiceAnswer,
     SizeServed,
+    WhyNot,
 )
 from optimizer.fleet.problem import SHARES
 from optimizer.fleet.solution import FleetSolution, FleetStatus
@@ -40,6 +42,8 @@ class Explained:
     conflicts: tuple[str, ...] = ()
     relaxations: tuple[FleetRelaxation, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    why_not: tuple[WhyNot, ...] = ()
+    sensitivity: tuple[PriceSensitivity, ...] = ()
 
 
 def write_fleet_plan(program: Program, solution: FleetSolution, stamp: Stamp, explained: Explained) -> FleetPlan:
@@ -61,6 +65,8 @@ def write_fleet_plan(program: Program, solution: FleetSolution, stamp: Stamp, ex
         dropped=explained.dropped,
         conflicts=explained.conflicts,
         relaxations=explained.relaxations,
+        why_not=explained.why_not,
+        sensitivity=explained.sensitivity,
         proof=_proof(program, solution),
         prices_as_of=min((line.offer.as_of for line in machines), default=None),
         data_fingerprint=stamp.data_fingerprint,

@@ -31,12 +31,14 @@ class Machines:
         slot_price: of the cheapest machine there, divided by its GPUs: no slot costs less.
         endless_price: of the cheapest machine that can be had without end and counts for no quota; infinite if none.
         spot: whether they may be taken away.
+        open: kept whatever they cost, and nothing is exchanged for them: their price is what is asked about.
     """
 
     gpus: Ints
     slot_price: Floats
     endless_price: Floats
     spot: Bools
+    open: Bools
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def _least_cost(standing: Standing, machines: Machines) -> Floats:
 def _own_cost(standing: Standing, machines: Machines) -> Floats:
     """A replica on machines of its own, shape (columns,)."""
     count = -(-standing.gpus // machines.gpus[standing.pool])
-    cost: Floats = count * machines.endless_price[standing.pool]
+    cost: Floats = count.astype(np.float64) * np.where(machines.open, np.inf, machines.endless_price)[standing.pool]
     return cost
 
 
@@ -120,7 +122,7 @@ def _remaining_pools(services: Sequence[Standing], exchanges: Sequence[Bools], m
     for at in np.argsort(-machines.slot_price, kind="stable").tolist():
         others = remaining.copy()
         others[at] = False
-        if able[pool == at][:, others].any(axis=1).all():
+        if not machines.open[at] and able[pool == at][:, others].any(axis=1).all():
             remaining[at] = False
     return remaining
 
@@ -128,7 +130,7 @@ def _remaining_pools(services: Sequence[Standing], exchanges: Sequence[Bools], m
 def _needed_of_one(standing: Standing, machines: Machines, remaining: Bools) -> Bools:
     """Columns in pools that remain, without those that fill their machines and that a cheaper one replaces."""
     kept = remaining[standing.pool]
-    fills = standing.gpus % machines.gpus[standing.pool] == 0
+    fills = (standing.gpus % machines.gpus[standing.pool] == 0) & ~machines.open[standing.pool]
     rows = np.flatnonzero(kept & fills)
     by = np.flatnonzero(kept & np.isfinite(_own_cost(standing, machines)))
     if not len(rows) or not len(by):

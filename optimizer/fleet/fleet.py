@@ -81,26 +81,34 @@ class Program:
     size_covers: tuple[tuple[tuple[int, ...], ...], ...]
 
 
-def build_program(fleet: Fleet, market: Market, replicas: Sequence[Sequence[Replicas]]) -> Program:
+def build_program(
+    fleet: Fleet,
+    market: Market,
+    replicas: Sequence[Sequence[Replicas]],
+    open_gpus: frozenset[str] = frozenset(),
+) -> Program:
     """The program of a fleet.
 
     Args:
         fleet: the question.
         market: what may be had.
         replicas: of each service, of each of its models.
+        open_gpus: GPUs whose machines stay in the program even if no cheapest plan needs them at their price.
 
     Raises:
         BadFleetProblem: sums are too large.
     """
-    return _Builder(fleet, market, replicas).program()
+    return _Builder(fleet, market, replicas, open_gpus).program()
 
 
 class _Builder:
     """The program in the making: what may stand where, what of it is needed, then resources, supply and replicas."""
 
-    def __init__(self, fleet: Fleet, market: Market, replicas: Sequence[Sequence[Replicas]]) -> None:
+    def __init__(
+        self, fleet: Fleet, market: Market, replicas: Sequence[Sequence[Replicas]], open_gpus: frozenset[str]
+    ) -> None:
         self.fleet, self.market, self.replicas = fleet, market, replicas
-        self.machines = machines_of(market)
+        self.machines = machines_of(market, open_gpus)
         self.draft = FleetDraft()
         self.limits: dict[tuple[str, str], LimitRow] = {}
         self.slots: dict[int, int] = {}
@@ -225,7 +233,7 @@ class _Builder:
         return replica.astype(np.int64), pools[pair_pool]
 
 
-def machines_of(market: Market) -> Machines:
+def machines_of(market: Market, open_gpus: frozenset[str] = frozenset()) -> Machines:
     """The market's pools as the test of what is needed reads them."""
     least, endless = np.full((2, len(market.pools)), np.inf)
     for supply in market.supplies:
@@ -235,7 +243,8 @@ def machines_of(market: Market) -> Machines:
             endless[supply.pool] = min(endless[supply.pool], price)
     gpus = np.asarray([pool.place.gpu_count for pool in market.pools], dtype=np.int64)
     spot = np.asarray([pool.spot for pool in market.pools], dtype=bool)
-    return Machines(gpus, least / gpus, endless, spot)
+    is_open = np.asarray([pool.place.gpu in open_gpus for pool in market.pools], dtype=bool)
+    return Machines(gpus, least / gpus, endless, spot, is_open)
 
 
 def _one_per_pool(pool: Ints, replicas: Replicas, replica: Ints) -> Ints:

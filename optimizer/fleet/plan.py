@@ -92,7 +92,9 @@ class LimitUse(Frozen):
     """A shared limit: how much of it is used, and what one more unit would save, found by solving again.
 
     Attributes:
-        worth_usd_per_hour: saved by `worth_step` more; None = not binding, or not asked for.
+        worth_usd_per_hour: saved by `worth_step` more; None = not binding, not asked for, or more is served then.
+        worth_serves: services that are served only then.
+        worth_proven: both plans are proven optimal, so the saving is exact.
     """
 
     option: str
@@ -101,6 +103,7 @@ class LimitUse(Frozen):
     unit: str
     worth_step: float | None = None
     worth_usd_per_hour: float | None = None
+    worth_serves: tuple[str, ...] = ()
     worth_proven: bool = False
 
 
@@ -121,6 +124,37 @@ class FleetRelaxation(Frozen):
     unit: str
     sentence: str
     cost_usd_per_hour: float
+
+
+class WhyNot(Frozen):
+    """A GPU forced into the plan: what that costs, or why it cannot be.
+
+    Attributes:
+        extra_usd_per_hour: of the cheapest plan that serves the same and has a machine with this GPU.
+        serves: services on it in that plan.
+    """
+
+    gpu: str
+    sentence: str
+    cost_usd_per_hour: float | None = None
+    extra_usd_per_hour: float | None = None
+    serves: tuple[str, ...] = ()
+
+
+class PriceSensitivity(Frozen):
+    """The price at which a GPU leaves the plan, or enters it.
+
+    Attributes:
+        price_factor: of all its prices today; None = there is none.
+        exact: every plan on the way was proven optimal.
+    """
+
+    gpu: str
+    in_plan: bool
+    price_factor: float | None
+    usd_per_gpu_hour: float | None
+    sentence: str
+    exact: bool
 
 
 class FleetProof(Frozen):
@@ -155,6 +189,8 @@ class FleetPlan(Frozen):
     dropped: tuple[Dropped, ...]
     conflicts: tuple[str, ...]
     relaxations: tuple[FleetRelaxation, ...]
+    why_not: tuple[WhyNot, ...] = ()
+    sensitivity: tuple[PriceSensitivity, ...] = ()
     proof: FleetProof
     prices_as_of: date | None
     data_fingerprint: str

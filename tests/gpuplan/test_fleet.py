@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpuplan.fleet import plan_fleet
+from gpuplan.fleet import Effort, Wishes, plan_fleet
 from gpuplan.planning import plan
 from optimizer.fleet.services import Fleet, FleetLimits, QuotaOn, RequestSize, Service
 from optimizer.requirements import Demand, Requirements, ServiceLevel, Workload
@@ -21,7 +21,7 @@ def service(name="chat", model=SMALL, tps=3000.0, tpot=0.05, **more):
 
 
 def planned(*services, gap=0.0, **more):
-    return plan_fleet(Fleet(services=services, **more), gap=gap)
+    return plan_fleet(Fleet(services=services, **more), effort=Effort(gap=gap), wishes=Wishes(worth=False))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuplan.cli import words
-from gpuplan.cli.options import OFFLINE_HELP, PRINTING, Asked, argument, factor_folder, flag, option
+from gpuplan.cli.options import OFFLINE_HELP, PRINTING, Asked, argument, factor_folder, flag, option, several
 
 if TYPE_CHECKING:
     from gpuplan.fleet_file import FleetFile
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 ASKED = "What is asked"
 LIMITS = "Limits (they replace those of the file)"
+EXPLAINED = "What is explained"
 SOLVING = "How long to look"
 
 SUMMARY = "The cheapest plan of many services that share machines, quotas and a budget."
 EXAMPLES = (
     "plan fleet fleet.yaml",
     "plan fleet services.csv --budget 200 --max-gpus 64 --json",
+    "plan fleet fleet.yaml --why-not MI300X --sensitivity plan",
     "plan fleet fleet.yaml --gap 0 --time-limit 60 --verbose",
 )
 
@@ -48,6 +50,17 @@ TimeLimit = Annotated[float, option("--time-limit", "Time that the solver may ta
 Seed = Annotated[
     int, option("--seed", "Of the solver; the same seed gives the same plan", words.count_or_none, "NUMBER", SOLVING)
 ]
+WhyNots = Annotated[
+    list[str] | None,
+    several("--why-not", "GPUs that are forced into the plan, to see what that costs", "GPU", EXPLAINED),
+]
+Edges = Annotated[
+    list[str] | None,
+    several(
+        "--sensitivity", "GPUs whose price to enter or leave is found; `plan` = those in the plan", "GPU", EXPLAINED
+    ),
+]
+Brief = Annotated[bool, flag("--brief", "Do not solve again for what each binding limit is worth", EXPLAINED)]
 Json = Annotated[bool, flag("--json", "One JSON object on stdout (its schema: `plan schema fleet`)", PRINTING)]
 Quiet = Annotated[bool, flag("--quiet -q", "The plan in one line", PRINTING)]
 Verbose = Annotated[bool, flag("--verbose -v", "What each machine carries, and every command", PRINTING)]
@@ -66,6 +79,9 @@ def command(
     gap: Gap = 0.001,
     time_limit: TimeLimit = 30.0,
     seed: Seed = 7,
+    why_not: WhyNots = None,
+    sensitivity: Edges = None,
+    brief: Brief = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -84,7 +100,7 @@ def command(
 
 def run(asked: Asked) -> int:
     """Answer what was typed."""
-    from gpuplan.fleet import plan_fleet
+    from gpuplan.fleet import Effort, Wishes, plan_fleet
     from gpuplan.fleet_file import read_fleet
 
     read = _with_limits(read_fleet(asked.file, skip_bad=asked.skip_bad), asked)
@@ -95,9 +111,8 @@ def run(asked: Asked) -> int:
         offers_file=asked.offers or read.offers_file,
         factors_dir=asked.factors,
         offline=asked.offline,
-        gap=asked.gap,
-        time_limit_seconds=asked.time_limit,
-        seed=asked.seed,
+        effort=Effort(asked.gap, asked.time_limit, asked.seed),
+        wishes=Wishes(not asked.brief, tuple(asked.why_not or ()), tuple(asked.sensitivity or ())),
         progress=console.progress(),
     )
     console.hush()
