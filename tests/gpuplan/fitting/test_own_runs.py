@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gpuplan.cli import app
-from gpuplan.fitting.own import adapted, read_own
+from gpuplan.fitting.own import adapted, read_own, write_own
 from gpuplan.measuring.serving_predict import predict_cases
 from gpuplan.measuring.serving_rows import read_case
 from optimizer.performance.factors import load_factors
@@ -105,3 +105,18 @@ def test_without_scipy_one_sentence_says_what_to_install(monkeypatch, tmp_path, 
     monkeypatch.setitem(sys.modules, "scipy", None)
     assert app.main(["fit", "serving", "runs.csv", "--out", str(tmp_path)]) == 2
     assert "gpuplan[fit]" in capsys.readouterr().err
+
+
+def test_what_one_measured_oneself_counts_as_measured(slow, tmp_path):
+    """Llama on an L40S is nearer after one has measured it, and other models on it are as near as before."""
+    _, fitted = slow
+    write_own(fitted, [], tmp_path)
+    before, after = load_factors(), load_factors(tmp_path)
+    row = rows(1.0)[0] | {"model": "meta-llama/Llama-3.1-8B"}
+    near, far = (read_case(row | {"model": model}) for model in ("meta-llama/Llama-3.1-8B", "Qwen/Qwen2.5-14B"))
+
+    def levels(factors):
+        return [each.calibration for each in predict_cases([near, far], factors)]
+
+    assert levels(before) == ["fitted on this GPU", "fitted on this GPU"]
+    assert levels(after) == ["this model fitted on this GPU", "fitted on this GPU"]
