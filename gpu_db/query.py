@@ -265,6 +265,20 @@ def gpu_key(name: str) -> str:
     return key
 
 
+def names_in(gpu: str, naming_system: str) -> tuple[str, ...]:
+    """What one naming system calls a GPU; empty when that is not known.
+
+    Args:
+        gpu: its name here.
+        naming_system: of data/aliases.csv: "gpu-feature-discovery" (Kubernetes label), "gke", "skypilot", ...
+
+    >>> names_in("H100 SXM 80GB", "gpu-feature-discovery")
+    ('NVIDIA-H100-80GB-HBM3',)
+    """
+    rows = read_table("aliases.csv", ("alias", "gpu", "naming_system"))
+    return tuple(row["alias"] for row in rows if (row["gpu"], row["naming_system"]) == (gpu, naming_system))
+
+
 def _meant(name: str) -> tuple[str, ...]:
     key = gpu_key(name)
     full, _, _ = _names_by_key()

@@ -229,6 +229,8 @@ def describe_replica(
         max_num_seqs=max_num_seqs,
         options=options,
         command=engine.command(launch),
+        worker_command=engine.command(launch, node_rank=1) if launch.nodes > 1 else (),
+        options_file=engine.options_file(launch),
     )
 
 

@@ -36,7 +36,13 @@ class OfferedMachine(Frozen):
 
 
 class Replica(Frozen):
-    """One running server: how the model is laid over GPUs and how the engine is started."""
+    """One running server: how the model is laid over GPUs and how the engine is started.
+
+    Attributes:
+        command: starts it; on several machines, what the first of them runs, with HEAD_ADDRESS for its own address.
+        worker_command: of its second machine; later ones differ in their ranks alone. Empty = it has one machine.
+        options_file: what the file that `command` names must hold; "" = it names none.
+    """
 
     model: str
     checkpoint: str
@@ -58,6 +64,8 @@ class Replica(Frozen):
     gpu_memory_utilization: float | None
     options: EngineOptions = EngineOptions()
     command: tuple[str, ...]
+    worker_command: tuple[str, ...] = ()
+    options_file: str = ""
 
 
 class Memory(Frozen):

@@ -98,6 +98,11 @@ def show_json(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def show_text(text: str) -> None:
+    """Print a file's text on stdout as it is."""
+    sys.stdout.write(text)
+
+
 def show_csv(text: str) -> None:
     """Print a table in CSV on stdout and nothing else."""
     sys.stdout.write(text)

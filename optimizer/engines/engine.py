@@ -179,6 +179,15 @@ class Engine(ABC):
         fast, pcie = ({int(n): gib * GIB for n, gib in entry[kind].items()} for kind in ("fast_links", "pcie"))
         return NonTorch(fast, pcie, entry["amd_extra"] * GIB, entry.get("quantized_extra", 0) * GIB)
 
+    def sparse_latent_bytes(self, max_model_len: int) -> float:
+        """What sparse latent attention keeps beside its cache to read prompts: gathered vectors and an indexer's logits."""
+        entries = self.facts.get("sparse_latent_workspace")
+        if entries is None:
+            return 0.0
+        fact = fact_at(entries, self.version)
+        copies = fact["copies"] if max_model_len <= fact["up_to_tokens"] else fact["copies_beyond"]
+        return float(copies * max_model_len * fact["bytes_per_token"] + fact["logits_mib"] * MIB)
+
     @property
     def copies_latent(self) -> bool:
         """Whether it keeps a 16-bit copy of a quantized up-projection of latent attention."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -105,7 +106,9 @@ DECODING_TYPES = {"mtp": "MTP", "eagle3": "Eagle3", "draft_model": "DraftTarget"
 def _speculative(speculation: Speculation) -> list[str]:
     lines = ["speculative_config:", f"  decoding_type: {DECODING_TYPES[speculation.method]}"]
     lines += [f"  max_draft_len: {speculation.tokens}"]
-    return lines + ([f"  speculative_model: {speculation.draft.repo_id}"] if speculation.draft is not None else [])
+    if speculation.draft is not None:
+        lines += [f"  speculative_model: {json.dumps(speculation.draft.repo_id)}"]  # a folder may have any name
+    return lines
 
 
 MODULES = {

@@ -34,6 +34,8 @@ LIMITS = "What it may cost"
 CHOICES = "What may be considered (default: everything sensible)"
 GOAL = "What is best, and how long to look for it"
 
+DEPLOYED = "Files that start it"
+
 SUMMARY = "The cheapest deployment of a language model that keeps its promises, proven optimal, offline."
 OBJECTIVES = ("cost", "throughput", "latency", "energy")
 EXAMPLES = (
@@ -153,6 +155,14 @@ TimeLimit = Annotated[float, option("--time-limit", "Time that the solver may ta
 Json = Annotated[bool, flag("--json", "One JSON object on stdout (its schema: `plan schema`)", PRINTING)]
 Quiet = Annotated[bool, flag("--quiet -q", "The plan in one line, and the command that serves it", PRINTING)]
 Verbose = Annotated[bool, flag("--verbose -v", "All alternatives and rejections", PRINTING)]
+Deploy = Annotated[
+    str | None, option("--deploy", "Write the files that start the plan into this folder", words.name, "DIR", DEPLOYED)
+]
+Formats = Annotated[
+    list[str] | None,
+    several("--format", "Only these; `plan deploy --list` names them (default all that can run it)", "NAME", DEPLOYED),
+]
+Force = Annotated[bool, flag("--force", "Replace files that exist", DEPLOYED)]
 Version = Annotated[bool, flag("--version", "Show the version and leave", PRINTING)]
 
 
@@ -208,6 +218,9 @@ def command(
     from_: saved.From = None,
     url: saved.Url = False,
     from_url: saved.FromUrl = None,
+    deploy: Deploy = None,
+    format: Formats = None,
+    force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -247,7 +260,20 @@ def run(asked: Asked) -> int:
     if asked.save is not None:
         saved.save(answer, asked)
     _show(answer, asked)
+    if asked.deploy is not None and answer.status != "infeasible":
+        _deploy(answer, asked)
     return 3 if answer.status == "infeasible" else 0
+
+
+def _deploy(answer: Plan, asked: Asked) -> None:
+    """Write the files that start the plan; what was written is said where nothing else is read from stdout."""
+    from pathlib import Path
+
+    from gpuplan.cli.commands.deploy import write_files
+    from gpuplan.deploy.deployment import deployment_of
+
+    deployment = deployment_of(answer, folder=Path.cwd())
+    write_files(deployment, asked.format or (), Path(asked.deploy), overwrite=asked.force, silent=asked.json)
 
 
 def _show_version() -> int:
