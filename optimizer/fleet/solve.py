@@ -8,30 +8,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, choose_served, solve_compact
-from optimizer.cp_sat.fleet_linear import solve_linear
+from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, choose_served
 from optimizer.cp_sat.integers import MICRO
 from optimizer.errors import AuditFailed
 from optimizer.fleet.bounds import DIVIDED, tightened, undominated
 from optimizer.fleet.decomposition import ALL_FREE_MOST, choose_by_prices, solve_by_prices
 from optimizer.fleet.evaluate import evaluate
 from optimizer.fleet.master import Separable, separable
+from optimizer.fleet.one_program import SMALL, TOLERANCE, solve_as_one
 from optimizer.fleet.parts import Part, part_of
 from optimizer.fleet.problem import FleetProblem
-from optimizer.fleet.relaxation import relax, relaxed_program
 from optimizer.fleet.solution import FleetSolution, FleetStatus
-from optimizer.replica_columns import Bools, Floats, Ints
+from optimizer.replica_columns import Bools, Floats
 
 SEED = 7
-BOUND_TOLERANCE = 1e-8
-"""Relative, of a bound that comes from a mixed-integer solver."""
 DEFAULT_GAP = 0.001
-COMPACT_MOST = 1_500
-"""Columns up to which one CP-SAT program is the quicker way to a proof."""
 PRUNED_MOST = 5_000_000
 """Columns beyond which looking for dominated ones costs more than leaving them in."""
-TOLERANCE = 1e-9
-"""Of sums in floating point, taken off every bound that comes from one."""
 DEFAULT_TIME_LIMIT_SECONDS = 30.0
 
 
@@ -107,47 +100,18 @@ def _solve_serving(
     few = problem.columns <= PRUNED_MOST
     part = part_of(problem, serve, undominated(problem) if few else None)
     narrow = tightened(part.problem)
-    view = separable(narrow) if narrow.columns > COMPACT_MOST else None
+    view = separable(narrow) if narrow.columns > SMALL else None
     if view is not None:
         solution = _by_decomposition(part, narrow, view, gap, began + limit, seed, progress)
         if solution is not None:
             return solution
     if view is not None and part.problem.services > ALL_FREE_MOST:
         return _without_plan(problem, FleetStatus.UNKNOWN, seed)
-    left = _left(began, limit)
-    bound, hint = _split_freely(narrow, left / 2, seed) if narrow.cover_is_bucket.any() else (0, None)
-    answer = solve_compact(
-        narrow,
-        gap=gap,
-        time_limit_seconds=_left(began, limit),
-        seed=seed,
-        hint=hint,
-        lower_bound_micro_usd=bound,
-        progress=progress,
-    )
-    if not answer.found:
-        return _without_plan(problem, FleetStatus.INFEASIBLE if answer.infeasible else FleetStatus.UNKNOWN, seed)
-    relaxed = relax(narrow, time_limit_seconds=left)
-    prices = merged_prices(part.problem, narrow, relaxed.resource_prices)
-    bound = answer.lower_bound_micro_usd
-    if relaxed.answer.optimal:
-        bound = max(bound, math.floor(relaxed.answer.bound * (1 - TOLERANCE)))
-    return _from_compact(part, replace(answer, lower_bound_micro_usd=bound), prices, gap, seed)
-
-
-def _split_freely(problem: FleetProblem, seconds: float, seed: int) -> tuple[int, Ints | None]:
-    """A bound and counts to start from: whole machines, but buckets split as finely as one likes.
-
-    All prices are multiples of their greatest common divisor, and so is every cost: the bound is raised to the next.
-    """
-    whole = np.ones(problem.columns, dtype=bool)
-    program = relaxed_program(problem, whole=whole)
-    answer = solve_linear(program, time_limit_seconds=seconds, seed=seed)
-    if not answer.feasible:
-        return 0, None
-    unit = max(int(np.gcd.reduce(problem.column_price_micro_usd)), 1)
-    bound = math.ceil((answer.bound - 1 - BOUND_TOLERANCE * abs(answer.bound)) / unit) * unit
-    return max(bound, 0), np.rint(answer.values[: problem.columns]).astype(np.int64)
+    one = solve_as_one(narrow, gap=gap, until=began + limit, seed=seed, progress=progress)
+    if not one.answer.found:
+        status = FleetStatus.INFEASIBLE if one.answer.infeasible else FleetStatus.UNKNOWN
+        return _without_plan(problem, status, seed)
+    return _from_compact(part, one.answer, merged_prices(part.problem, narrow, one.resource_prices), gap, seed)
 
 
 def _by_decomposition(

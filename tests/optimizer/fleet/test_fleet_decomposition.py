@@ -18,7 +18,7 @@ from tests.optimizer.fleet.fleets import mip_optimum, random_fleet
 def solve_fleet(problem, **limits):
     """By decomposition, however small the fleet."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("optimizer.fleet.solve.COMPACT_MOST", 0)
+        patched.setattr("optimizer.fleet.solve.SMALL", 0)
         return solve_any_fleet(problem, **limits)
 
 
