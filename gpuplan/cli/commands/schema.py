@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,13 +16,20 @@ if TYPE_CHECKING:
 
 SUMMARY = "The JSON schema of what `plan --json` prints."
 EXAMPLES = ("plan schema > plan.schema.json", "plan schema memory > memory.schema.json")
-ANSWERS = ("plan", "memory", "estimate")
+ANSWERS = {
+    "plan": "optimizer.plan.Plan",
+    "memory": "gpuplan.remedies.AdvisedMemory",
+    "estimate": "gpuplan.calculators.EstimateAnswer",
+    "fleet": "optimizer.fleet.plan.FleetPlan",
+    "pareto": "optimizer.frontier.Frontier",
+}
+"""What each command prints, loaded when it is asked for."""
 
-Answer = Annotated[str, argument(f"Whose JSON: {', '.join(ANSWERS)} (default {ANSWERS[0]})", words.name, "COMMAND")]
+Answer = Annotated[str, argument(f"Whose JSON: {', '.join(ANSWERS)} (default plan)", words.name, "COMMAND")]
 
 
 def command(context: typer.Context, answer: Answer = "plan") -> int:
-    """The JSON schema of what `plan --json`, `plan memory --json` or `plan estimate --json` prints.
+    """The JSON schema of what `plan --json`, or another command with `--json`, prints.
 
     JSON Schema 2020-12. Its `schema_version` changes when a field changes its meaning or goes away.
     """
@@ -37,14 +45,5 @@ def _noun(answer: str) -> type[BaseModel]:
     """What a command prints."""
     if answer not in ANSWERS:
         raise BadWord(f"No schema of {answer!r}; there are {', '.join(ANSWERS)}.{nearest(answer, ANSWERS)}")
-    if answer == "plan":
-        from optimizer.plan import Plan
-
-        return Plan
-    if answer == "memory":
-        from gpuplan.remedies import AdvisedMemory
-
-        return AdvisedMemory
-    from gpuplan.calculators import EstimateAnswer
-
-    return EstimateAnswer
+    module, _, name = ANSWERS[answer].rpartition(".")
+    return cast("type[BaseModel]", getattr(import_module(module), name))

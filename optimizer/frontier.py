@@ -1,0 +1,239 @@
+"""Every trade-off of one model: plans of one kind of replica that no other plan beats in all that is asked about.
+
+A plan here is as many replicas of one kind as the demand needs, on the cheapest machines that run it. All of them are
+enumerated, so the front needs no solver: what remains is the skyline of a table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from catalog.quantization import SCHEMES
+from optimizer.answer import offered, replica_of
+from optimizer.candidates import Candidates
+from optimizer.plan import OfferedMachine, Replica
+from optimizer.pruning import Columns, cheapest_offers
+from optimizer.replica_columns import Bools, Floats, Ints
+from optimizer.requirements import Frozen, Requirements
+from optimizer.search import Search, keeps_service_level, request_seconds
+from optimizer.shapes import Place
+from optimizer.uniform import keep_limits, uniform_plans
+
+Axis = Literal["cost", "latency", "ttft", "tpot", "throughput", "energy", "quality"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+MORE_IS_BETTER = frozenset({"throughput", "quality"})
+BLOCK = 2048
+"""Plans that are compared with the front at once."""
+CACHE_BIT_WEIGHS = 0.01
+"""Of two plans with equal weights the one with the more precise cache has the higher quality; less than one bit."""
+
+
+class FrontPoint(Frozen):
+    """One plan of the front.
+
+    Attributes:
+        replicas, machines: of the whole plan.
+        output_tokens_per_second: of all replicas.
+        request_seconds: TTFT + TPOT x (output tokens - 1).
+        power_watts: of all GPUs that serve; None when unknown.
+        joules_per_output_token: at full load.
+        weight_bits: of most weights, the order of quality.
+    """
+
+    cost_usd_per_hour: float
+    ttft_seconds: float
+    tpot_seconds: float
+    request_seconds: float
+    output_tokens_per_second: float
+    power_watts: float | None
+    joules_per_output_token: float | None
+    weight_bits: int
+    replicas: int
+    machines: int
+    offer: OfferedMachine
+    replica: Replica
+
+
+class Frontier(Frozen):
+    """All plans that no other beats, the cheapest first.
+
+    Attributes:
+        axes: in which they are compared.
+        considered: plans that keep every promise and limit.
+    """
+
+    question: Requirements
+    model: str
+    axes: tuple[Axis, ...]
+    considered: int
+    points: tuple[FrontPoint, ...]
+
+
+@dataclass(frozen=True)
+class _Plans:
+    """Plans as columns; arrays have shape (plans,)."""
+
+    columns: Columns
+    replicas: Ints
+    machines: Ints
+    values: dict[Axis, Floats]
+
+    def merits(self, axes: tuple[Axis, ...]) -> Floats:
+        """Less is better, shape (plans, axes)."""
+        return np.column_stack([self.values[axis] * (-1 if axis in MORE_IS_BETTER else 1) for axis in axes])
+
+
+def frontier(search: Search, requirements: Requirements, axes: tuple[Axis, ...]) -> Frontier:
+    """The front of a question over some axes.
+
+    Args:
+        search: knows the model.
+        requirements: demand, promises and limits are kept by every plan of the front; the objective is not read.
+        axes: at least one.
+    """
+    plans = _all_plans(search, requirements)
+    merits = plans.merits(axes)
+    known = np.flatnonzero(np.isfinite(merits).all(axis=1))
+    front = known[skyline(merits[known])]
+    return Frontier(
+        question=requirements,
+        model=search.knowledge.spec.repo_id,
+        axes=axes,
+        considered=len(known),
+        points=tuple(_point(search, requirements, plans, at) for at in front.tolist()),
+    )
+
+
+def skyline(merits: Floats) -> Ints:
+    """Rows that no other equals or beats in every column, in rising order of the first; of equal rows the first.
+
+    >>> skyline(np.array([[2.0, 1.0], [1.0, 2.0], [2.0, 2.0], [1.0, 2.0]])).tolist()
+    [1, 0]
+    """
+    order = np.lexsort(merits.T[::-1])
+    front = np.empty((0, merits.shape[1]))
+    kept: list[Ints] = []
+    for first in range(0, len(order), BLOCK):
+        rows = order[first : first + BLOCK]
+        rows = rows[~_covered(merits[rows], front)]
+        rows = rows[_first_of_equals_unbeaten(merits[rows])]
+        kept.append(rows)
+        front = np.concatenate((front, merits[rows]))
+    return np.concatenate(kept).astype(np.int64) if kept else np.empty(0, dtype=np.int64)
+
+
+def _covered(rows: Floats, front: Floats) -> Bools:
+    """Whether some row of the front is at least as good in every column, shape (rows,)."""
+    covered = np.zeros(len(rows), dtype=bool)
+    for first in range(0, len(front), BLOCK):
+        part = front[first : first + BLOCK]
+        covers: Bools = np.all(part[None] <= rows[:, None], axis=2)
+        covered |= covers.any(axis=1)
+    return covered
+
+
+def _first_of_equals_unbeaten(rows: Floats) -> Bools:
+    """Within rows in rising order: later ones can only be covered by earlier ones, shape (rows,)."""
+    covers: Bools = np.all(rows[:, None] <= rows[None], axis=2)
+    unbeaten: Bools = np.logical_not(np.triu(covers, 1).any(axis=0))
+    return unbeaten
+
+
+def _all_plans(search: Search, requirements: Requirements) -> _Plans:
+    """Every candidate that keeps its promises, on every kind of machine, as often as the demand needs."""
+    candidates = search.candidates(requirements)
+    columns = _unpruned(search, candidates, requirements)
+    plans = uniform_plans(columns, requirements)
+    kept = np.flatnonzero(keep_limits(plans, requirements))
+    at, replicas = columns.candidate[kept], plans.replicas[kept]
+    tokens = replicas * columns.output_tokens_per_second[kept]
+    watts = replicas * columns.power_watts[kept]
+    values: dict[Axis, Floats] = {
+        "cost": plans.cost_usd_per_hour[kept],
+        "latency": request_seconds(candidates, requirements.workload)[at],
+        "ttft": candidates.ttft_seconds[at],
+        "tpot": candidates.tpot_seconds[at],
+        "throughput": tokens,
+        "energy": watts / tokens,
+        "quality": quality(candidates)[candidates.evaluation[at]],
+    }
+    return _Plans(_taken(columns, kept), replicas, plans.machines[kept], values)
+
+
+def _taken(columns: Columns, rows: Ints) -> Columns:
+    return Columns(
+        columns.offers,
+        columns.machine[rows],
+        columns.candidate[rows],
+        columns.gpus[rows],
+        columns.output_tokens_per_second[rows],
+        columns.concurrency[rows],
+        columns.power_watts[rows],
+    )
+
+
+def _unpruned(search: Search, candidates: Candidates, requirements: Requirements) -> Columns:
+    """Candidates that keep the service level on each machine that may be bought."""
+    offers = cheapest_offers(search.offers(requirements.choices))
+    number = {place: at for at, place in enumerate(candidates.shapes.places)}
+    place = np.asarray([number[Place.of(offer)] for offer in offers], dtype=np.int64)
+    rows = np.flatnonzero(keeps_service_level(candidates, requirements))
+    rows = rows[np.argsort(candidates.shape[rows], kind="stable")]
+    shape = candidates.shape[rows]
+    machine, at = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for offer, where in enumerate(place.tolist()):
+        runs = np.sort(candidates.shapes.pair_shape[candidates.shapes.pair_place == where])
+        mine = rows[np.isin(shape, runs)]
+        machine.append(np.full(len(mine), offer))
+        at.append(mine)
+    candidate = np.concatenate(at)
+    return Columns(
+        offers,
+        np.concatenate(machine),
+        candidate,
+        candidates.shapes.columns.gpu_count[candidates.shape[candidate]],
+        candidates.output_tokens_per_second[candidate],
+        candidates.concurrency[candidate],
+        candidates.power_watts[candidate],
+    )
+
+
+def quality(candidates: Candidates) -> Floats:
+    """Bits per weight of each evaluation, and a little for those of the cache: an order, no measure of answers."""
+    bits = bits_by_format()
+    return np.asarray(
+        [
+            bits[one.variant.spec.weight_format] + CACHE_BIT_WEIGHS * bits.get(one.variant.kv_format, 0)
+            for one in candidates.evaluations
+        ],
+        dtype=np.float64,
+    )
+
+
+def bits_by_format() -> dict[str, int]:
+    """Bits of one value in each format."""
+    return {scheme.format: scheme.bits_per_weight for scheme in SCHEMES.values()}
+
+
+def _point(search: Search, requirements: Requirements, plans: _Plans, at: int) -> FrontPoint:
+    candidates = search.candidates(requirements)
+    row = int(plans.columns.candidate[at])
+    watts = plans.values["energy"][at] * plans.values["throughput"][at]
+    known = bool(np.isfinite(watts))
+    return FrontPoint(
+        cost_usd_per_hour=round(float(plans.values["cost"][at]), 6),
+        ttft_seconds=float(plans.values["ttft"][at]),
+        tpot_seconds=float(plans.values["tpot"][at]),
+        request_seconds=float(plans.values["latency"][at]),
+        output_tokens_per_second=float(plans.values["throughput"][at]),
+        power_watts=float(watts) if known else None,
+        joules_per_output_token=float(plans.values["energy"][at]) if known else None,
+        weight_bits=int(plans.values["quality"][at]),
+        replicas=int(plans.replicas[at]),
+        machines=int(plans.machines[at]),
+        offer=offered(plans.columns.offers[int(plans.columns.machine[at])]),
+        replica=replica_of(search, requirements, candidates, row),
+    )
