@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.model import Layers, Matrix, ModelSpec
+from catalog.model import LatentAttention, Layers, Matrix, ModelSpec
 from optimizer.memory.factors import memory_factors
 from optimizer.memory.weights import Division, is_row_parallel_expert
 
@@ -34,6 +34,12 @@ def sampler_bytes(vocabulary: int, max_num_seqs: Ints, bytes_per_logit: float) -
     1214
     """
     return bytes_per_logit * vocabulary * np.asarray(max_num_seqs, dtype=np.float64)
+
+
+def indexes_latent(spec: ModelSpec) -> bool:
+    """Whether an indexer chooses among latent vectors of single tokens (DeepSeek-V3.2, GLM-5)."""
+    mixers = (mixer for group in spec.layers for mixer in group.mixers)
+    return any(isinstance(m, LatentAttention) and m.indexer is not None and m.compression == 1 for m in mixers)
 
 
 def forward_bytes_per_token(spec: ModelSpec, division: Division) -> Floats:

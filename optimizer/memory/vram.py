@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
-from optimizer.memory.activations import sampler_bytes
+from optimizer.memory.activations import indexes_latent, sampler_bytes
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.communication import context_bytes, non_torch_bytes, visible_bytes
 from optimizer.memory.drafts import draft_weight_bytes
@@ -107,7 +107,8 @@ class MemoryColumns:
         context_bytes: (rows,) the driver's context, beside vLLM's budget.
         weight_bytes: (rows,).
         non_torch_bytes: (rows,) communication and library buffers.
-        activation_bytes: (rows, batches) the largest of forward pass, sampler and vision encoder.
+        activation_bytes: (rows, batches) the largest of forward pass, sampler, vision encoder and what sparse latent
+            attention gathers.
         draft_bytes: (rows,) of the weights, those of what guesses tokens.
         adapter_bytes: (rows,) LoRA buffers.
         offloaded_bytes: (rows,) of the weights, in the host's memory; `weight_bytes` does not count them.
@@ -337,7 +338,8 @@ def _activation(
     encoder = stages.encoder_bytes_per_token[:, None] * profiled_tokens(spec, batched)
     logits = np.minimum(max_num_seqs[None, :], batched) * (CHECKED_ROWS if settings.speculation else 1)
     sampler = sampler_bytes(spec.vocabulary, logits, engine.sampler_bytes_per_logit) * stages.is_last[:, None]
-    return np.maximum(np.maximum(forward, encoder), sampler)
+    gathered = engine.sparse_latent_bytes(settings.max_model_len) if indexes_latent(spec) else 0
+    return np.maximum(np.maximum(np.maximum(forward, gathered), encoder), sampler)
 
 
 def _graphs(law: GraphLaw, stages: Stages, cards: _Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:

@@ -295,3 +295,20 @@ def test_shares_and_contexts_add_up_to_a_card():
 def test_negative_settings_are_refused(name):
     with pytest.raises(ValueError, match=name):
         MemorySettings(1024, 1024, **{name: -1})
+
+
+# --- sparse latent attention
+
+
+@pytest.mark.parametrize(
+    ("version", "context", "copies"), [("0.33.0", 262_144, 5), ("0.33.0", 1_048_576, 2), ("0.30.0", 1_048_576, 5)]
+)
+def test_sparse_latent_attention_reserves_what_it_gathers_to_read_prompts(
+    make_gpu, make_rows, version, context, copies
+):
+    spec, rows = find_model("deepseek-ai/DeepSeek-V3.2"), make_rows([make_gpu("H200 SXM 141GB", "9.0", 143771)], [8])
+    engine = find_engine("vllm", version)
+    memory = measured(spec, rows, "fp8", seqs=1, engine=engine, max_model_len=context, max_batched_tokens=256)
+    assert memory.activation_bytes[0, 0] == copies * context * 576 * 2 + 512 * 2**20
+    dense = measured(find_model("deepseek-ai/DeepSeek-V3"), rows, "fp8", seqs=1, max_model_len=context)
+    assert dense.activation_bytes[0, 0] < 3 * 2**30  # no indexer, nothing is gathered
