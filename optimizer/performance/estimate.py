@@ -183,7 +183,7 @@ def after_a_prefix(costs: StepCosts, input_tokens: float, hit_rate: float) -> tu
     if not hit_rate:
         return costs, input_tokens
     computed = max(input_tokens * (1 - hit_rate), 1.0)
-    return replace(costs, per_prefilled=costs.per_prefilled * (1 + hit_rate)), computed
+    return replace(costs, per_prefilled=costs.per_prefilled * (2 - computed / input_tokens)), computed
 
 
 def guessing_of(

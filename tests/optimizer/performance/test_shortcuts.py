@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from catalog.find import find_model
@@ -99,6 +99,8 @@ def test_what_guesses_is_never_called_measured():
 
 
 @settings(max_examples=40, deadline=None)
+@example(0.0, 0.5, 62, 1, LLAMA)
+@example(0.5, 1.0, 2, 745, "openai/gpt-oss-120b")
 @given(
     st.floats(0, 1),
     st.floats(0, 1),
@@ -109,7 +111,8 @@ def test_what_guesses_is_never_called_measured():
 def test_more_hits_are_never_slower(one, other, isl, osl, model):
     few, many = (run(Shortcuts(rate), model, isl=isl, osl=osl) for rate in sorted((one, other)))
     assert (many.tpot_seconds <= few.tpot_seconds * (1 + 1e-9)).all()
-    assert (many.prefill_seconds <= few.prefill_seconds * (1 + 1e-9)).all()
+    # Beside many, a prompt's step may grow: where prompts no longer fill it, more requests decode in it.
+    assert (many.prefill_seconds[:, 0] <= few.prefill_seconds[:, 0] * (1 + 1e-9)).all()
     assert (many.output_tokens_per_second >= few.output_tokens_per_second * (1 - 5e-3)).all()
 
 
