@@ -180,7 +180,7 @@ class Engine(ABC):
         return NonTorch(fast, pcie, entry["amd_extra"] * GIB, entry.get("quantized_extra", 0) * GIB)
 
     def sparse_latent_bytes(self, max_model_len: int) -> float:
-        """What sparse latent attention keeps beside its cache to read prompts: gathered vectors and an indexer's logits."""
+        """What sparse latent attention gathers to read prompts, beside its cache, and its indexer's logits."""
         entries = self.facts.get("sparse_latent_workspace")
         if entries is None:
             return 0.0
