@@ -12,13 +12,15 @@ from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, choose_serve
 from optimizer.cp_sat.integers import MICRO
 from optimizer.errors import AuditFailed
 from optimizer.fleet.bounds import DIVIDED, tightened, undominated
-from optimizer.fleet.decomposition import ALL_FREE_MOST, choose_by_prices, solve_by_prices
+from optimizer.fleet.decomposition import solve_by_prices
 from optimizer.fleet.evaluate import evaluate
 from optimizer.fleet.master import Separable, separable
 from optimizer.fleet.one_program import SMALL, TOLERANCE, solve_as_one
 from optimizer.fleet.parts import Part, part_of
+from optimizer.fleet.prices import choose_by_prices
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.solution import FleetSolution, FleetStatus
+from optimizer.fleet.whole import ALL_FREE_MOST
 from optimizer.replica_columns import Bools, Floats
 
 SEED = 7

@@ -1,0 +1,295 @@
+"""From prices to whole numbers: which services keep their plan, and how the others are decided together."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from optimizer.cp_sat.fleet_compact import Progress, solve_compact
+from optimizer.cp_sat.fleet_linear import LinearAnswer, LinearSolver, solve_linear
+from optimizer.cp_sat.integers import MICRO
+from optimizer.fleet.master import Separable
+from optimizer.fleet.parts import part_of
+from optimizer.fleet.prices import Prices, plan_costs, regrets
+from optimizer.fleet.problem import FleetProblem
+from optimizer.fleet.relaxation import relaxed_program
+from optimizer.replica_columns import Bools, Floats, Ints
+
+FREE = (60, 150, 300, 600)
+"""Services, beside those in pieces, that are decided together, round by round."""
+COLUMNS_OF_FREE = 6
+ALL_FREE_MOST = 400
+COLUMNS_MOST = 40_000
+NEIGHBOURS = 40
+SEVERAL = 1.5
+"""Replicas per service beyond which HiGHS closes the gap sooner than SCIP."""
+SHARE_OF_GAP_WHOLE = 0.2
+SHARE_OF_TIME = 0.3
+LEAST_SECONDS = 1.0
+WHOLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Counts in whole numbers, with the bound they are measured by.
+
+    Attributes:
+        counts: shape (columns,).
+        cost, bound: dollars.
+        repeats: no wall clock had a say.
+    """
+
+    counts: Ints
+    cost: float
+    bound: float
+    repeats: bool
+
+
+@dataclass
+class _Search:
+    """The search for whole numbers: what is known, and the best found.
+
+    Attributes:
+        problem, view: the fleet.
+        prices: where the prices ended.
+        gap: asked for.
+        seed: of the solvers.
+        solver: for the services that are free.
+        costs: shape (entries,): roughly the best plan with some of each column, at the prices.
+        entries: shape (entries,): the replicas that services keep when they are not free.
+        best: the best plan found.
+        bound: proven, dollars.
+        repeats: whether no wall clock has ended a solver yet.
+    """
+
+    problem: FleetProblem
+    view: Separable
+    prices: Prices
+    gap: float
+    until: float
+    seed: int
+    solver: LinearSolver
+    costs: Floats
+    entries: Ints
+    bound: float
+    best: Ints | None = None
+    cost: float = np.inf
+    repeats: bool = True
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self.until - time.perf_counter()
+
+    @property
+    def done(self) -> bool:
+        """Whether the gap is met or time is up."""
+        return self.left <= 0 or (self.best is not None and self.cost - self.bound <= self.gap * self.cost)
+
+
+def make_whole(
+    problem: FleetProblem,
+    view: Separable,
+    found: Prices,
+    *,
+    gap: float,
+    until: float,
+    seed: int,
+    progress: Progress | None = None,
+) -> Whole | None:
+    """Whole numbers: most services keep the master's plan, an integer program decides the rest with all supply.
+
+    First the services that the master leaves in pieces and those that could most easily run elsewhere. Then, in fleets
+    of up to `ALL_FREE_MOST` services, all of them among the columns that can be in a better plan at all, which may
+    close the gap from below as well. What time is left goes to neighbourhoods drawn at random.
+    """
+    chosen, cost = _heaviest(view, found), plan_costs(view, found.prices)
+    several = chosen.entries.sum() > SEVERAL * view.services
+    solver = LinearSolver.HIGHS if several else LinearSolver.SCIP
+    search = _Search(problem, view, found, gap, until, seed, solver, cost, chosen.entries, found.bound)
+    fractional = chosen.weight < 1 - WHOLE
+    order = np.lexsort((regrets(view, cost), ~fractional))
+    for number in _rounds(view.services, int(fractional.sum())):
+        if not search.done:
+            _try(search, order[:number], _good_columns(search, order[:number]), progress)
+    if view.services <= ALL_FREE_MOST and not search.done:
+        _try_all(search, progress)
+    rng = np.random.default_rng(seed)
+    while search.best is not None and not search.done and view.services > NEIGHBOURS:
+        services = _neighbours(search, rng)
+        _try(search, services, _good_columns(search, services), progress)
+    if search.best is None:
+        return None
+    return Whole(search.best, search.cost, search.bound, search.repeats)
+
+
+def _rounds(services: int, fractional: int) -> list[int]:
+    """How many services are free in each round."""
+    return sorted({min(number + fractional, services) for number in FREE})
+
+
+def _try(search: _Search, services: Ints, keep: Bools, progress: Progress | None) -> LinearAnswer:
+    """Decide these services anew; keep the plan if it is better."""
+    free = np.zeros(search.view.services, dtype=bool)
+    free[services] = True
+    counts, answer = _decide(search, free, keep)
+    search.repeats &= answer.optimal or answer.infeasible
+    if counts is not None:
+        _keep_better(search, counts, progress)
+    return answer
+
+
+def _try_all(search: _Search, progress: Progress | None) -> None:
+    """All services among all columns that a better plan can hold; its bound is one of the whole problem."""
+    keep = _can_be_better(search)
+    if keep.sum() > COLUMNS_MOST:
+        return
+    if search.solver is LinearSolver.SCIP and search.gap > WHOLE:
+        answer = _try(search, np.arange(search.view.services), keep, progress)
+        proven = search.cost if answer.infeasible else answer.bound / MICRO * (1 - WHOLE)
+    else:
+        proven = _try_compact(search, keep, progress)
+    search.bound = min(max(search.bound, proven), search.cost)
+
+
+def _try_compact(search: _Search, keep: Bools, progress: Progress | None) -> float:
+    """The same by CP-SAT, which finds plans of many replicas under tight limits where the others do not; its bound."""
+    problem = search.problem
+    allowed = np.zeros(problem.columns, dtype=bool)
+    allowed[search.view.column[keep]] = True
+    allowed[search.view.supply] = True
+    part = part_of(problem, np.ones(problem.services, dtype=bool), allowed)
+    answer = solve_compact(
+        part.problem,
+        gap=search.gap,
+        time_limit_seconds=_slice(search),
+        seed=search.seed,
+        hint=None if search.best is None else search.best[part.columns],
+        lower_bound_micro_usd=max(math.floor(search.bound * MICRO * (1 - WHOLE)), 0),
+    )
+    search.repeats &= answer.proven or answer.infeasible
+    if answer.found:
+        _keep_better(search, part.counts_of_whole(answer.counts), progress)
+    return search.cost if answer.infeasible else answer.lower_bound_micro_usd / MICRO
+
+
+def _slice(search: _Search) -> float:
+    """Seconds for the next solver: a share of what is left, as long as there is something to do after it."""
+    if search.view.services <= NEIGHBOURS and search.best is not None:
+        return max(search.left, LEAST_SECONDS)
+    return min(max(search.left, 0.01), max(search.left * SHARE_OF_TIME, LEAST_SECONDS))
+
+
+def _keep_better(search: _Search, counts: Ints, progress: Progress | None) -> None:
+    cost = float(counts @ search.problem.column_price_micro_usd) / MICRO
+    if cost < search.cost:
+        search.best, search.cost, search.entries = counts, cost, counts[search.view.column]
+        if progress is not None:
+            progress(round(cost * MICRO), round(search.bound * MICRO))
+
+
+def _can_be_better(search: _Search) -> Bools:
+    """Columns that some plan cheaper than the best may hold, shape (entries,).
+
+    A plan with at least one replica of a column costs, at the prices of the bound, no less than that replica and the
+    relaxed rest. If that is more above the service's cheapest than the best plan is above the bound, it is too dear.
+    """
+    view, found = search.view, search.prices
+    price = view.price + view.uses.times(found.prices)
+    room = search.cost - found.bound
+    keep = np.zeros(len(price), dtype=bool)
+    for service, (begin, end) in enumerate(zip(view.wanted.start[:-1], view.wanted.start[1:], strict=True)):
+        own, gives = price[begin:end], view.wanted.gives[begin:end]
+        rest = np.maximum(view.wanted.demand[service] - gives, 0)
+        ratio = (own[None, :] / np.maximum(np.minimum(gives[None, :], rest[:, None]), 1)).min(axis=1)
+        keep[begin:end] = own + ratio * rest - found.priced.bound[service] <= room * (1 + WHOLE)
+    return keep
+
+
+def _neighbours(search: _Search, rng: np.random.Generator) -> Ints:
+    """Services to free next: some at random, and some that use what the first of them uses or could use."""
+    view = search.view
+    services = view.services
+    seed = int(rng.integers(services))
+    places = np.unique(view.uses.index[np.repeat(view.wanted.service == seed, np.diff(view.uses.start))])
+    running = np.flatnonzero(search.entries > 0)
+    touched = np.isin(view.uses.index, places) & np.isin(view.uses.row, running)
+    beside = np.unique(view.wanted.service[view.uses.row[touched]])
+    some = rng.permutation(beside)[: NEIGHBOURS // 2]
+    others = rng.permutation(services)[: NEIGHBOURS - len(some)]
+    return np.unique(np.concatenate((some, others, [seed])))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """One plan per service: replicas of each entry, shape (entries,), and the master's weight, shape (services,)."""
+
+    entries: Ints
+    weight: Floats
+
+
+def _heaviest(view: Separable, found: Prices) -> _Chosen:
+    """The plan of the greatest weight of each service."""
+    plans, weight = found.plans, np.zeros(len(found.plans.service))
+    weight[: len(found.master.weight)] = found.master.weight
+    order = np.lexsort((np.arange(len(weight)), -weight, plans.service))
+    first = order[np.searchsorted(plans.service[order], np.arange(view.services))]
+    chosen = plans.entries.take(first)
+    entries = np.zeros(len(view.column), dtype=np.int64)
+    entries[chosen.index] = chosen.value
+    return _Chosen(entries, weight[first])
+
+
+def _good_columns(search: _Search, services: Ints) -> Bools:
+    """Of these services the columns of the cheapest plans, and those of every plan found, shape (entries,)."""
+    view = search.view
+    part, entries = view.wanted.take(services)
+    order = np.lexsort((np.arange(len(entries)), search.costs[entries], part.service))
+    rank = np.arange(len(order)) - part.start[:-1][part.service[order]]
+    keep = np.zeros(len(view.column), dtype=bool)
+    keep[entries[order[rank < COLUMNS_OF_FREE]]] = True
+    keep[search.prices.plans.entries.index] = True
+    return keep
+
+
+def _decide(search: _Search, free: Bools, keep: Bools) -> tuple[Ints | None, LinearAnswer]:
+    """Counts of everything with these services free among the columns to keep, the others as they are; its answer."""
+    problem, view = search.problem, search.view
+    fixed = np.zeros(problem.columns, dtype=np.int64)
+    fixed[view.column] = np.where(free[view.wanted.service], 0, search.entries)
+    allowed = np.zeros(problem.columns, dtype=bool)
+    allowed[view.column[keep]] = True
+    allowed[view.supply] = True
+    part = part_of(problem, free, allowed)
+    rest = replace(part.problem, resource_limit=problem.resource_limit - used_of(problem, fixed))
+    program = relaxed_program(rest, whole=np.ones(rest.columns, dtype=bool))
+    answer = solve_linear(
+        program,
+        time_limit_seconds=_slice(search),
+        gap=search.gap * SHARE_OF_GAP_WHOLE,
+        seed=search.seed,
+        solver=search.solver,
+    )
+    counts = np.rint(answer.values[: rest.columns]).astype(np.int64)
+    if not answer.feasible or not keeps_limits(rest, counts):
+        return None, answer
+    return fixed + part.counts_of_whole(counts), answer
+
+
+def used_of(problem: FleetProblem, counts: Ints) -> Ints:
+    """What counts use of each resource, exact, shape (resources,)."""
+    uses = problem.column_uses
+    used = np.zeros(problem.resources, dtype=np.int64)
+    np.add.at(used, uses.index, uses.value * counts[uses.row])
+    return used
+
+
+def keeps_limits(problem: FleetProblem, counts: Ints) -> bool:
+    """Whether whole counts cover every demand and stay within every limit, exact; buckets and survival aside."""
+    covers = problem.column_covers
+    given = np.zeros(problem.covers, dtype=np.int64)
+    np.add.at(given, covers.index, covers.value * counts[covers.row])
+    return bool((given >= problem.cover_demand).all() and (used_of(problem, counts) <= problem.resource_limit).all())
