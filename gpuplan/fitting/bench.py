@@ -269,4 +269,4 @@ def serve(bench: Bench, shared: Mapping[str, float], overheads: Mapping[str, Flo
     costs = step_costs(bench.work, rates, overheads, shared, bench.input_tokens[:, 0])
     columns = {key: value[:, None] for key, value in overheads.items()}
     pipeline = bench.work.pipeline_parallel[:, None]
-    return closed_loop(costs, columns, shared, pipeline, bench.batch, bench.input_tokens, bench.output_tokens)
+    return closed_loop(costs, columns, pipeline, bench.batch, bench.input_tokens, bench.output_tokens)

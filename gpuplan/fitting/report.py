@@ -33,7 +33,8 @@ def tables(factors: Factors) -> str:
     """All tables, as Markdown."""
     birth = factors.birth
     parts = [
-        f"Fitted on {birth['date']} on {birth['runs']:,} runs of {len(birth['models'])} models.",
+        f"Fitted on {birth['date']} on {birth['runs']:,} runs of {len(birth['models'])} models, "
+        f"and on {birth['kernel_laws']} laws of kernels.",
         _errors(birth["errors"]),
         _bounds(factors),
         _coverage(birth["coverage"]),

@@ -174,23 +174,28 @@ def _common(row: Row, source: str, kind: Kind, measured: Mapping[str, float], **
     return Run(**(fields | more))  # type: ignore[arg-type]
 
 
-V1_SINCE = "2025-03"
-"""Month of vLLM 0.8, for rows that say when they were measured and not with what."""
+SINCE = {"vllm sync": ((0, 8), "2025-03"), "vllm": ((0, 14), "2026-01"), "tensorrt-llm": ((0, 20), "")}
+"""First version of an engine's era, and its month, for rows that say when they were measured and not with what. vLLM
+0.8 is its second engine; since 0.14 it schedules a step while the one before runs. TensorRT-LLM 0.20 left C++."""
 
 
 def _engine(row: Row) -> str:
-    """The engine, and its era where a rewrite made it another: vLLM before 0.8, TensorRT-LLM before 0.20."""
-    version = re.match(r"(\d+)\.(\d+)", row.get("engine_version") or "")
-    before_v1 = not version and "" < (row.get("source_date") or "") < V1_SINCE
-    if row["engine"] == "vllm" and before_v1:
-        return "vllm V0"
-    if row["engine"] == "vllm" and version and (int(version[1]), int(version[2])) < (0, 8):
-        return "vllm V0"
-    if row["engine"] == "tensorrt-llm" and version and (int(version[1]), int(version[2])) < (0, 20):
+    """The engine, and its era where a rewrite made it another."""
+    name, month = row["engine"], row.get("source_date") or ""
+    found = re.match(r"(\d+)\.(\d+)", row.get("engine_version") or "")
+    version = (int(found[1]), int(found[2])) if found else None
+
+    def older(era: str) -> bool:
+        since, date = SINCE[era]
+        return version < since if version else "" < month < date
+
+    if name == "vllm" and older("vllm"):
+        return "vllm V0" if older("vllm sync") else "vllm sync"
+    if name == "tensorrt-llm" and older(name):
         return "tensorrt-llm C++"
-    if row["engine"] not in {"vllm", "sglang", "tensorrt-llm"}:
-        raise Unusable(f"engine {row['engine']}")
-    return row["engine"]
+    if name not in {"vllm", "sglang", "tensorrt-llm"}:
+        raise Unusable(f"engine {name}")
+    return name
 
 
 def _kv_format(row: Row, weights: str, gpu: str) -> str:
@@ -370,7 +375,12 @@ def _static(row: Row, source: str) -> Run:
     seconds = _number(row, "e2e_ms") * 1e-3
     batch = _concurrency(row)
     kind: Kind = "static" if batch > 1 else "single"
-    return _common(row, source, kind, {"request": seconds}, batch=batch, input_tokens=isl, output_tokens=osl)
+    more = {"gpu": POLARIS} if source == "argonne" and row["gpu"] == "A100" else {}
+    return _common(row, source, kind, {"request": seconds}, batch=batch, input_tokens=isl, output_tokens=osl, **more)
+
+
+POLARIS = "A100 SXM 40GB"
+"""What Argonne's A100 are: its scripts ran on ALCF Polaris."""
 
 
 _READERS: dict[str, Callable[[Row, str], Run]] = {

@@ -39,79 +39,17 @@ from gpuplan.fitting.intervals import (
     spreads,
 )
 from gpuplan.fitting.power import fit_power, heat_of, power_record
+from gpuplan.fitting.priors import engine_priors, gpu_priors, kernel_laws, shared_priors, source_priors
 from gpuplan.fitting.runs import Run, read_runs
 from gpuplan.fitting.shapes import find_measured_model, shape_name
 from optimizer.performance.certainty import SAME, SHARED, Measured
 from optimizer.performance.factors import Factors, from_records
-from optimizer.performance.operations import KERNELS
 from optimizer.replica_columns import Bools, Floats
-
-Bounds = tuple[float, float, float]
-"""Where the search starts, and between what it stays."""
-
-SHARED_FACTORS: dict[str, Bounds] = {
-    "compute.bf16": (0.7, 0.05, 1.0),
-    "compute.fp8": (0.6, 0.05, 1.0),
-    "compute.fp8_block": (0.5, 0.05, 1.0),
-    "compute.int8": (0.5, 0.05, 1.0),
-    "compute.fp4": (0.45, 0.05, 1.0),
-    "compute.weight_only": (0.5, 0.05, 1.0),
-    "compute.mxfp4": (0.4, 0.05, 1.0),
-    "compute.mxfp4_unpacked": (0.4, 0.05, 1.0),
-    "memory.bf16": (0.85, 0.1, 1.0),
-    "memory.fp8": (0.8, 0.1, 1.0),
-    "memory.fp8_block": (0.8, 0.1, 1.0),
-    "memory.int8": (0.8, 0.1, 1.0),
-    "memory.fp4": (0.7, 0.1, 1.0),
-    "memory.weight_only": (0.7, 0.1, 1.0),
-    "memory.mxfp4": (0.6, 0.1, 1.0),
-    "memory.mxfp4_unpacked": (0.6, 0.1, 1.0),
-    "compute.experts": (0.7, 0.05, 1.0),
-    "memory.experts": (0.8, 0.1, 1.0),
-    "memory.values": (0.6, 0.03, 1.0),
-    "memory.kv": (0.7, 0.1, 1.0),
-    "compute.attention_decode": (0.4, 0.05, 1.0),
-    "compute.attention_prefill": (0.5, 0.05, 1.0),
-    "launch.bf16": (1e-9, 0.9e-9, 1.1e-9),
-    "launch.fp8": (2e-6, 1e-8, 4e-5),
-    "launch.fp8_block": (4e-6, 1e-8, 4e-5),
-    "launch.int8": (2e-6, 1e-8, 4e-5),
-    "launch.fp4": (3e-6, 1e-8, 4e-5),
-    "launch.weight_only": (2e-6, 1e-8, 4e-5),
-    "launch.mxfp4": (3e-6, 1e-8, 4e-5),
-    "launch.mxfp4_unpacked": (4e-6, 1e-8, 4e-5),
-    "bandwidth_exponent": (0.05, 1e-3, 0.4),
-    "collective": (1.0, 0.5, 4.0),
-    "exposed": (0.3, 0.01, 1.0),
-    "half_tokens": (30.0, 1.0, 300.0),
-    "expert_half_tokens": (16.0, 1.0, 300.0),
-    "imbalance": (0.3, 0.001, 3.0),
-    "spread": (1.0, 0.5, 2.0),
-    "burst": (0.05, 1e-4, 0.5),
-}
-ENGINE_FACTORS: dict[str, Bounds] = {
-    "step_seconds": (1e-3, 1e-5, 2e-2),
-    "layer_seconds": (1.5e-5, 1e-6, 6e-5),
-    "expert_layer_seconds": (1e-5, 1e-7, 2e-4),
-    "latent_layer_seconds": (1e-5, 1e-7, 2e-4),
-    "recurrent_layer_seconds": (1e-5, 1e-7, 2e-4),
-    "sequence_seconds": (5e-6, 1e-8, 3e-4),
-    "request_seconds": (2e-2, 1e-3, 0.5),
-    "wait_steps": (2.0, 0.01, 40.0),
-}
-SOURCE_FACTORS: dict[str, Bounds] = {"slower": (1.0, 0.5, 2.0)}
-"""How much slower a source's runs are than the reference source's on equal terms: older builds, other clients. It keeps
-such habits out of the physical factors, and no estimate uses it."""
-
-GPU_FACTORS: dict[str, Bounds] = {"memory": (1.0, 0.5, 1.8), "compute": (1.0, 0.5, 1.8)}
-
-KIN = (("mxfp4", "fp4"), ("mxfp4_unpacked", "weight_only"))
-"""Kernels that do nearly the same: block-scaled 4-bit products, and 4-bit weights unpacked to 16 bit."""
 
 BANDWIDTH_REFERENCE = 3.35e12
 """Bytes per second of an H100, at which the shared memory efficiencies are as they stand."""
 
-CHUNK_TOKENS = dict.fromkeys(("vllm", "vllm V0", "sglang", "tensorrt-llm", "tensorrt-llm C++"), 8192.0)
+CHUNK_TOKENS = dict.fromkeys(("vllm", "vllm sync", "vllm V0", "sglang", "tensorrt-llm", "tensorrt-llm C++"), 8192.0)
 """Prompt tokens of one step: the engines' defaults on data-center GPUs (max_num_batched_tokens, chunked_prefill_size,
 max_num_tokens)."""
 
@@ -125,9 +63,15 @@ STATIC_SHARE = 0.2
 ROBUST_SCALE = 0.15
 REFERENCE_SOURCES = frozenset({"inferencex_aic", "redhat_hf", "rocmvllm", "trtllm_0.17.0"})
 """One per era of an engine and per vendor: against them the others are slower or faster."""
-SOURCE_PULL, REFERENCE_PULL = 1.5, 1e3
-GPU_PULL, KERNEL_PULL, KIN_PULL, START_PULL, CENTER_PULL = 4.0, 1.0, 0.3, 0.05, 100.0
-EVALUATIONS, REFIT_EVALUATIONS = 20, 8
+REFERENCE_PULL, CENTER_PULL, OWN_PULL = 1e3, 100.0, 1.0
+KERNEL_PULL, GUESS_PULL, ERA_PULL = 1.0, 1.0, 0.2
+"""How hard factors are drawn to their priors, and an engine's eras to each other, over the prior's spread. Runs are
+many, but of few models: a kernel table a spread away weighs as much as some tens of them."""
+
+ERAS = {"vllm sync": "vllm", "vllm V0": "vllm sync", "tensorrt-llm C++": "tensorrt-llm"}
+"""An engine's older eras, and what they are nearest to."""
+
+EVALUATIONS, REFIT_EVALUATIONS = 12, 2
 EDGE, DIFFERENCE = 1e-6, 1e-6
 REFERENCE_ENGINE = "vllm"
 NETWORK = {
@@ -156,15 +100,18 @@ class Solution:
 class Search:
     """The vector that the optimizer moves, and what it means: logarithms of shared, engine, GPU and source factors."""
 
-    def __init__(self, bench: Bench, prior: Factors | None = None) -> None:
-        self.bench, self.prior = bench, prior
-        bounds = [*SHARED_FACTORS.values()]
-        parts = [slice(0, len(bounds))]
-        blocks = ((bench.engines, ENGINE_FACTORS), (bench.gpus, GPU_FACTORS), (bench.sources, SOURCE_FACTORS))
-        for names, factors in blocks:
-            bounds += [b for _ in names for b in factors.values()]
-            parts.append(slice(parts[-1].stop, len(bounds)))
-        self.start, self.low, self.high = np.log(np.array(bounds)).T
+    def __init__(self, bench: Bench, prior: Factors | None = None, without: frozenset[str] = frozenset()) -> None:
+        self.bench = bench
+        self.shared = shared_priors(without)
+        self.engine, self.gpu, self.slowness = engine_priors(without), gpu_priors(), source_priors()
+        blocks = ((bench.engines, self.engine), (bench.gpus, self.gpu), (bench.sources, self.slowness))
+        priors = [*self.shared.values()]
+        parts = [slice(0, len(priors))]
+        for names, block in blocks:
+            priors += [p for _ in names for p in block.values()]
+            parts.append(slice(parts[-1].stop, len(priors)))
+        self.start, self.low, self.high = np.log([[p.start, p.low, p.high] for p in priors]).T
+        self.stiffness = np.array([(KERNEL_PULL if p.measured else GUESS_PULL) / p.spread for p in priors])
         self.shared_part, self.engine_part, self.gpu_part, self.source_part = parts
         if prior is not None:
             self.start = self._known(prior)
@@ -173,23 +120,23 @@ class Search:
     def solution(self, vector: Floats) -> Solution:
         """Named factors of a vector."""
         values = iter(np.exp(vector).tolist())
-        shared = {name: next(values) for name in SHARED_FACTORS} | {"bandwidth_reference": BANDWIDTH_REFERENCE}
+        shared = {name: next(values) for name in self.shared} | {"bandwidth_reference": BANDWIDTH_REFERENCE}
         bench = self.bench
         engines = {
-            engine: {name: next(values) for name in ENGINE_FACTORS}
+            engine: {name: next(values) for name in self.engine}
             | {"chunk_tokens": CHUNK_TOKENS.get(engine, MOST_CHUNK)}
             for engine in bench.engines
         }
-        gpus = {gpu: {name: next(values) for name in GPU_FACTORS} for gpu in bench.gpus}
+        gpus = {gpu: {name: next(values) for name in self.gpu} for gpu in bench.gpus}
         sources = {source: next(values) for source in bench.sources}
         return Solution(shared, engines, gpus, sources)
 
     def _known(self, prior: Factors) -> Floats:
         """The vector of fitted factors; what they lack stays in the middle of what is plausible."""
         bench = self.bench
-        known = [prior.shared.get(name, b[0]) for name, b in SHARED_FACTORS.items()]
-        known += [prior.engines.get(e, {}).get(n, b[0]) for e in bench.engines for n, b in ENGINE_FACTORS.items()]
-        known += [prior.gpus.get(g, {}).get(n, b[0]) for g in bench.gpus for n, b in GPU_FACTORS.items()]
+        known = [prior.shared.get(name, p.start) for name, p in self.shared.items()]
+        known += [prior.engines.get(e, {}).get(n, p.start) for e in bench.engines for n, p in self.engine.items()]
+        known += [prior.gpus.get(g, {}).get(n, p.start) for g in bench.gpus for n, p in self.gpu.items()]
         known += [1.0] * len(bench.sources)
         return np.asarray(np.log(np.maximum(known, np.exp(self.low))))
 
@@ -198,53 +145,46 @@ class Search:
         pull = np.full(len(self.start), REFERENCE_PULL)
         for place, engine in enumerate(self.bench.engines):
             if engine not in prior.engines:
-                begin = self.engine_part.start + place * len(ENGINE_FACTORS)
-                pull[begin : begin + len(ENGINE_FACTORS)] = START_PULL
-        pull[self.gpu_part] = GPU_PULL
+                begin = self.engine_part.start + place * len(self.engine)
+                part = slice(begin, begin + len(self.engine))
+                pull[part] = self.stiffness[part]
+        pull[self.gpu_part] = OWN_PULL
         return np.diag(pull)
 
     def _pulls(self) -> Floats:
         """(pulls, parameters): what draws factors together, times (vector - start), is one more residual each."""
-        size = len(self.start)
-        everything = START_PULL * np.eye(size)
-        gpus = GPU_PULL * np.eye(size)[self.gpu_part]
-        fixed = [REFERENCE_PULL if name in REFERENCE_SOURCES else SOURCE_PULL for name in self.bench.sources]
-        sources = np.array(fixed)[:, None] * np.eye(size)[self.source_part]
-        together = [self._together(kind) for kind in ("compute", "memory")] + [self._centered()]
-        return np.concatenate([everything, gpus, sources, *together, self._kin()])
+        pull = self.stiffness.copy()
+        for place, name in enumerate(self.bench.sources):
+            if name in REFERENCE_SOURCES:
+                pull[self.source_part.start + place] = REFERENCE_PULL
+        return np.concatenate([np.diag(pull), self._centered(), self._eras()])
+
+    def _eras(self) -> Floats:
+        """Draws an engine's eras together."""
+        engines, width, rows = self.bench.engines, len(self.engine), []
+        for era, kin in ERAS.items():
+            if era in engines and kin in engines:
+                for place, prior in enumerate(self.engine.values()):
+                    row = np.zeros(len(self.start))
+                    row[self.engine_part.start + engines.index(era) * width + place] = ERA_PULL / prior.spread
+                    row[self.engine_part.start + engines.index(kin) * width + place] = -ERA_PULL / prior.spread
+                    rows.append(row)
+        return np.array(rows).reshape(-1, len(self.start))
 
     def _centered(self) -> Floats:
         """Draws the mean of the GPUs' multipliers to 1, so that a GPU without its own is a usual one."""
-        rows = np.zeros((len(GPU_FACTORS), len(self.start)))
+        rows = np.zeros((len(self.gpu), len(self.start)))
         for offset, row in enumerate(rows):
-            row[self.gpu_part.start + offset : self.gpu_part.stop : len(GPU_FACTORS)] = CENTER_PULL
+            row[self.gpu_part.start + offset : self.gpu_part.stop : len(self.gpu)] = CENTER_PULL
         return rows / max(len(self.bench.gpus), 1)
-
-    def _kin(self) -> Floats:
-        """Draws a kernel's factors towards those of its kin."""
-        names = list(SHARED_FACTORS)
-        pairs = [(f"{kind}.{a}", f"{kind}.{b}") for kind in ("compute", "memory", "launch") for a, b in KIN]
-        rows = np.zeros((len(pairs), len(self.start)))
-        for row, (one, other) in zip(rows, pairs, strict=True):
-            row[names.index(one)], row[names.index(other)] = KIN_PULL, -KIN_PULL
-        return rows
-
-    def _together(self, kind: str) -> Floats:
-        """Draws the kernels' efficiencies towards their mean."""
-        names = list(SHARED_FACTORS)
-        members = np.array([names.index(f"{kind}.{kernel}") for kernel in KERNELS])
-        rows = np.zeros((len(members), len(self.start)))
-        rows[np.arange(len(members)), members] = KERNEL_PULL
-        rows[:, members] -= KERNEL_PULL / len(members)
-        return rows
 
     def columns_at_once(self) -> list[tuple[list[int], list[Bools]]]:
         """Parameters that touch different runs, to be moved together: their indices, and whose runs are whose."""
         bench, groups = self.bench, []
         for part, names, owner, factors in (
-            (self.engine_part, bench.engines, bench.engine, ENGINE_FACTORS),
-            (self.gpu_part, bench.gpus, bench.gpu, GPU_FACTORS),
-            (self.source_part, bench.sources, bench.source, SOURCE_FACTORS),
+            (self.engine_part, bench.engines, bench.engine, self.engine),
+            (self.gpu_part, bench.gpus, bench.gpu, self.gpu),
+            (self.source_part, bench.sources, bench.source, self.slowness),
         ):
             for offset in range(len(factors)):
                 indices = [part.start + i * len(factors) + offset for i in range(len(names))]
@@ -256,8 +196,8 @@ class Search:
 class Misfit:
     """Residuals of a vector and how they change with it."""
 
-    def __init__(self, bench: Bench, prior: Factors | None = None) -> None:
-        self.search = Search(bench, prior)
+    def __init__(self, bench: Bench, prior: Factors | None = None, without: frozenset[str] = frozenset()) -> None:
+        self.search = Search(bench, prior, without)
         self.bench = bench
         weights = group_weights(bench.runs) * [STATIC_SHARE if run.kind == "static" else 1.0 for run in bench.runs]
         self.targets = {metric: measured(bench, metric) for metric in METRIC_WEIGHTS}
@@ -276,7 +216,7 @@ class Misfit:
         for metric, target in self.targets.items():
             known = self.known[metric]
             habit = -slower[known] if metric == "throughput" else slower[known]
-            parts.append(self.weights[metric] * (np.log(predicted.of(metric)[known] / target[known]) + habit))
+            parts.append(self.weights[metric] * robust(np.log(predicted.of(metric)[known] / target[known]) + habit))
         return np.concatenate(parts)
 
     def jacobian(self, vector: Floats) -> Floats:
@@ -293,8 +233,18 @@ class Misfit:
         return np.concatenate([slopes, self.search.pulls])
 
 
+def robust(error: Floats) -> Floats:
+    """What has the soft-L1 loss as its square: small errors as they are, large ones by their root."""
+    scaled = np.sqrt(1 + (error / ROBUST_SCALE) ** 2)
+    return np.asarray(ROBUST_SCALE * np.sign(error) * np.sqrt(2 * (scaled - 1)))
+
+
 def fit(
-    bench: Bench, start: Floats | None = None, evaluations: int = EVALUATIONS, prior: Factors | None = None
+    bench: Bench,
+    start: Floats | None = None,
+    evaluations: int = EVALUATIONS,
+    prior: Factors | None = None,
+    without: frozenset[str] = frozenset(),
 ) -> tuple[Solution, Floats]:
     """Factors that meet the runs best, and the vector behind them.
 
@@ -303,16 +253,16 @@ def fit(
         start: a vector to begin from; None = the middle of what is plausible.
         evaluations: how often the optimizer may look.
         prior: fitted factors that stay as they are, but for GPUs' multipliers; None = nothing is known.
+        without: GPUs whose kernels count as never measured.
     """
-    misfit = Misfit(bench, prior)
+    misfit = Misfit(bench, prior, without)
     search = misfit.search
     found = least_squares(
         misfit.residuals,
         np.clip(search.start if start is None else start, search.low + EDGE, search.high - EDGE),
         jac=misfit.jacobian,
         bounds=(search.low, search.high),
-        loss="soft_l1",
-        f_scale=ROBUST_SCALE,
+        x_scale="jac",
         max_nfev=evaluations,
         ftol=1e-5,
     )
@@ -356,12 +306,18 @@ def left_out_ratios(bench: Bench, start: Floats, splits: Sequence[Split], keep_g
     """
     ratio: dict[str, Floats] = {}
     for out, keep in splits:
-        solution, _ = fit(select(bench, keep), start, REFIT_EVALUATIONS)
+        lost = frozenset() if keep_gpus else lost_gpus(bench, out, keep)
+        solution, _ = fit(select(bench, keep), start, REFIT_EVALUATIONS, without=lost)
         judged = solution if keep_gpus else solution.without_gpus()
         found = ratios(bench, judged) | heat_ratios(bench, judged, keep)
         for metric, values in found.items():
             ratio.setdefault(metric, np.full(len(bench.runs), np.nan))[out] = values[out]
     return ratio
+
+
+def lost_gpus(bench: Bench, out: Bools, keep: Bools) -> frozenset[str]:
+    """GPUs of which only the left-out runs are."""
+    return frozenset(bench.gpus[i] for i in set(bench.gpu[out].tolist()) - set(bench.gpu[keep].tolist()))
 
 
 def heat_ratios(bench: Bench, solution: Solution, use: Bools | None = None) -> dict[str, Floats]:
@@ -426,6 +382,7 @@ def birth_certificate(
         "errors": tables,
         "reference_engine": REFERENCE_ENGINE,
         "network": NETWORK,
+        "kernel_laws": kernel_laws(),
     }
 
 
@@ -448,6 +405,7 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     if held_out:
         left_out = leave_out(bench, vector, marks)
         tables |= {way: error_table(left_out[way].ratios) for way in left_out if way.startswith("each")}
+        tables["each source left out"] |= error_table(only_sources(bench, vector))
     bars = [*left_out.values()] or [LeftOut(ratios(bench, solution), [SAME] * len(marks), model_groups(bench.runs))]
     near, far = (dict(left_out[f"each {what} left out"].ratios) if held_out else {} for what in ("model", "GPU"))
     gpus = load_gpus()
@@ -485,6 +443,21 @@ def leave_out(bench: Bench, start: Floats, marks: Sequence[Mark]) -> dict[str, L
         groups = sources if way == "each source left out" else together
         left_out[way] = LeftOut(left_out_ratios(bench, start, splits, keep_gpus), levels, groups)
     return left_out
+
+
+def only_sources(bench: Bench, start: Floats) -> dict[str, Floats]:
+    """Ratios of runs of a kind that only their source measured, under factors that kernels and other kinds tell."""
+    told = np.zeros(len(bench.runs), dtype=np.bool_)
+    for out, _ in by_source(bench.runs):
+        told |= out
+    ratio: dict[str, Floats] = {}
+    for out, keep in by_group([run.source for run in bench.runs]):
+        alone = out & ~told
+        if alone.any() and keep.any():
+            solution, _ = fit(select(bench, keep), start, REFIT_EVALUATIONS)
+            for metric, values in ratios(bench, solution).items():
+                ratio.setdefault(metric, np.full(len(bench.runs), np.nan))[alone] = values[alone]
+    return ratio
 
 
 SETTING_FOLDS, GPU_FOLDS = 4, 3

@@ -22,7 +22,7 @@ import numpy as np
 
 from optimizer.performance.operations import ACTIVATION_BYTES, Work
 from optimizer.performance.rates import Datasheet, Rates
-from optimizer.performance.step import step_costs, step_seconds
+from optimizer.performance.step import log_miss, step_costs, step_seconds
 from optimizer.replica_columns import Floats
 
 Bound = Literal["compute", "memory", "communication", "host"]
@@ -30,11 +30,11 @@ Bound = Literal["compute", "memory", "communication", "host"]
 _OWN: Mapping[str, tuple[str, ...]] = {
     "weights": ("dense_flop", "dense_bytes", "head_flop", "head_bytes"),
     "experts": ("expert_flop", "expert_bytes"),
-    "attention": ("decode_kv_bytes", "decode_attention_flop", "prefill_attention_flop"),
+    "attention": ("decode_kv_bytes", "decode_attention_flop", "prefill_attention_flop", "prefill_state_flop"),
     "activations": ("dense_values", "expert_values"),
-    "collectives": ("all_reduces", "expert_exchanges"),
+    "collectives": ("all_reduces", "norm_reductions", "expert_exchanges"),
     "pipeline": ("pipeline_parallel",),
-    "host": ("layers", "expert_layers", "latent_layers", "recurrent_layers", "products"),
+    "host": ("layers", "expert_layers", "latent_layers", "recurrent_layers", "products", "expert_products"),
 }
 """Counts of `Work` that are one part's alone; what no part owns (a message's size, how many experts) all see."""
 
@@ -162,21 +162,25 @@ def peak_rates(sheet: Datasheet, rates: Rates) -> Rates:
         expert_seconds_per_flop=every_flop,
         expert_seconds_per_byte=every_byte,
         values_seconds_per_byte=per_byte,
+        expert_values_seconds_per_byte=per_byte,
         kv_seconds_per_byte=per_byte,
         decode_seconds_per_flop=per_flop,
         prefill_seconds_per_flop=per_flop,
+        state_seconds_per_flop=per_flop,
     )
 
 
 def binding_seconds(work: Work, rates: Rates, load: Load) -> dict[str, tuple[Floats, Floats]]:
     """(flop seconds, byte seconds) at these rates of every part that has such work, each (rows, batches)."""
-    touched = -np.expm1(load.tokens * work.data_parallel[:, None] * _log_miss(work)[:, None])
+    touched = -np.expm1(load.tokens * work.data_parallel[:, None] * log_miss(work, rates)[:, None])
     head_flop = work.head_flop * rates.seconds_per_flop[:, 0]
     head_read = work.head_bytes * rates.seconds_per_byte[:, 0]
-    values = (work.dense_values + work.expert_values) * ACTIVATION_BYTES * rates.values_seconds_per_byte
+    values = work.dense_values * rates.values_seconds_per_byte
+    values = ACTIVATION_BYTES * (values + work.expert_values * rates.expert_values_seconds_per_byte)
     sampled = load.decoded * load.checked
     attended = work.decode_attention_flop * rates.decode_seconds_per_flop
     prompt = work.prefill_attention_flop * rates.prefill_seconds_per_flop / load.input_tokens
+    prompt = prompt + work.prefill_state_flop * rates.state_seconds_per_flop / load.input_tokens
     reads = work.decode_kv_bytes * rates.kv_seconds_per_byte
     return {
         "weights": (
@@ -199,8 +203,3 @@ def _per(by_kernel: Floats) -> Floats:
     """Summed over kernels, (rows, 1)."""
     total: Floats = by_kernel.sum(axis=1)
     return total[:, None]
-
-
-def _log_miss(work: Work) -> Floats:
-    """log(1 - k / E), of a token to miss an expert; of models without experts anything, their experts have no bytes."""
-    return np.asarray(np.log1p(-work.experts_per_token / np.maximum(work.experts, work.experts_per_token + 1)))

@@ -125,7 +125,6 @@ def estimate(
     run = closed_loop(
         costs,
         engine,
-        factors.shared,
         work.pipeline_parallel[:, None],
         batches.astype(np.float64),
         computed,

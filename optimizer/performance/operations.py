@@ -42,11 +42,14 @@ class Work:
         decode_kv_bytes: (rows,) read per generated token at the mean context of its request: KV cache and states.
         decode_attention_flop: (rows,) the same in flop.
         prefill_attention_flop: (rows,) over one whole prompt.
+        prefill_state_flop: (rows,) the same in recurrent layers.
         layers, expert_layers, latent_layers, recurrent_layers: (rows,) how many, which decides how many kernels are
             launched; a latent layer with an indexer counts three times.
-        products: (rows, kernels) matrix products of one step, each of them at least one launch.
+        products: (rows, kernels) dense matrix products of one step, each of them at least one launch.
+        expert_products: (rows, kernels) layers of routed experts, by the kernel that multiplies them.
         message_bytes: (rows,) one token's hidden state.
         all_reduces: (rows,) per step, when TP > 1.
+        norm_reductions: (rows,) of one number per token, for norms over heads that several ranks hold.
         expert_exchanges: (rows,) per step, between attention-DP ranks.
     """
 
@@ -66,13 +69,16 @@ class Work:
     decode_kv_bytes: Floats
     decode_attention_flop: Floats
     prefill_attention_flop: Floats
+    prefill_state_flop: Floats
     layers: Floats
     expert_layers: Floats
     latent_layers: Floats
     recurrent_layers: Floats
     products: Floats
+    expert_products: Floats
     message_bytes: Floats
     all_reduces: Floats
+    norm_reductions: Floats
     expert_exchanges: Floats
 
     @staticmethod
@@ -105,6 +111,7 @@ def measure_work(
     for group in layers:
         for matrix in group.matrices:
             (experts if is_routed(matrix) else dense).add(matrix, group.count)
+        dense.launch(group)
     head = _logits_matrix(spec)
     context = input_tokens + output_tokens / 2
     mixers = [(group.count, mixer) for group in layers for mixer in group.mixers]
@@ -128,13 +135,16 @@ def measure_work(
         decode_kv_bytes=_total(n * _decode_bytes(m, tp, context, kv_bytes_per_value) for n, m in mixers) * ones,
         decode_attention_flop=_total(n * _decode_flop(m, tp, context) for n, m in mixers) * ones,
         prefill_attention_flop=_total(n * _prefill_flop(m, tp, input_tokens) for n, m in mixers) * ones,
+        prefill_state_flop=_total(n * _state_flop(m, tp) * input_tokens for n, m in mixers) * ones,
         layers=sum(g.count for g in layers) * ones,
         expert_layers=expert_layers * ones,
         latent_layers=sum(n * _latent_weight(m) for n, m in mixers if isinstance(m, LatentAttention)) * ones,
         recurrent_layers=sum(n for n, m in mixers if isinstance(m, RecurrentState)) * ones,
-        products=dense.products + experts.products,
+        products=dense.products,
+        expert_products=_routed_layers(layers, rows.rows),
         message_bytes=float(spec.hidden_size * ACTIVATION_BYTES) * ones,
         all_reduces=np.where(tp > 1, float(sum(g.count * _reductions(g) for g in layers)), 0.0),
+        norm_reductions=np.where(tp > 1, float(sum(g.count * _shared_norms(g) for g in layers)), 0.0),
         expert_exchanges=np.where(dp > 1, 2.0 * expert_layers, 0.0),
     )
 
@@ -170,7 +180,7 @@ class _Products:
             "vocabulary": 1 / tp,
             "kv_heads": 1 / np.minimum(tp, max(spec.kv_heads, 1)),
             "replicated": np.ones(rows.rows),
-            "expert": 1 / np.where(ep > 1, ep, tp),
+            "expert": 1 / np.where(ep > 1, ep, tp * rows.data_parallel),
         }
         # A whole expert moves its full vectors; a slice of one has fewer outputs, as any matrix under TP.
         self.flop = np.zeros((rows.rows, len(KERNELS)))
@@ -187,8 +197,17 @@ class _Products:
         size = stored_bytes(matrix, matrix.outputs, matrix.inputs, matrix.copies)
         self.flop[:, kernel] += layers * used * 2.0 * matrix.outputs * matrix.inputs * share
         self.bytes[:, kernel] += layers * float(size) * share
-        self.products[:, kernel] += layers
         self.values += layers * used * float(matrix.outputs + matrix.inputs) * share
+
+    def launch(self, group: Layers) -> None:
+        """Engines fuse products of the same input: q, k and v; gate and up."""
+        fused = {
+            (m.part, m.inputs, m.sharding == "row"): KERNELS.index(kernel_of(m.stored_as))
+            for m in group.matrices
+            if m.gemm and not is_routed(m)
+        }
+        for kernel in fused.values():
+            self.products[:, kernel] += group.count
 
 
 def _total(parts: Iterable[Floats]) -> Floats:
@@ -212,10 +231,25 @@ def _expert_choice(layers: list[Layers]) -> tuple[int, int]:
     return largest.copies, largest.active_copies or largest.copies
 
 
+def _routed_layers(layers: list[Layers], rows: int) -> Floats:
+    """(rows, kernels): how many layers' experts each kernel multiplies."""
+    counts = np.zeros(len(KERNELS))
+    for group in layers:
+        routed = [m for m in group.matrices if is_routed(m)]
+        if routed:
+            counts[KERNELS.index(kernel_of(max(routed, key=lambda m: m.parameters).stored_as))] += group.count
+    return np.tile(counts, (rows, 1))
+
+
 def _reductions(group: Layers) -> int:
     """All-reduces of one layer under TP: after the mixers, and after the MLP or the experts."""
     has_mlp = any(m.part in {"mlp", "experts", "shared_experts"} for m in group.matrices)
     return (1 if group.mixers else 0) + (1 if has_mlp else 0)
+
+
+def _shared_norms(group: Layers) -> int:
+    """Norms over values that TP deals out, as over all query heads in MiniMax-M2: each sums its squares over ranks."""
+    return sum(m.name.endswith("_norm") and m.sharding in {"column", "kv_heads"} for m in group.matrices)
 
 
 def _attended(tokens: float, window: int | None, chunked: bool = False) -> float:
@@ -289,7 +323,14 @@ def _decode_flop(mixer: Mixer, tp: Floats, context: float) -> Floats:
     if isinstance(mixer, LatentAttention):
         scores = 2.0 * mixer.query_heads / tp * (2 * mixer.kv_rank + mixer.rope_dim) * _latent_tokens(mixer, context)
         return scores + _indexer_flop(mixer.indexer, context)
-    return 4.0 * mixer.heads * mixer.head_dim * mixer.state_dim / tp
+    return _state_flop(mixer, tp)
+
+
+def _state_flop(mixer: Mixer, tp: Floats) -> Floats:
+    """One token's update and reading of a recurrent state; 0 where there is none."""
+    if isinstance(mixer, RecurrentState):
+        return 4.0 * mixer.heads * mixer.head_dim * mixer.state_dim / tp
+    return np.zeros_like(tp)
 
 
 def _indexer_flop(indexer: Indexer | None, keys: float) -> float:
@@ -307,7 +348,7 @@ def _prefill_flop(mixer: Mixer, tp: Floats, tokens: float) -> Floats:
         return 2.0 * mixer.query_heads / tp * width * pairs + _indexer_flop(mixer.indexer, _attended_sum(tokens, None))
     if isinstance(mixer, LatentAttention):
         return _latent_prefill_flop(mixer, tp, tokens)
-    return 4.0 * mixer.heads * mixer.head_dim * mixer.state_dim / tp * tokens
+    return np.zeros_like(tp)
 
 
 def _latent_prefill_flop(mixer: LatentAttention, tp: Floats, tokens: float) -> Floats:

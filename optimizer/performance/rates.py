@@ -54,10 +54,14 @@ class Rates:
     Attributes:
         seconds_per_flop, seconds_per_byte: (rows, kernels) matrix products and their weights.
         expert_seconds_per_flop, expert_seconds_per_byte: (rows, kernels) the same in routed experts.
-        launch_seconds: (rows, kernels) what a product costs beyond one in 16 bit: quantizing its input, unpacking.
-        values_seconds_per_byte: (rows,) activations through memory.
+        launch_seconds, expert_launch_seconds: (rows, kernels) what a product, or a layer's experts, cost however small
+            they are: launching them, quantizing their input.
+        values_seconds_per_byte, expert_values_seconds_per_byte: (rows,) activations through memory; those of experts
+            are also sorted by expert and summed again.
         kv_seconds_per_byte, decode_seconds_per_flop, prefill_seconds_per_flop: (rows,) attention.
+        state_seconds_per_flop: (rows,) recurrent layers over a prompt.
         links: all-reduce of a TP group. exchange: between attention-DP ranks.
+        routing: share of a step's tokens that choose experts as if on their own; the rest follow them.
     """
 
     seconds_per_flop: Floats
@@ -65,12 +69,16 @@ class Rates:
     expert_seconds_per_flop: Floats
     expert_seconds_per_byte: Floats
     launch_seconds: Floats
+    expert_launch_seconds: Floats
     values_seconds_per_byte: Floats
+    expert_values_seconds_per_byte: Floats
     kv_seconds_per_byte: Floats
     decode_seconds_per_flop: Floats
     prefill_seconds_per_flop: Floats
+    state_seconds_per_flop: Floats
     links: Links
     exchange: Links
+    routing: float
 
 
 @dataclass(frozen=True)
@@ -124,8 +132,9 @@ def fitted_rates(sheet: Datasheet, gpus: Floats, shared: Mapping[str, float]) ->
     bandwidth, peak = sheet.bytes_per_second, sheet.sixteen_bit_flop_per_second
     reach = (bandwidth / shared["bandwidth_reference"]) ** -shared["bandwidth_exponent"]
     memory, compute = gpus[:, 0] * reach, gpus[:, 1]
-    flop = np.array([shared[f"compute.{kernel}"] for kernel in KERNELS])[sheet.kernels]
-    byte = np.array([shared[f"memory.{kernel}"] for kernel in KERNELS])[sheet.kernels]
+
+    def by_kernel(name: str) -> Floats:
+        return np.array([shared[f"{name}.{kernel}"] for kernel in KERNELS])[sheet.kernels]
 
     def per_byte(name: str) -> Floats:
         return 1 / (bandwidth * np.minimum(memory * shared[name], 1.0))
@@ -133,20 +142,26 @@ def fitted_rates(sheet: Datasheet, gpus: Floats, shared: Mapping[str, float]) ->
     def per_flop(name: str) -> Floats:
         return 1 / (peak * np.minimum(compute * shared[name], 1.0))
 
-    values, kv = per_byte("memory.values"), per_byte("memory.kv")
-    decode, prefill = per_flop("compute.attention_decode"), per_flop("compute.attention_prefill")
-    compute, memory = compute[:, None], memory[:, None]
+    def products(name: str) -> tuple[Floats, Floats]:
+        flop = np.minimum(by_kernel(f"compute{name}") * compute[:, None], 1.0)
+        read = np.minimum(by_kernel(f"memory{name}") * memory[:, None], 1.0)
+        return 1 / (sheet.flop_per_second * flop), 1 / (bandwidth[:, None] * read)
+
+    dense, experts = products(""), products(".experts")
     return Rates(
-        seconds_per_flop=1 / (sheet.flop_per_second * np.minimum(flop * compute, 1.0)),
-        seconds_per_byte=1 / (bandwidth[:, None] * np.minimum(byte * memory, 1.0)),
-        expert_seconds_per_flop=1
-        / (sheet.flop_per_second * np.minimum(flop * compute * shared["compute.experts"], 1.0)),
-        expert_seconds_per_byte=1 / (bandwidth[:, None] * np.minimum(byte * memory * shared["memory.experts"], 1.0)),
-        launch_seconds=np.array([shared[f"launch.{kernel}"] for kernel in KERNELS])[sheet.kernels],
-        values_seconds_per_byte=values,
-        kv_seconds_per_byte=kv,
-        decode_seconds_per_flop=decode,
-        prefill_seconds_per_flop=prefill,
+        seconds_per_flop=dense[0],
+        seconds_per_byte=dense[1],
+        expert_seconds_per_flop=experts[0],
+        expert_seconds_per_byte=experts[1],
+        launch_seconds=shared["launched"] * by_kernel("launch"),
+        expert_launch_seconds=by_kernel("launch.experts"),
+        values_seconds_per_byte=per_byte("memory.values"),
+        expert_values_seconds_per_byte=per_byte("memory.expert_values"),
+        kv_seconds_per_byte=per_byte("memory.kv"),
+        decode_seconds_per_flop=per_flop("compute.attention_decode"),
+        prefill_seconds_per_flop=per_flop("compute.attention_prefill"),
+        state_seconds_per_flop=per_flop("compute.state_prefill"),
         links=sheet.links,
         exchange=sheet.exchange,
+        routing=shared["routing"],
     )

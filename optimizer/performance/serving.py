@@ -36,6 +36,11 @@ class Serving:
     host_seconds: Floats
 
 
+CAPTURED_TOKENS = 512.0
+"""Steps of as many tokens run as captured graphs (vLLM's largest captured size); larger ones are launched one kernel at
+a time, which the host may not do as fast as the GPU works them off."""
+
+
 @dataclass(frozen=True)
 class Guessing:
     """What guesses tokens: `guesses` per step and request, of which `kept` tokens come out, its own included.
@@ -61,7 +66,6 @@ NO_GUESSING = Guessing(0, 1.0, None)
 def closed_loop(
     costs: StepCosts,
     engine: Mapping[str, float] | Mapping[str, Floats],
-    shared: Mapping[str, float],
     pipeline_parallel: Floats,
     batches: Floats,
     input_tokens: Floats | float,
@@ -73,8 +77,9 @@ def closed_loop(
     Args:
         costs: per row.
         engine: chunk_tokens, request_seconds (host work before the first token), wait_steps (decode steps until a new
-            request is noticed and its first token is sent), each scalar or (rows, 1).
-        shared: `spread` and `burst`, how unevenly requests of a closed loop arrive.
+            request is noticed and its first token is sent), eager_block_seconds (launching one block of a step with
+            prompts, kernel by kernel), `spread` and `burst` (how unevenly requests of a closed loop arrive), each
+            scalar or (rows, 1).
         pipeline_parallel: (rows, 1); a batch is dealt out to that many micro-batches.
         batches: (batches,) or (rows, batches).
         input_tokens, output_tokens: scalars or (rows, 1); the input that has to be computed.
@@ -96,11 +101,14 @@ def closed_loop(
     mixed = step(decoded * decoding, chunk)
     added = chunks * (mixed - decoding * decode) / pipeline_parallel
     tpot = decode / guessing.kept + (batches - 1) / output_tokens * added
-    prefill = np.maximum(chunks, 1.0) * mixed
-    queue = queue_seconds(added, shared["spread"] * steps * decode, batches)
+    beside = mixed if np.all(decoding >= 1) else step(decoded, chunk)
+    eager = engine["eager_block_seconds"] * costs.blocks * np.minimum(chunk / CAPTURED_TOKENS, 1.0)
+    held_up = np.maximum(chunks, 1.0) * np.maximum(eager - beside, 0.0)
+    prefill = np.maximum(chunks, 1.0) * beside
+    queue = queue_seconds(added, engine["spread"] * steps * decode, batches)
     others = (batches - 1) * added
-    waiting = np.minimum(queue + shared["burst"] * others, others)
-    host = engine["request_seconds"] + engine["wait_steps"] * decode
+    waiting = np.minimum(queue + engine["burst"] * others, others)
+    host = engine["request_seconds"] + engine["wait_steps"] * decode + held_up
     return Serving(
         ttft_seconds=host + prefill + waiting,
         tpot_seconds=tpot,

@@ -36,13 +36,14 @@ class StepCosts:
         dense: one per kernel in use. experts: likewise, `read` being all experts of the GPU.
         head: the logits of sampled tokens.
         fixed: launches and scheduling.
+        blocks: layers, and again those with latent or recurrent attention: what launches one by one scale with.
         per_token: activations through memory, and messages' bytes.
         per_root_token: messages' protocols.
         per_decoded: cache reads and host work per running request.
         per_prefilled: attention inside the prompt.
-        exposed: share of the smaller bound that is not hidden.
+        exposed, expert_exposed: share of the smaller bound that is not hidden.
         half_tokens: tokens at which a product reaches half its rate when nothing else binds it.
-        log_miss: log(1 - k / E), of a token to miss an expert; 0 without experts.
+        log_miss: of a token to miss an expert; see `log_miss`.
         ranks: attention-DP ranks whose tokens meet in the experts.
         imbalance: time of the busiest expert rank over the mean.
     """
@@ -51,11 +52,13 @@ class StepCosts:
     experts: tuple[Product, ...]
     head: Product
     fixed: Floats
+    blocks: Floats
     per_token: Floats
     per_root_token: Floats
     per_decoded: Floats
     per_prefilled: Floats
     exposed: Floats
+    expert_exposed: Floats
     half_tokens: Floats
     expert_half_tokens: Floats
     log_miss: Floats
@@ -91,11 +94,14 @@ def step_costs(
         + engine["latent_layer_seconds"] * work.latent_layers
         + engine["recurrent_layer_seconds"] * work.recurrent_layers
         + (work.products * rates.launch_seconds).sum(axis=1)
-        + collective * (work.all_reduces * links.latency_seconds + work.expert_exchanges * exchange.latency_seconds / 2)
+        + (work.expert_products * rates.expert_launch_seconds).sum(axis=1)
+        + collective * (work.all_reduces + work.norm_reductions) * links.latency_seconds
+        + collective * work.expert_exchanges * exchange.latency_seconds / 2
         + hops * links.hop_latency_seconds
     )
     per_token = (
-        (work.dense_values + work.expert_values) * ACTIVATION_BYTES * rates.values_seconds_per_byte
+        ACTIVATION_BYTES * work.dense_values * rates.values_seconds_per_byte
+        + ACTIVATION_BYTES * work.expert_values * rates.expert_values_seconds_per_byte
         + collective
         * (
             work.all_reduces * links.seconds_per_byte * work.message_bytes
@@ -119,18 +125,35 @@ def step_costs(
             columns(work.head_bytes * rates.seconds_per_byte[:, 0]),
         ),
         fixed=columns(fixed),
+        blocks=columns(work.layers + np.minimum(work.latent_layers, work.layers) + work.recurrent_layers),
         per_token=columns(per_token),
         per_root_token=columns(per_root),
         per_decoded=columns(decode + engine["sequence_seconds"]),
-        per_prefilled=columns(work.prefill_attention_flop * rates.prefill_seconds_per_flop / input_tokens),
+        per_prefilled=columns(
+            (
+                work.prefill_attention_flop * rates.prefill_seconds_per_flop
+                + work.prefill_state_flop * rates.state_seconds_per_flop
+            )
+            / input_tokens
+        ),
         exposed=columns(shared["exposed"]),
+        expert_exposed=columns(shared["expert_exposed"]),
         half_tokens=columns(shared["half_tokens"]),
         expert_half_tokens=columns(shared["expert_half_tokens"]),
-        log_miss=columns(np.log1p(-work.experts_per_token / np.maximum(work.experts, work.experts_per_token + 1))),
+        log_miss=columns(log_miss(work, rates)),
         expert_ratio=columns(work.experts / work.experts_per_token),
         ranks=columns(work.data_parallel),
         imbalance=columns(1 + shared["imbalance"] * (1 - 1 / work.expert_ranks)),
     )
+
+
+def log_miss(work: Work, rates: Rates) -> Floats:
+    """(rows,) log(1 - k / E) x routing: of a token to choose no expert that was not chosen already.
+
+    Of models without experts anything; their experts have no bytes.
+    """
+    experts = np.maximum(work.experts, work.experts_per_token + 1)
+    return np.asarray(rates.routing * np.log1p(-work.experts_per_token / experts))
 
 
 def step_seconds(costs: StepCosts, decoded: Floats, prefilled: Floats | float, checked: int = 1) -> Floats:
@@ -167,7 +190,7 @@ def _expert_seconds(costs: StepCosts, tokens: Floats) -> Floats:
     padded = tokens + costs.expert_half_tokens * costs.expert_ratio * touched
     seconds = np.zeros_like(touched)
     for product in costs.experts:
-        seconds += _bound(product.per_token * padded, product.read * touched, costs.exposed)
+        seconds += _bound(product.per_token * padded, product.read * touched, costs.expert_exposed)
     return seconds
 
 

@@ -39,7 +39,7 @@ def test_bars_hold_nine_in_ten_of_groups_that_were_never_seen(groups):
     for seed in range(20):
         seen = scattered(groups, 100, 0.15, 0.15, seed)
         held.append((unseen <= intervals.allowance_of(seen) * intervals.reach_of(seen, 0.9)).mean())
-    assert np.mean(held) == pytest.approx(0.9, abs=0.025)
+    assert 0.88 <= np.mean(held) <= 0.935  # few groups err on the safe side
 
 
 def test_a_large_group_does_not_drown_small_ones():

@@ -109,4 +109,12 @@ def test_a_static_batch_counts_its_whole_time_and_one_request_alone_is_single():
 def test_a_vllm_without_version_has_the_era_of_its_date():
     old = {"engine": "vllm", "engine_version": "", "source_date": "2024-11"}
     assert read_run(STATIC | old).engine == "vllm V0"
-    assert read_run(STATIC | old | {"source_date": "2025-11"}).engine == "vllm"
+    assert read_run(STATIC | old | {"source_date": "2025-11"}).engine == "vllm sync"
+    assert read_run(STATIC | old | {"source_date": "2026-02"}).engine == "vllm"
+
+
+def test_an_engine_has_the_era_of_its_version():
+    for version, era in (("0.7.3", "vllm V0"), ("0.11.1", "vllm sync"), ("0.14.0", "vllm"), ("1.0", "vllm")):
+        assert read_run(STATIC | {"engine": "vllm", "engine_version": version}).engine == era
+    for version, era in (("0.19.0", "tensorrt-llm C++"), ("0.20.0", "tensorrt-llm"), ("", "tensorrt-llm")):
+        assert read_run(STATIC | {"engine": "tensorrt-llm", "engine_version": version}).engine == era

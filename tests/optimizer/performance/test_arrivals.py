@@ -61,6 +61,8 @@ def costs_of(engine: Engine) -> StepCosts:
         per_decoded=engine.per_request * one,
         per_prefilled=engine.per_token * one,
         exposed=nothing,
+        expert_exposed=nothing,
+        blocks=nothing,
         half_tokens=nothing,
         expert_half_tokens=nothing,
         log_miss=nothing,
@@ -72,10 +74,9 @@ def costs_of(engine: Engine) -> StepCosts:
 
 def curve_of(case: Case) -> Curve:
     # The engine of the simulation does nothing but steps; a request finds half of one still to run.
-    idle = {"chunk_tokens": case.engine.budget, "request_seconds": 0.0, "wait_steps": 0.5}
-    run = closed_loop(
-        costs_of(case.engine), idle, {"spread": 1.0, "burst": 0.0}, np.ones((1, 1)), BATCHES, case.prompt, case.answer
-    )
+    idle = {"chunk_tokens": case.engine.budget, "request_seconds": 0.0, "wait_steps": 0.5, "eager_block_seconds": 0.0}
+    loop = {"spread": 1.0, "burst": 0.0}
+    run = closed_loop(costs_of(case.engine), idle | loop, np.ones((1, 1)), BATCHES, case.prompt, case.answer)
     rate = BATCHES / (case.answer * run.decode_step_seconds + BATCHES * run.prompt_seconds)
     coarse = Curve(BATCHES, rate, run.decode_step_seconds, run.prompt_seconds, run.host_seconds)
     return finer(coarse, operating_points(BATCHES[-1]))

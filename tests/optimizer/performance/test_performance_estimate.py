@@ -181,7 +181,7 @@ def test_error_bars_widen_with_distance():
     for metric in ("tpot", "ttft", "throughput"):
         for probability in (0.6, 0.75, 0.9, 0.95):
             ends = [factors.errors[level][metric].at(probability) for level in LEVELS]
-            assert (np.diff(ends) >= 0).all(), metric
+            assert (np.diff(ends) >= -2e-3).all(), metric  # four digits are written
             assert ends[0] > 1
 
 

@@ -149,3 +149,43 @@ def test_a_window_never_adds_work(tokens, window):
 )
 def test_storage_decides_the_kernel(stored_as, kernel):
     assert kernel_of(stored_as) == kernel
+
+
+def test_products_of_one_input_are_launched_together():
+    parts = [("q", "column"), ("k", "kv_heads"), ("v", "kv_heads"), ("o", "row")]
+    matrices = [Matrix(name, "attention", 64, 64, sharding) for name, sharding in parts]
+    work = measure_work(model(matrices=matrices), rows(), 2, 100, 100)
+    assert work.products[0, KERNELS.index("bf16")] == 3 * 2  # q, k and v; o
+
+
+def test_experts_of_a_layer_are_launched_once_by_their_kernel():
+    gate = Matrix("experts.gate", "experts", 64, 32, "expert", copies=8, active_copies=2, stored_as="mxfp4")
+    down = Matrix("experts.down", "experts", 32, 64, "expert", copies=8, active_copies=2, stored_as="mxfp4")
+    work = measure_work(model(matrices=[gate, down]), rows(), 2, 100, 100)
+    assert work.expert_products[0, KERNELS.index("mxfp4")] == 3
+    assert work.products.sum() == 0
+
+
+def test_attention_ranks_share_the_experts_that_nobody_deals_out():
+    gate = Matrix("experts.gate", "experts", 64, 32, "expert", copies=8, active_copies=2)
+    spec = model(matrices=[gate])
+    alone, four = (measure_work(spec, rows(dp=dp), 2, 100, 100).expert_bytes.sum() for dp in (1, 4))
+    assert four == alone / 4
+
+
+def test_a_norm_over_all_heads_is_summed_over_ranks():
+    norms = [
+        Matrix("self_attn.q_norm", "attention", 64, 1, "column", gemm=False),
+        Matrix("self_attn.k_norm", "attention", 16, 1, "kv_heads", gemm=False),
+    ]
+    work = measure_work(model(matrices=norms), rows(tp=(1, 2)), 2, 100, 100)
+    assert work.norm_reductions.tolist() == [0, 3 * 2]
+    each = [Matrix("self_attn.q_norm", "attention", 16, 1, gemm=False)]
+    assert measure_work(model(matrices=each), rows(tp=(2,)), 2, 100, 100).norm_reductions.tolist() == [0]
+
+
+def test_a_prompt_through_a_state_is_not_attention():
+    state = RecurrentState("gdn", (StateArray("ssm", (4, 8, 16), 0, "fp32"),), heads=4, head_dim=8, state_dim=16)
+    work = measure_work(model([state]), rows(), 2, 100, 100)
+    assert work.prefill_attention_flop.tolist() == [0]
+    assert work.prefill_state_flop.tolist() == [3 * 4 * 4 * 8 * 16 * 100]

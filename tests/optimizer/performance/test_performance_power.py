@@ -33,7 +33,8 @@ def one(gpu: str) -> ReplicaColumns:
 
 def test_watts_and_joules_per_token_are_what_ml_energy_measured():
     batches = np.array([batch for batch, _, _ in MEASURED])
-    made = estimate(find_model("llama-3.1-8b"), "vllm", one("H100 SXM 80GB"), "bf16", batches, 300, 389, load_factors())
+    spec, factors = find_model("llama-3.1-8b"), load_factors()
+    made = estimate(spec, "vllm sync", one("H100 SXM 80GB"), "bf16", batches, 300, 389, factors)
     for at, (_, watts, joules) in enumerate(MEASURED):
         assert made.power_watts[0, at] == pytest.approx(watts, rel=0.12)
         assert made.power_watts[0, at] / made.output_tokens_per_second[0, at] == pytest.approx(joules, rel=0.2)
