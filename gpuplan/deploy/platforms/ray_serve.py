@@ -53,6 +53,8 @@ def llm(deployment: Deployment, serving: Serving) -> Node:
         raise CannotDeploy(f"Ray Serve LLM runs vLLM, and the plan starts {serving.engine}.")
     if serving.command.value("--lora-modules"):
         raise CannotDeploy("Ray Serve LLM loads adapters from a bucket of its own, not by name; use another format.")
+    if serving.command.value("--data-parallel-size"):
+        raise CannotDeploy("Ray Serve LLM places one GPU for each replica with attention-DP; use another format.")
     command = serving.command.without(*BY_RAY)
     alone = len(deployment.servings) == 1
     number = deployment.servings.index(serving) + 1

@@ -8,8 +8,12 @@ import json
 import sys
 
 from vllm.entrypoints.cli.benchmark.serve import BenchmarkServingSubcommand
-from vllm.entrypoints.openai.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+try:
+    from vllm.entrypoints.common.cli_args import make_arg_parser  # 0.33
+except ImportError:
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser  # 0.32
 
 
 def parser_of(words):
