@@ -20,9 +20,18 @@ from gpuplan import __version__
 from gpuplan.errors import nearest
 from gpuplan.planning import data_fingerprint, engine_named
 from optimizer.answer import Stamp
+from optimizer.cp_sat.integers import MICRO
 from optimizer.engines.find import ENGINES
 from optimizer.errors import BadRequirements
 from optimizer.fleet.answer import Explained, limit_uses, write_fleet_plan
+from optimizer.fleet.branching import solve_small
+from optimizer.fleet.calendar import (
+    Calendar,
+    CalendarProgram,
+    build_calendar,
+    without_commitments,
+    write_calendar,
+)
 from optimizer.fleet.explain import conflicts, dropped_services, relaxations, sensitivity, why_not, worth_of_limits
 from optimizer.fleet.fleet import Program, build_program
 from optimizer.fleet.market import Market, market_of
@@ -31,7 +40,7 @@ from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas, replicas_of
 from optimizer.fleet.services import Fleet, Service
 from optimizer.fleet.solution import FleetSolution, FleetStatus
-from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED, solve_fleet
+from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED
 from optimizer.performance.factors import load_factors
 from optimizer.search import Knowledge, Search
 
@@ -110,8 +119,46 @@ def plan_fleet(
     return plan.model_copy(update={"warnings": (*plan.warnings, *staleness_warnings(offers, today))})
 
 
+def plan_calendar(
+    fleet: Fleet,
+    *,
+    offers_file: str | Path | None = None,
+    factors_dir: str | Path | None = None,
+    offline: bool = False,
+    effort: Effort | None = None,
+    today: date | None = None,
+    progress: Progress | None = None,
+) -> Calendar:
+    """What to reserve, rent and buy when, for demand by month; the dearest of several scenarios is what is planned for.
+
+    What it costs to be sure of each scenario alone, and to commit to nothing, is solved too, each with the same effort.
+    Arguments and errors are those of `plan_fleet`.
+    """
+    effort, today = effort or Effort(), today or date.today()
+    desk = Desk(fleet, offers_for(fleet, offers_file, today), factors_dir, offline)
+    program = desk.calendar()
+    solution = _solve(program.problem, effort, progress)
+    calendar = write_calendar(program, solution)
+    if calendar.cost_usd is None:
+        return calendar
+    alone = {
+        scenario: write_calendar(one, _solve(one.problem, effort)).cost_usd
+        for scenario in program.scenarios
+        if len(program.scenarios) > 1
+        for one in [desk.calendar(scenario)]
+    }
+    uncommitted = without_commitments(program)
+    rented = _solve(uncommitted, effort) if uncommitted is not None else None
+    return calendar.model_copy(
+        update={
+            "alone_usd": {scenario: cost for scenario, cost in alone.items() if cost is not None},
+            "rented_only_usd": rented.cost_micro_usd / MICRO if rented is not None and rented.counts.any() else None,
+        }
+    )
+
+
 def _solve(problem: FleetProblem, effort: Effort, progress: Progress | None = None) -> FleetSolution:
-    return solve_fleet(
+    return solve_small(
         problem,
         gap=effort.gap,
         time_limit_seconds=effort.time_limit_seconds,
@@ -197,6 +244,10 @@ class Desk:
         shelf = _Shelf(offers, factors_dir, offline)
         self.fleet, self.market = fleet, market_of(fleet, offers)
         self._replicas = [shelf.replicas(fleet, self.market, number) for number in range(len(fleet.services))]
+
+    def calendar(self, only: str | None = None) -> CalendarProgram:
+        """The integer program over the months; `only` plans for one scenario alone."""
+        return build_calendar(self.fleet, self.market, self._replicas, only)
 
     def program(self, open_gpus: frozenset[str] = frozenset()) -> Program:
         """The integer program; machines with an open GPU stay in it whatever they cost."""

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from gpu_db.offer import BILLINGS
 from gpuplan.cli import words
 from gpuplan.errors import BadWord, GpuplanError, nearest
-from optimizer.fleet.services import QUOTA_UNITS, Fleet, FleetLimits, OwnedMachines, Purchase, Service
+from optimizer.fleet.services import QUOTA_UNITS, Fleet, FleetLimits, MonthDemand, OwnedMachines, Purchase, Service
 
 LARGEST_FILE_BYTES = 50_000_000
 MOST_PROBLEMS = 50
@@ -286,6 +286,42 @@ def read_fleet(path: str | Path, *, skip_bad: bool = False) -> FleetFile:
     return FleetFile(
         fleet, _neighbour(file, content.get("offers")), _neighbour(file, content.get("demand")), tuple(bad)
     )
+
+
+DEMAND_COLUMNS = ("month", "service", "scenario", "min_tps", "requests_per_second", "concurrency")
+
+
+def read_demand(path: str | Path) -> tuple[MonthDemand, ...]:
+    """Read demand by month: a CSV with month, service, and min_tps, requests_per_second or concurrency.
+
+    A row with none of the three asks for nothing in that month. `scenario` tells apart what may come true.
+
+    Raises:
+        BadFleetFile: with one sentence for every problem.
+    """
+    file = Path(path)
+    rows = _content(file)["services"] if file.suffix.lower() == ".csv" else None
+    if not rows:
+        raise BadFleetFile([f"{file.name}: demand by month is a .csv with the columns {', '.join(DEMAND_COLUMNS)}."])
+    problems = _Problems(file.name)
+    found = [_month(row, number, problems) for number, row in enumerate(rows, 1)]
+    keys = [(one.scenario, one.month, one.service) for one in found if one is not None]
+    if len(set(keys)) < len(keys) and not problems.sentences:
+        twice = next(key for key in keys if keys.count(key) > 1)
+        problems.add(f"month {twice[1]}, service {twice[2]!r}", "it stands twice; keep one row")
+    if problems.sentences:
+        raise BadFleetFile(problems.sentences)
+    return tuple(one for one in found if one is not None)
+
+
+_DEMAND = {key: Word(SERVICE[key].place, SERVICE[key].read) for key in DEMAND_COLUMNS[3:]}
+_MONTH = {**_words(month=("month", _name), service=("service", _name), scenario=("scenario", _name)), **_DEMAND}
+
+
+def _month(row: Mapping[str, str], number: int, problems: _Problems) -> MonthDemand | None:
+    where = f"row {number}"
+    values = _read(row, _MONTH, where, problems)
+    return _build(MonthDemand, {"demand": None, **values}, _MONTH, where, problems)
 
 
 def _neighbour(file: Path, value: Any) -> Path | None:

@@ -49,7 +49,7 @@ class Standing:
         pool: where.
         gpus: of one replica.
         rates: what it gives to each demand, cut at that demand, shape (columns, demands).
-        lost: what one lost machine takes of the first demand, in `rates`; None = the service need not survive it.
+        lost: what one lost machine takes of each demand, shape (columns, demands); None = it need not be survived.
         watts: None when nothing limits them.
         gpus_limited: whether the fleet's number of GPUs is limited.
     """
@@ -94,7 +94,7 @@ def _replaces(standing: Standing, machines: Machines, rows: Ints, by: Ints) -> B
     if standing.watts is not None:
         fine &= number * standing.watts[by] <= standing.watts[rows][:, None]
     if standing.lost is not None:
-        fine &= standing.lost[by] <= standing.rates[rows, 0][:, None]
+        fine &= (standing.lost[by][None] <= standing.rates[rows][:, None]).all(axis=2)
     return fine
 
 

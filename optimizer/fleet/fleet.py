@@ -11,7 +11,7 @@ import numpy as np
 from optimizer.cp_sat.integers import MICRO, budget_micro_usd, capacity_milli, demand_milli, micro_usd
 from optimizer.fleet.dominance import Machines, Standing, needed
 from optimizer.fleet.draft import FleetDraft
-from optimizer.fleet.market import Market, Pool, Supply, spot_share
+from optimizer.fleet.market import Market, Pool, Supply, spot_share, term_months
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas
 from optimizer.fleet.services import QUOTA_UNITS, Fleet, Service
@@ -115,7 +115,7 @@ class _Builder:
         self.supply = np.full(len(market.supplies), -1, dtype=np.int64)
 
     def program(self) -> Program:
-        demands = [_Demands.of(service, spot_share(service, self.fleet), self.draft) for service in self.fleet.services]
+        demands = [Demands.of(service, spot_share(service, self.fleet), self.draft) for service in self.fleet.services]
         standing = self._needed(demands)
         self._add_limits()
         for at in np.unique(np.concatenate([pool for each in standing for _, pool in each])).tolist():
@@ -135,34 +135,22 @@ class _Builder:
             tuple(each.of_sizes() for each in demands),
         )
 
-    def _needed(self, demands: Sequence[_Demands]) -> list[list[tuple[Ints, Ints]]]:
+    def _needed(self, demands: Sequence[Demands]) -> list[list[tuple[Ints, Ints]]]:
         """(replica, pool) pairs of each service and model that a cheapest plan may need."""
-        where = [[self._where(number, one) for one in each] for number, each in enumerate(self.replicas)]
-        standing = [self._standing(number, demands[number], each) for number, each in enumerate(where)]
+        where = [
+            [places_of(self.fleet, self.market, number, one) for one in each]
+            for number, each in enumerate(self.replicas)
+        ]
+        standing = [
+            standing_of(self.fleet, number, self.replicas[number], each, [demands[number]], self.machines)
+            for number, each in enumerate(where)
+        ]
         needed_columns = needed(standing, self.machines)
         found = []
         for each, mask in zip(where, needed_columns, strict=True):
             parts = np.split(mask, np.cumsum([len(pool) for _, pool in each])[:-1])
             found.append([(replica[kept], pool[kept]) for (replica, pool), kept in zip(each, parts, strict=True)])
         return found
-
-    def _standing(self, number: int, demands: _Demands, where: Sequence[tuple[Ints, Ints]]) -> Standing:
-        """All models of one service in one table."""
-        models = self.replicas[number]
-        taken = [one.take(replica) for one, (replica, _) in zip(models, where, strict=True)]
-        limits, service = self.fleet.limits, self.fleet.services[number]
-        pool = np.concatenate([pool for _, pool in where])
-        gpus = np.concatenate([one.gpus for one in taken])
-        rates = np.concatenate([demands.rates(one) for one in taken])
-        together = np.maximum(self.machines.gpus[pool] // np.maximum(gpus, 1), 1)
-        return Standing(
-            pool=pool,
-            gpus=gpus,
-            rates=rates,
-            lost=rates[:, 0] * together if service.survives_losing_one_machine else None,
-            watts=None if limits.power_watts is None else np.concatenate([one.power_watts for one in taken]),
-            gpus_limited=limits.gpus is not None,
-        )
 
     def _add_limits(self) -> None:
         limits = self.fleet.limits
@@ -205,7 +193,7 @@ class _Builder:
         )
         return int(columns[0])
 
-    def _add_replicas(self, number: int, demands: _Demands, replicas: Replicas, replica: Ints, pool: Ints) -> Column:
+    def _add_replicas(self, number: int, demands: Demands, replicas: Replicas, replica: Ints, pool: Ints) -> Column:
         gpus = replicas.gpus[replica]
         uses: dict[int, Ints] = {self.slots[at]: np.where(pool == at, gpus, 0) for at in np.unique(pool).tolist()}
         if ("power", "") in self.limits:
@@ -220,26 +208,60 @@ class _Builder:
         )
         return Column(number, replicas, numbers, replica, pool)
 
-    def _where(self, number: int, replicas: Replicas) -> tuple[Ints, Ints]:
-        """(replica, pool) pairs: every replica in every pool of its place that its service accepts."""
-        taste = self.market.taste[number]
-        pools = np.asarray([at for at, pool in enumerate(self.market.pools) if taste in pool.tastes], dtype=np.int64)
-        index = {place: at for at, place in enumerate(replicas.places)}
-        place = np.asarray([index.get(self.market.pools[at].place, -1) for at in pools.tolist()], dtype=np.int64)
-        pair_pool, replica = np.nonzero(place[:, None] == replicas.place[None, :])
-        if self.fleet.services[number].survives_losing_one_machine:
-            best = _one_per_pool(pair_pool, replicas, replica)
-            pair_pool, replica = pair_pool[best], replica[best]
-        return replica.astype(np.int64), pools[pair_pool]
+
+def places_of(fleet: Fleet, market: Market, number: int, replicas: Replicas) -> tuple[Ints, Ints]:
+    """(replica, pool) pairs: every replica in every pool of its place that its service accepts."""
+    taste = market.taste[number]
+    pools = np.asarray([at for at, pool in enumerate(market.pools) if taste in pool.tastes], dtype=np.int64)
+    index = {place: at for at, place in enumerate(replicas.places)}
+    place = np.asarray([index.get(market.pools[at].place, -1) for at in pools.tolist()], dtype=np.int64)
+    pair_pool, replica = np.nonzero(place[:, None] == replicas.place[None, :])
+    if fleet.services[number].survives_losing_one_machine:
+        best = _one_per_pool(pair_pool, replicas, replica)
+        pair_pool, replica = pair_pool[best], replica[best]
+    return replica.astype(np.int64), pools[pair_pool]
 
 
-def machines_of(market: Market, open_gpus: frozenset[str] = frozenset()) -> Machines:
-    """The market's pools as the test of what is needed reads them."""
+def standing_of(
+    fleet: Fleet,
+    number: int,
+    models: Sequence[Replicas],
+    where: Sequence[tuple[Ints, Ints]],
+    demands: Sequence[Demands],
+    machines: Machines,
+) -> Standing:
+    """All models of one service in one table, with what they give to its demands, of one month or of several."""
+    taken = [one.take(replica) for one, (replica, _) in zip(models, where, strict=True)]
+    pool = np.concatenate([pool for _, pool in where])
+    gpus = np.concatenate([one.gpus for one in taken])
+    rates = np.column_stack([np.concatenate([each.rates(one) for one in taken]) for each in demands])
+    together = np.maximum(machines.gpus[pool] // np.maximum(gpus, 1), 1)
+    lost = rates * together[:, None] if fleet.services[number].survives_losing_one_machine else None
+    limited = fleet.limits.power_watts is not None
+    return Standing(
+        pool=pool,
+        gpus=gpus,
+        rates=rates,
+        lost=lost,
+        watts=np.concatenate([one.power_watts for one in taken]) if limited else None,
+        gpus_limited=fleet.limits.gpus is not None,
+    )
+
+
+def machines_of(
+    market: Market, open_gpus: frozenset[str] = frozenset(), *, uncommitted: Fleet | None = None
+) -> Machines:
+    """The market's pools as the test of what is needed reads them.
+
+    Over months no replica is exchanged for one on machines that are committed to: those of `uncommitted` are left out.
+    """
     least, endless = np.full((2, len(market.pools)), np.inf)
     for supply in market.supplies:
         price = supply.offer.price_usd_per_hour
         least[supply.pool] = min(least[supply.pool], price)
-        if supply.offer.available_count is None and supply.offer.minimum_count <= 1 and not supply.quotas:
+        committed = uncommitted is not None and term_months(uncommitted, supply.offer) is not None
+        plain = supply.offer.available_count is None and supply.offer.minimum_count <= 1 and not supply.quotas
+        if plain and not committed:
             endless[supply.pool] = min(endless[supply.pool], price)
     gpus = np.asarray([pool.place.gpu_count for pool in market.pools], dtype=np.int64)
     spot = np.asarray([pool.spot for pool in market.pools], dtype=bool)
@@ -258,7 +280,7 @@ def _one_per_pool(pool: Ints, replicas: Replicas, replica: Ints) -> Ints:
 
 
 @dataclass(frozen=True)
-class _Demands:
+class Demands:
     """The covers of one service.
 
     Attributes:
@@ -277,9 +299,10 @@ class _Demands:
     output_tokens: tuple[int, ...]
 
     @classmethod
-    def of(cls, service: Service, spot: float, draft: FleetDraft) -> _Demands:
+    def of(cls, service: Service, spot: float, draft: FleetDraft, suffix: str = "") -> Demands:
+        """Add a service's covers to a draft; `suffix` tells it from itself in other months."""
         number = draft.add_service(
-            service.name, required=service.required, priority=service.priority, weight=service.weight
+            service.name + suffix, required=service.required, priority=service.priority, weight=service.weight
         )
         survives = service.survives_losing_one_machine
         kinds: list[str | int] = []

@@ -123,7 +123,7 @@ def market_of(fleet: Fleet, offers: Sequence[Offer]) -> Market:
         tastes,
         tuple(number[taste_of(service, fleet)] for service in fleet.services),
         tuple(pools),
-        tuple(undominated_supplies(supplies)),
+        tuple(undominated_supplies(supplies, fleet)),
     )
 
 
@@ -220,19 +220,32 @@ def _within(quota: QuotaOn, variants: Sequence[_Variant]) -> set[int]:
     return found
 
 
-def undominated_supplies(supplies: Iterable[Supply]) -> list[Supply]:
+TERM_MONTHS = {"reserved-1y": 12, "reserved-3y": 36}
+PURCHASED = "purchased"
+"""Provider of systems that are bought; their term is what they are written off in."""
+
+
+def term_months(fleet: Fleet, offer: Offer) -> int | None:
+    """Months that an offer is committed to; None = it is rented by the hour."""
+    if offer.provider == PURCHASED and fleet.buying.purchase is not None:
+        return round(fleet.buying.purchase.years * 12)
+    return TERM_MONTHS.get(offer.billing)
+
+
+def undominated_supplies(supplies: Iterable[Supply], fleet: Fleet) -> list[Supply]:
     """Supplies that a cheapest plan may need.
 
     Of one pool, one that costs no less than another and counts for every quota that the other counts for, is not
-    needed if the other can be had without end, in any number.
+    needed if the other can be had without end, in any number. Over months only offers of one term are compared.
     """
     kept: list[Supply] = []
-    endless: dict[int, list[frozenset[int]]] = {}
+    endless: dict[tuple[int, int | None], list[frozenset[int]]] = {}
     for supply in sorted(supplies, key=lambda s: (s.pool, s.offer.price_usd_per_hour, len(s.quotas), s.offer.offer_id)):
         mine = frozenset(supply.quotas)
-        if any(cheaper <= mine for cheaper in endless.get(supply.pool, ())):
+        kind = (supply.pool, term_months(fleet, supply.offer) if fleet.demand_by_month else None)
+        if any(cheaper <= mine for cheaper in endless.get(kind, ())):
             continue
         kept.append(supply)
         if supply.offer.available_count is None and supply.offer.minimum_count <= 1:
-            endless.setdefault(supply.pool, []).append(mine)
+            endless.setdefault(kind, []).append(mine)
     return kept

@@ -229,10 +229,26 @@ class Buying(Frozen):
 Sharing = Literal["mig", "fractions"]
 
 
+class MonthDemand(Frozen):
+    """What one service must serve in one month.
+
+    Attributes:
+        month: a number or a year and month: "1", "2027-01".
+        demand: None = nothing.
+        scenario: of several that may come true; "" = the only one.
+    """
+
+    month: Annotated[str, Field(pattern=r"^(\d{1,3}|\d{4}-\d{2})$")]
+    service: Name
+    demand: Demand | None
+    scenario: Annotated[str, Field(max_length=100)] = ""
+
+
 class Fleet(Frozen):
     """The whole question.
 
     Attributes:
+        demand_by_month: for a calendar; services that a month does not name keep their own demand.
         share_gpus: how several replicas may share one GPU: hardware slices ("mig"), engines beside each other that
             take a fixed part of memory each ("fractions").
     """
@@ -243,6 +259,7 @@ class Fleet(Frozen):
     buying: Buying = Buying()
     owned: Annotated[tuple[OwnedMachines, ...], Field(max_length=1000)] = ()
     share_gpus: tuple[Sharing, ...] = ()
+    demand_by_month: Annotated[tuple[MonthDemand, ...], Field(max_length=1_000_000)] = ()
     machines_most: Count = 10_000
 
     @model_validator(mode="after")

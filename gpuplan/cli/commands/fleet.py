@@ -23,6 +23,7 @@ EXAMPLES = (
     "plan fleet fleet.yaml",
     "plan fleet services.csv --budget 200 --max-gpus 64 --json",
     "plan fleet fleet.yaml --why-not MI300X --sensitivity plan",
+    "plan fleet fleet.yaml --demand demand.csv",
     "plan fleet fleet.yaml --gap 0 --time-limit 60 --verbose",
 )
 
@@ -36,6 +37,12 @@ Offers = Annotated[
     str | None,
     option(
         "--offers", "A CSV of your own machines and prices: they add to or override ours", words.name, "FILE", ASKED
+    ),
+]
+Demand = Annotated[
+    str | None,
+    option(
+        "--demand", "A CSV of demand by month (and scenario), for a procurement calendar", words.name, "FILE", ASKED
     ),
 ]
 SkipBad = Annotated[
@@ -73,6 +80,7 @@ def command(
     max_gpus: MaxGpus = None,
     max_power: MaxPower = None,
     offers: Offers = None,
+    demand: Demand = None,
     skip_bad: SkipBad = False,
     offline: Offline = False,
     factors: Fitted = None,
@@ -106,6 +114,8 @@ def run(asked: Asked) -> int:
     read = _with_limits(read_fleet(asked.file, skip_bad=asked.skip_bad), asked)
     from gpuplan.cli import console
 
+    if asked.demand or read.demand_file:
+        return _calendar(read, asked)
     answer = plan_fleet(
         read.fleet,
         offers_file=asked.offers or read.offers_file,
@@ -119,6 +129,29 @@ def run(asked: Asked) -> int:
     answer = answer.model_copy(update={"warnings": (*read.skipped, *answer.warnings)})
     _show(answer, asked)
     return 0 if all(service.served for service in answer.services) else 3
+
+
+def _calendar(read: FleetFile, asked: Asked) -> int:
+    """What to reserve, rent and buy when."""
+    from gpuplan.cli import calendar_page, console
+    from gpuplan.fleet import Effort, plan_calendar
+    from gpuplan.fleet_file import read_demand
+
+    rows = read_demand(asked.demand or str(read.demand_file))
+    answer = plan_calendar(
+        read.fleet.model_copy(update={"demand_by_month": rows}),
+        offers_file=asked.offers or read.offers_file,
+        factors_dir=asked.factors,
+        offline=asked.offline,
+        effort=Effort(asked.gap, asked.time_limit, asked.seed),
+        progress=console.progress(),
+    )
+    console.hush()
+    if asked.json:
+        console.show_json(answer.model_dump_json(indent=2))
+    else:
+        console.show(calendar_page.full(answer, read.fleet.name, console.screen()))
+    return 0 if answer.cost_usd is not None and not answer.dropped else 3
 
 
 def _with_limits(read: FleetFile, asked: Asked) -> FleetFile:

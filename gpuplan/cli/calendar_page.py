@@ -1,0 +1,98 @@
+"""How a procurement calendar looks in a terminal: what to do month by month, what each month costs, the proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gpuplan.cli.console import Ink, Line, Part, Styled, aligned, header, usd, wrapped
+from optimizer.fleet.calendar import Calendar, CalendarEntry
+
+
+def full(calendar: Calendar, name: str, ink: Ink) -> list[Line]:
+    """The whole calendar of a fleet of this name."""
+    lines: list[Line] = []
+    for part in (
+        _cost(calendar, name),
+        _entries(calendar),
+        _months(calendar),
+        _certainty(calendar, ink),
+        _proof(calendar),
+    ):
+        section = list(part)
+        if section:
+            lines += [*([()] if lines else []), *section]
+    return lines
+
+
+def _cost(calendar: Calendar, name: str) -> Iterator[Line]:
+    yield (Styled(name, "bold"), f"  {len(_month_names(calendar))} months")
+    if calendar.cost_usd is None or calendar.gap is None:
+        yield (Styled("No plan serves every required service.", "red"),)
+        return
+    proven = "proven optimal" if calendar.status == "optimal" else f"proven within {calendar.gap:.2%} of the best"
+    yield (Styled(f"{usd(calendar.cost_usd)} USD", "bold"), f" over all months   {proven}")
+    if calendar.rented_only_usd is not None:
+        saved = calendar.rented_only_usd - calendar.cost_usd
+        yield (
+            f"without any commitment {usd(calendar.rented_only_usd)} USD: commitments save {usd(max(saved, 0.0))} USD",
+        )
+
+
+def _dropped(calendar: Calendar, ink: Ink) -> Iterator[Line]:
+    if calendar.dropped:
+        yield (Styled("Not served", "bold"),)
+        yield from wrapped(", ".join(calendar.dropped), ink.width, 2, mark="! ")
+
+
+def _month_names(calendar: Calendar) -> list[str]:
+    return list(dict.fromkeys(month.month for month in calendar.months))
+
+
+def _entries(calendar: Calendar) -> Iterator[Line]:
+    if calendar.entries:
+        yield (Styled("What to do", "bold"),)
+        rows: list[Sequence[Part]] = [header(("from", "", "", "machine", "how", "until", "USD"))]
+        rows += [_row(entry) for entry in calendar.entries]
+        yield from aligned(rows, right=(2, 6))
+
+
+def _row(entry: CalendarEntry) -> Sequence[Part]:
+    offer = entry.offer
+    machine = f"{offer.provider} {offer.instance_type} ({offer.gpu_count} x {offer.gpu})"
+    scenario = f" if {entry.scenario}" if entry.scenario else ""
+    return (
+        entry.month,
+        entry.what,
+        f"{entry.count} x",
+        machine,
+        offer.billing,
+        entry.until + scenario,
+        usd(entry.cost_usd),
+    )
+
+
+def _months(calendar: Calendar) -> Iterator[Line]:
+    if calendar.months:
+        yield (Styled("Month by month", "bold"),)
+        rows: list[Sequence[Part]] = [header(("month", "", "machines", "GPUs", "USD"))]
+        rows += [
+            (month.month, month.scenario, f"{month.machines:,}", f"{month.gpus:,}", usd(month.cost_usd))
+            for month in calendar.months
+        ]
+        yield from aligned(rows, right=(2, 3, 4))
+
+
+def _certainty(calendar: Calendar, ink: Ink) -> Iterator[Line]:
+    if calendar.alone_usd and calendar.cost_usd is not None:
+        yield (Styled("What certainty costs", "bold"),)
+        for scenario, cost in calendar.alone_usd.items():
+            more = calendar.cost_usd - cost
+            sentence = f"if {scenario} were certain, {usd(cost)} USD: not knowing costs {usd(max(more, 0.0))} USD"
+            yield from wrapped(sentence, ink.width, 2, mark="- ")
+
+
+def _proof(calendar: Calendar) -> Iterator[Line]:
+    if calendar.bound_usd is not None and calendar.gap is not None:
+        yield (Styled("Proof", "bold"),)
+        least = f"no calendar costs less than {usd(calendar.bound_usd)} USD"
+        yield (f"  {least}; gap {calendar.gap:.2%}; {calendar.columns:,} columns",)
