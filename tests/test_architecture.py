@@ -25,6 +25,8 @@ HOMES = {
     "pandas": ("optimizer/cp_sat/library.py",),
     "huggingface_hub": ("catalog/huggingface.py",),
     "scipy": ("gpuplan/fitting/",),
+    "vl_convert": ("gpuplan/reports/charts.py",),
+    "xlsxwriter": ("gpuplan/reports/workbook.py",),
     "yaml": ("gpuplan/fleet_file.py", "gpuplan/deploy/"),
 }
 THINKERS = ("numpy", "ortools", "pandas", "pydantic", "scipy", "huggingface_hub")

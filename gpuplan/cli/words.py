@@ -81,6 +81,59 @@ def gap(word: str) -> float:
     return number
 
 
+def portion(word: str) -> float:
+    """A part of something, from 0 to 1.
+
+    >>> portion("0.12"), portion("12%")
+    (0.12, 0.12)
+    """
+    wanted = "a share from 0 to 1 such as 0.12 or 12%"
+    bare = word.strip().removesuffix("%")
+    number = _finite(bare, wanted) / (100 if bare != word.strip() else 1)
+    if not 0 <= number <= 1:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
+def duty(word: str) -> float:
+    """A share of all hours, above 0 and at most 1.
+
+    >>> duty("70%")
+    0.7
+    """
+    number = portion(word)
+    if number == 0:
+        raise BadWord(f"{word!r} is never; write a share above 0 and at most 1 such as 0.7 or 70%")
+    return number
+
+
+def amount(word: str) -> float:
+    """An amount of USD, zero or more; k and m are thousands and millions.
+
+    >>> amount("285000"), amount("285k"), amount("1.5m")
+    (285000.0, 285000.0, 1500000.0)
+    """
+    wanted = "an amount in USD such as 285000 or 285k"
+    scale = {"k": 1e3, "m": 1e6}.get(word.strip()[-1:].casefold(), 1.0)
+    number = _finite(word.strip().rstrip("kKmM") if scale > 1 else word, wanted) * scale
+    if number < 0:
+        raise BadWord(f"{word!r} is below zero; write {wanted}")
+    return number
+
+
+def years(word: str) -> float:
+    """A number of years, above zero and at most 50.
+
+    >>> years("3")
+    3.0
+    """
+    wanted = "a number of years above 0 and at most 50 such as 3"
+    number = _finite(word, wanted)
+    if not 0 < number <= 50:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
 def confidence(word: str) -> float:
     """A chance from 0.5 (as likely as not) to 0.99.
 
