@@ -60,6 +60,7 @@ class LinearAnswer:
         feasible: a point was found; `values` is it.
         infeasible: proven that there is none.
         optimal: proven best (within the gap asked for).
+        time_ended: the time limit ended the search.
         values: shape (variables,).
         duals: shape (rows,): rise of the optimum per unit of the right-hand side; zeros with whole variables.
         bound: no point costs less, up to the solver's tolerance.
@@ -68,6 +69,7 @@ class LinearAnswer:
     feasible: bool
     infeasible: bool
     optimal: bool
+    time_ended: bool
     values: Floats
     duals: Floats
     bound: float
@@ -91,6 +93,7 @@ def solve_linear(
     gap: float = 0.0,
     seed: int = 0,
     solver: LinearSolver = LinearSolver.HIGHS,
+    enough: float | None = None,
 ) -> LinearAnswer:
     """The least-cost point.
 
@@ -100,10 +103,13 @@ def solve_linear(
         gap: relative, with whole variables.
         seed: of the solver.
         solver: which.
+        enough: a whole point that costs no more than this ends the search (HiGHS; SCIP has no such parameter).
     """
     parameters = parameters_pb2.SolveParametersProto()
     parameters.time_limit.FromNanoseconds(int(max(time_limit_seconds, 0.01) * 1e9))
     parameters.random_seed = seed
+    if enough is not None and solver is LinearSolver.HIGHS:
+        parameters.highs.double_options["objective_target"] = enough
     quiet = _without_prints if solver is LinearSolver.HIGHS and program.whole is not None else nullcontext
     if program.whole is not None:
         parameters.relative_gap_tolerance = gap
@@ -181,6 +187,7 @@ def _read(program: LinearProgram, result: Any) -> LinearAnswer:
         feasible,
         reason == result_pb2.TERMINATION_REASON_INFEASIBLE,
         reason == result_pb2.TERMINATION_REASON_OPTIMAL,
+        result.termination.limit == result_pb2.LIMIT_TIME,
         values,
         duals,
         float(result.termination.objective_bounds.dual_bound),

@@ -21,15 +21,19 @@ from optimizer.replica_columns import Bools, Floats, Ints
 FREE = (60, 150, 300, 600)
 """Services, beside those in pieces, that are decided together, round by round."""
 COLUMNS_OF_FREE = 6
+FREE_OF_MANY = (300,)
 ALL_FREE_MOST = 400
 COLUMNS_MOST = 40_000
 NEIGHBOURS = 40
 SEVERAL = 1.5
-"""Replicas per service beyond which HiGHS closes the gap sooner than SCIP."""
+"""Replicas per service beyond which HiGHS closes the gap sooner than SCIP. In large fleets it does so in any case: it
+can be told what is enough."""
 SHARE_OF_GAP_WHOLE = 0.2
 SHARE_OF_TIME = 0.3
 LEAST_SECONDS = 1.0
 WHOLE = 1e-6
+MET = 0.99
+"""Of the gap asked for: a plan that is nearer to the bound than this is not made better."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,13 @@ def make_whole(
     close the gap from below as well. What time is left goes to neighbourhoods drawn at random.
     """
     chosen, cost = _heaviest(view, found), plan_costs(view, found.prices)
-    several = chosen.entries.sum() > SEVERAL * view.services
+    several = view.services > ALL_FREE_MOST or chosen.entries.sum() > SEVERAL * view.services
     solver = LinearSolver.HIGHS if several else LinearSolver.SCIP
     search = _Search(problem, view, found, gap, until, seed, solver, cost, chosen.entries, found.bound)
     fractional = chosen.weight < 1 - WHOLE
     order = np.lexsort((regrets(view, cost), ~fractional))
     for number in _rounds(view.services, int(fractional.sum())):
-        if not search.done:
+        if search.best is None or not search.done:
             _try(search, order[:number], _good_columns(search, order[:number]), progress)
     if view.services <= ALL_FREE_MOST and not search.done:
         _try_all(search, progress)
@@ -128,7 +132,9 @@ def make_whole(
 
 def _rounds(services: int, fractional: int) -> list[int]:
     """How many services are free in each round."""
-    return sorted({min(number + fractional, services) for number in FREE})
+    return sorted(
+        {min(number + fractional, services) for number in (FREE if services <= ALL_FREE_MOST else FREE_OF_MANY)}
+    )
 
 
 def _try(search: _Search, services: Ints, keep: Bools, progress: Progress | None) -> LinearAnswer:
@@ -136,7 +142,7 @@ def _try(search: _Search, services: Ints, keep: Bools, progress: Progress | None
     free = np.zeros(search.view.services, dtype=bool)
     free[services] = True
     counts, answer = _decide(search, free, keep)
-    search.repeats &= answer.optimal or answer.infeasible
+    search.repeats &= not answer.time_ended
     if counts is not None:
         _keep_better(search, counts, progress)
     return answer
@@ -180,6 +186,8 @@ def _slice(search: _Search) -> float:
     """Seconds for the next solver: a share of what is left, as long as there is something to do after it."""
     if search.view.services <= NEIGHBOURS and search.best is not None:
         return max(search.left, LEAST_SECONDS)
+    if search.best is None:
+        return max(search.left * SHARE_OF_TIME, LEAST_SECONDS)
     return min(max(search.left, 0.01), max(search.left * SHARE_OF_TIME, LEAST_SECONDS))
 
 
@@ -272,6 +280,7 @@ def _decide(search: _Search, free: Bools, keep: Bools) -> tuple[Ints | None, Lin
         gap=search.gap * SHARE_OF_GAP_WHOLE,
         seed=search.seed,
         solver=search.solver,
+        enough=search.bound * MICRO / (1 - search.gap * MET) - float(fixed @ problem.column_price_micro_usd),
     )
     counts = np.rint(answer.values[: rest.columns]).astype(np.int64)
     if not answer.feasible or not keeps_limits(rest, counts):

@@ -116,16 +116,16 @@ def test_of_a_quota_only_whole_machines_count():
 
 
 def test_prices_from_a_sample_give_a_bound_of_the_whole_fleet(monkeypatch):
-    problem = market(9, 900)
-    whole = solve_fleet(problem, gap=0.003, time_limit_seconds=30)
+    problem = market(9, 500)
+    whole = solve_fleet(problem, gap=0.01, time_limit_seconds=20)
     for name, value in (
         ("decomposition.ALL_PRICED_MOST", 100),
         ("prices.SAMPLE", 200),
         ("prices.CONTESTED", (100, 400)),
     ):
         monkeypatch.setattr(f"optimizer.fleet.{name}", value)
-    sampled = solve_fleet(problem, gap=0.003, time_limit_seconds=30)
+    sampled = solve_fleet(problem, gap=0.01, time_limit_seconds=10)
     assert sampled.engine == "decomposition"
     assert sampled.lower_bound_micro_usd <= whole.cost_micro_usd
     assert whole.lower_bound_micro_usd <= sampled.cost_micro_usd
-    assert sampled.gap < 0.02
+    assert sampled.gap < 0.05

@@ -7,6 +7,10 @@ from optimizer.fleet.solution import FleetStatus
 from optimizer.fleet.solve import solve_fleet
 from tests.optimizer.fleet.fleets import RULES, mip_optimum, random_fleet
 
+FAST = 100
+LONG = (33, 41, 50, 64, 69, 83, 96)
+"""The independent program takes more than a second for these."""
+
 
 def agree(problem):
     solution = solve_fleet(problem, gap=0.0, time_limit_seconds=60)
@@ -32,7 +36,10 @@ def test_each_rule_alone_gives_what_an_independent_program_gives(rule, seed):
     agree(random_fleet(seed, (rule, *with_machines)))
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize(
+    "seed",
+    [seed if seed < FAST and seed not in LONG else pytest.param(seed, marks=pytest.mark.slow) for seed in range(200)],
+)
 def test_rules_together_give_what_an_independent_program_gives(seed):
     rng = np.random.default_rng(seed + 1000)
     agree(random_fleet(seed, [rule for rule in RULES if rng.random() < 0.4]))
