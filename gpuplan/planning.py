@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
@@ -15,9 +15,11 @@ from optimizer.requirements import EngineOptions, LoraAdapters, Objective, Requi
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
+    from gpu_db.gpu import Gpu
     from gpu_db.offer import Offer
     from gpuplan.electricity import Place
     from optimizer.engines.engine import Engine
+    from optimizer.performance.factors import Factors
     from optimizer.plan import Plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,40 +68,80 @@ def plan(
     >>> answer.status
     'optimal'
     """
+    facts = load_facts(offers_file=offers_file, factors_dir=factors_dir)
+    return answer(requirements, facts, today=today, offline=offline, place=place)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is the same for every question of one run: read once, asked often.
+
+    Attributes:
+        offers: bundled machines and the asker's own.
+        gpus: by name.
+        factors: of the performance model.
+        data_fingerprint: of all bundled data.
+    """
+
+    offers: tuple[Offer, ...]
+    gpus: dict[str, Gpu]
+    factors: Factors
+    data_fingerprint: str
+
+
+def load_facts(*, offers_file: str | Path | None = None, factors_dir: str | Path | None = None) -> Facts:
+    """Read the bundled data and the asker's own files; arguments and errors are those of `plan`."""
+    from gpu_db.load import load_gpus
+    from optimizer.performance.factors import load_factors
+
+    return Facts(
+        offers=_offers(offers_file),
+        gpus=load_gpus(),
+        factors=load_factors(None if factors_dir is None else Path(factors_dir)),
+        data_fingerprint=data_fingerprint(),
+    )
+
+
+def answer(
+    requirements: Requirements,
+    facts: Facts,
+    *,
+    today: date | None = None,
+    offline: bool = False,
+    place: Place | None = None,
+) -> Plan:
+    """Answer one question from facts that were read before; arguments and errors are those of `plan`."""
     _check_demand(requirements)
     from catalog.find import find_model
-    from gpu_db.load import load_gpus
     from gpuplan import __version__
     from gpuplan.electricity import Place, with_energy
-    from optimizer.performance.factors import load_factors
     from optimizer.solve import solve
 
     spec = find_model(requirements.model, requirements.revision, offline=offline)
     asked = requirements.model_copy(update={"options": with_adapter(requirements.options, spec)})
-    offers = _offers(offers_file)
     named = _engines(requirements.choices.engines)
     draft = draft_of(asked.options, offline=offline)
     _check_options(asked, spec, named, draft)
-    answer = solve(
+    solved = solve(
         _in_known_names(asked, spec, named),
         spec,
-        offers,
-        load_gpus(),
+        facts.offers,
+        facts.gpus,
         _with_the_others(named),
-        load_factors(None if factors_dir is None else Path(factors_dir)),
+        facts.factors,
         draft=draft,
         gpuplan_version=__version__,
-        data_fingerprint=data_fingerprint(),
+        data_fingerprint=facts.data_fingerprint,
     )
-    answered = answer.model_copy(
+    answered = solved.model_copy(
         update={
             "question": requirements,
             "model_revision": spec.revision or None,
-            "warnings": (*spec.notes, *answer.warnings),
+            "warnings": (*spec.notes, *solved.warnings),
         }
     )
-    powered = with_energy(answered, load_gpus(), place or Place())
-    return _with_age_warnings(powered, offers, today or date.today())
+    powered = with_energy(answered, facts.gpus, place or Place())
+    return _with_age_warnings(powered, facts.offers, today or date.today())
 
 
 def with_adapter(options: EngineOptions, spec: ModelSpec) -> EngineOptions:

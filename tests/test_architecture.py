@@ -25,6 +25,7 @@ HOMES = {
     "pandas": ("optimizer/cp_sat/library.py",),
     "huggingface_hub": ("catalog/huggingface.py",),
     "scipy": ("gpuplan/fitting/",),
+    "openpyxl": ("gpuplan/batch/tables.py",),
     "vl_convert": ("gpuplan/reports/charts.py",),
     "xlsxwriter": ("gpuplan/reports/workbook.py",),
     "yaml": ("gpuplan/fleet_file.py", "gpuplan/deploy/"),

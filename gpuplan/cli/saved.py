@@ -44,11 +44,11 @@ def taken_up(asked: Asked, typed: Collection[str]) -> Asked:
         raise BadWord("--from and --from-url name two questions; give one.")
     base = vars(_asked_in_file(asked.from_) if asked.from_ is not None else _asked_in_link(asked.from_url))
     changed = {name: vars(asked)[name] for name in typed}
-    return Asked(**(_without_contrary(base, typed) | changed))
+    return Asked(**(without_contrary(base, typed) | changed))
 
 
-def _without_contrary(base: dict[str, Any], typed: Collection[str]) -> dict[str, Any]:
-    """The saved question without what says the same as a typed option in other words."""
+def without_contrary(base: dict[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    """A question without what says the same as a typed option in other words."""
     same = {"prefix_hit_rate": "shared_prefix_tokens", "shared_prefix_tokens": "prefix_hit_rate"}
     return base | {same[name]: None for name in typed if name in same}
 

@@ -1,0 +1,1 @@
+"""Many questions in a table, one answer per row: read with care, solved on all cores, safe from a kill."""

@@ -1,0 +1,51 @@
+"""Where questions are answered one after another: everything that they share is read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from gpuplan.batch.answers import Answer, answer_of, refused
+
+if TYPE_CHECKING:
+    from gpuplan.electricity import Place
+    from gpuplan.planning import Facts
+    from optimizer.requirements import Requirements
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What is said once for all rows.
+
+    Attributes:
+        today: the day that prices are judged by for age.
+        offers_file, factors_dir, offline, place: as `gpuplan.planning.plan` takes them.
+    """
+
+    today: date
+    offers_file: str | None = None
+    factors_dir: str | None = None
+    offline: bool = False
+    place: Place | None = None
+
+    @cached_property
+    def facts(self) -> Facts:
+        """The data, read when it is first needed."""
+        from gpuplan.planning import load_facts
+
+        return load_facts(offers_file=self.offers_file, factors_dir=self.factors_dir)
+
+    def answer(self, question: Requirements) -> Answer:
+        """The row of one question; what cannot be answered says why."""
+        from gpuplan.cli.app import known_errors
+        from gpuplan.planning import answer
+
+        try:
+            plan = answer(question, self.facts, today=self.today, offline=self.offline, place=self.place)
+        except known_errors() as error:
+            return refused(str(error))
+        except Exception as bug:  # reported in its row: thousands of other rows are not lost to it
+            return refused(f"a bug of gpuplan, please report it with this row: {type(bug).__name__}: {bug}")
+        return answer_of(plan)
