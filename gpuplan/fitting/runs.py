@@ -174,28 +174,42 @@ def _common(row: Row, source: str, kind: Kind, measured: Mapping[str, float], **
     return Run(**(fields | more))  # type: ignore[arg-type]
 
 
-SINCE = {"vllm sync": ((0, 8), "2025-03"), "vllm": ((0, 14), "2026-01"), "tensorrt-llm": ((0, 20), "")}
-"""First version of an engine's era, and its month, for rows that say when they were measured and not with what. vLLM
-0.8 is its second engine; since 0.14 it schedules a step while the one before runs. TensorRT-LLM 0.20 left C++."""
+ERAS = {
+    "vllm": (("vllm V0", (0, 8), "2025-03"), ("vllm sync", (0, 14), "2026-01")),
+    "tensorrt-llm": (("tensorrt-llm C++", (0, 20), "2025-06"),),
+    "sglang": (),
+}
+"""An engine's older eras, the oldest first, each with the first version after it and that one's month, for runs that say
+when they were measured and not with what. vLLM 0.8 is its second engine; since 0.14 it schedules a step while the one
+before runs. TensorRT-LLM 0.20 left C++."""
+
+
+def era_of(engine: str, version: str, date: str) -> str:
+    """The engine, and its era where a rewrite made it another, in the words of the fitted factors.
+
+    Args:
+        engine: one of `ERAS`.
+        version: such as "0.6.3.post2"; what is no version leaves it to the date.
+        date: of the measurement, as ISO text; "" = not known, which counts as now.
+
+    >>> era_of("vllm", "0.6.3.post2", ""), era_of("vllm", "v0.11.1", "2026-02"), era_of("vllm", "", "2025-10")
+    ('vllm V0', 'vllm sync', 'vllm sync')
+    >>> era_of("tensorrt-llm", "1.2.0rc6", ""), era_of("sglang", "0.4.6", "2025-04")
+    ('tensorrt-llm', 'sglang')
+    """
+    found = re.match(r"v?(\d{1,9})\.(\d{1,9})", version.strip())
+    said = (int(found[1]), int(found[2])) if found else None
+    month = date.strip()[:7] if re.match(r"\s*20\d\d", date) else None
+    for era, first, since in ERAS[engine]:
+        if said < first if said else month is not None and month < since:
+            return era
+    return engine
 
 
 def _engine(row: Row) -> str:
-    """The engine, and its era where a rewrite made it another."""
-    name, month = row["engine"], row.get("source_date") or ""
-    found = re.match(r"(\d+)\.(\d+)", row.get("engine_version") or "")
-    version = (int(found[1]), int(found[2])) if found else None
-
-    def older(era: str) -> bool:
-        since, date = SINCE[era]
-        return version < since if version else "" < month < date
-
-    if name == "vllm" and older("vllm"):
-        return "vllm V0" if older("vllm sync") else "vllm sync"
-    if name == "tensorrt-llm" and older(name):
-        return "tensorrt-llm C++"
-    if name not in {"vllm", "sglang", "tensorrt-llm"}:
-        raise Unusable(f"engine {name}")
-    return name
+    if row["engine"] not in ERAS:
+        raise Unusable(f"engine {row['engine']}")
+    return era_of(row["engine"], row.get("engine_version") or "", row.get("source_date") or "")
 
 
 def _kv_format(row: Row, weights: str, gpu: str) -> str:

@@ -18,7 +18,7 @@ from catalog.quantization import SCHEMES, UNQUANTIZED, requantized, stored_in
 from gpu_db.errors import GpuDbError
 from gpu_db.gpu import Gpu
 from gpu_db.query import find_gpu
-from gpuplan.fitting.runs import GPU_NAMES
+from gpuplan.fitting.runs import GPU_NAMES, era_of
 from gpuplan.fitting.shapes import find_measured_model
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.names import named_model
@@ -88,16 +88,13 @@ _ENGINES = (
     ("sglang", re.compile(r"sglang", re.IGNORECASE)),
     ("vllm", re.compile(r"vllm", re.IGNORECASE)),
 )
-_FIRST_V1, _FIRST_PYTORCH = (0, 8), (0, 20)
-_V1_SINCE, _PYTORCH_SINCE = "2025-03", "2025-06"
-"""When these releases came out: a row without a version has the one of its date."""
 
 
 def engine_of(name: str, version: str, date: str) -> str:
-    """The engine and, where a rewrite made it another, its era, in the words of the fitted factors.
+    """The engine in whatever words, and its era (see `era_of`).
 
-    >>> engine_of("vllm", "0.6.3.post2", ""), engine_of("TRT-LLM", "1.2.0rc6", ""), engine_of("vllm", "", "2024-11")
-    ('vllm V0', 'tensorrt-llm', 'vllm V0')
+    >>> engine_of("vllm", "0.11.1", ""), engine_of("TRT-LLM", "1.2.0rc6", ""), engine_of("vLLM", "", "2024-11")
+    ('vllm sync', 'tensorrt-llm', 'vllm V0')
     >>> engine_of("lmdeploy-turbomind", "0.2.0", "")
     'lmdeploy-turbomind'
     """
@@ -106,17 +103,7 @@ def engine_of(name: str, version: str, date: str) -> str:
         if not re.search(r"[a-z]{3}", name, re.IGNORECASE) or name.upper().startswith("CUDA"):
             raise Unpredictable(f"its engine is {name[:40]!r}, which is none" if name else "its engine is not stated")
         return name.strip().lower()[:60]
-    number = re.match(r"v?(\d+)\.(\d+)", version.strip())
-    said = (int(number[1]), int(number[2])) if number else None
-    if known == "vllm":
-        return "vllm V0" if _older(said, date, _FIRST_V1, _V1_SINCE) else known
-    if known == "tensorrt-llm":
-        return "tensorrt-llm C++" if _older(said, date, _FIRST_PYTORCH, _PYTORCH_SINCE) else known
-    return known
-
-
-def _older(said: tuple[int, int] | None, date: str, first: tuple[int, int], since: str) -> bool:
-    return said < first if said else bool(re.match(r"20\d\d", date)) and date[:7] < since
+    return era_of(known, version, date)
 
 
 def gpu_of(text: str) -> tuple[Gpu, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuplan.fitting.runs import Unusable, read_run, read_runs
+from gpuplan.fitting.runs import Unusable, era_of, read_run, read_runs
 
 INFERENCEX = {
     "run": "inferencex_aic/00001",
@@ -118,3 +118,8 @@ def test_an_engine_has_the_era_of_its_version():
         assert read_run(STATIC | {"engine": "vllm", "engine_version": version}).engine == era
     for version, era in (("0.19.0", "tensorrt-llm C++"), ("0.20.0", "tensorrt-llm"), ("", "tensorrt-llm")):
         assert read_run(STATIC | {"engine": "tensorrt-llm", "engine_version": version}).engine == era
+
+
+def test_what_is_neither_version_nor_date_is_of_today():
+    for version, date in (("", ""), ("nightly", "soon"), ("9" * 5000 + ".1", ""), ("main", "1999")):
+        assert era_of("vllm", version, date) == "vllm"

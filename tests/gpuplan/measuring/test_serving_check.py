@@ -102,6 +102,16 @@ def test_a_closed_loop_obeys_littles_law():
     assert found["total_tps"] == pytest.approx(1500 * found["requests_per_s"])
 
 
+def test_each_row_is_predicted_with_the_engine_of_its_time():
+    eras = [said(engine_version=version, load="concurrency=256") for version in ("0.7.3", "0.11.1", "0.19.0")]
+    assert [each.engine for each in eras] == ["vllm V0", "vllm sync", "vllm"]
+    old, sync, new = (each.values["tpot_ms"] for each in eras)
+    assert new < sync, "it schedules a step while the one before runs"
+    assert new < old
+    dated = said(engine_version="", source_date="2025-11", load="concurrency=256")
+    assert dated.values["tpot_ms"] == sync
+
+
 def test_energy_is_power_over_throughput():
     found = said().values
     assert found["energy_j_per_token"] == pytest.approx(found["avg_power_w"] / found["output_tps_total"])
