@@ -23,7 +23,9 @@ EXAMPLES = (
 )
 WRITING = "What is written, and where"
 
-PlanFile = Annotated[str, argument("What `plan ... --json` printed; - reads it from stdin", words.name, "PLAN.json")]
+PlanFile = Annotated[
+    str | None, argument("What `plan ... --json` printed; - reads it from stdin", words.name, "PLAN.json")
+]
 Formats = Annotated[
     list[str] | None,
     several("--format", "Only these formats (default all that can run the plan); --list names them", "NAME", WRITING),
@@ -40,7 +42,7 @@ List = Annotated[bool, flag("--list", "Name the formats and leave", PRINTING)]
 
 def command(
     context: typer.Context,
-    file: PlanFile = "",
+    file: PlanFile = None,
     format: Formats = None,
     out: Out = None,
     checkpoint: Checkpoint = None,

@@ -24,6 +24,15 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "validators: the platforms' own tools read what we write; needs their venvs")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Validators need environments of their own, so they run only when they are asked for: -m validators."""
+    if "validators" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("validators")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 def offer(gpu="H100 SXM 80GB", count=8, provider="aws", region="us-east-1", instance="p5.48xlarge"):
     return OfferedMachine(
         offer_id=f"{provider}/{instance}",
