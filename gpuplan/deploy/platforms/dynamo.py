@@ -41,7 +41,7 @@ def render(deployment: Deployment) -> tuple[DeployFile, ...]:
         "apiVersion": "nvidia.com/v1alpha1",
         "kind": "DynamoGraphDeployment",
         "metadata": {"name": deployment.name},
-        "spec": {"services": services},
+        "spec": {"backendFramework": deployment.servings[0].engine, "services": services},
     }
     return (DeployFile("dynamo.yaml", yaml_text(graph, comments=_notes(deployment))),)
 

@@ -7,7 +7,7 @@ from typing import Any
 from gpuplan.deploy.deployment import DeployFile, Deployment, Serving
 from gpuplan.deploy.platforms.llm_d import no_templates
 from gpuplan.deploy.platforms.vllm_config import refuse_others
-from gpuplan.deploy.pods import SECRET, SECRET_KEY, node_labels, notes
+from gpuplan.deploy.pods import SECRET, SECRET_KEY, gpu_resource, node_labels, notes
 from gpuplan.deploy.text import yaml_text
 
 SUMMARY = "Helm: values for the chart vllm-stack (vLLM only)"
@@ -48,6 +48,7 @@ def _model(number: int, serving: Serving) -> dict[str, Any]:
         "requestCPU": serving.processors,
         "requestMemory": f"{serving.host_memory_gib}Gi",
         "requestGPU": serving.gpus,
+        "requestGPUType": gpu_resource(serving),
         "shmSize": f"{serving.shared_memory_gib}Gi",
         "hf_token": {"secretName": SECRET, "secretKey": SECRET_KEY},
         **({"nodeSelectorTerms": terms} if names else {}),
