@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from optimizer.engines.engine import Engine
     from optimizer.performance.factors import Factors
     from optimizer.plan import Plan
+    from optimizer.search import MachineTables
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA_FOLDERS = (
@@ -81,25 +82,25 @@ class Facts:
         gpus: by name.
         factors: of the performance model.
         data_fingerprint: of all bundled data.
+        tables: what is the same for every model, worked out when it is first needed.
     """
 
     offers: tuple[Offer, ...]
     gpus: dict[str, Gpu]
     factors: Factors
     data_fingerprint: str
+    tables: MachineTables
 
 
 def load_facts(*, offers_file: str | Path | None = None, factors_dir: str | Path | None = None) -> Facts:
     """Read the bundled data and the asker's own files; arguments and errors are those of `plan`."""
     from gpu_db.load import load_gpus
     from optimizer.performance.factors import load_factors
+    from optimizer.search import MachineTables
 
-    return Facts(
-        offers=_offers(offers_file),
-        gpus=load_gpus(),
-        factors=load_factors(None if factors_dir is None else Path(factors_dir)),
-        data_fingerprint=data_fingerprint(),
-    )
+    offers, gpus = _offers(offers_file), load_gpus()
+    factors = load_factors(None if factors_dir is None else Path(factors_dir))
+    return Facts(offers, gpus, factors, data_fingerprint(), MachineTables(offers, gpus, factors))
 
 
 def answer(
@@ -109,8 +110,12 @@ def answer(
     today: date | None = None,
     offline: bool = False,
     place: Place | None = None,
+    brief: bool = False,
 ) -> Plan:
-    """Answer one question from facts that were read before; arguments and errors are those of `plan`."""
+    """Answer one question from facts that were read before; arguments and errors are those of `plan`.
+
+    `brief` leaves out what every other GPU could do.
+    """
     _check_demand(requirements)
     from catalog.find import find_model
     from gpuplan import __version__
@@ -132,6 +137,8 @@ def answer(
         draft=draft,
         gpuplan_version=__version__,
         data_fingerprint=facts.data_fingerprint,
+        tables=facts.tables,
+        brief=brief,
     )
     answered = solved.model_copy(
         update={

@@ -77,15 +77,49 @@ class Tried:
     pipeline_parallel: int | None
 
 
-class Search:
-    """Answers what is best for a question; candidates of equal choices are evaluated once."""
+class MachineTables:
+    """What is the same for every model: shapes of replicas on all machines, and what the hardware of them can do.
 
-    def __init__(self, knowledge: Knowledge) -> None:
+    Args:
+        offers, gpus, factors: those of the Knowledge of every search that shares this.
+    """
+
+    def __init__(self, offers: tuple[Offer, ...], gpus: dict[str, Gpu], factors: Factors) -> None:
+        self._offers, self._gpus, self._factors = offers, gpus, factors
+        self.shapes = lru_cache(maxsize=8)(self._enumerate_shapes)
+        self.hardware = lru_cache(maxsize=8)(self._read_hardware)
+
+    def _enumerate_shapes(
+        self, experts: bool, tensor_parallel: int | None, pipeline_parallel: int | None
+    ) -> ShapeTable:
+        return enumerate_shapes(
+            self._offers,
+            self._gpus,
+            experts=experts,
+            tensor_parallel=tensor_parallel,
+            pipeline_parallel=pipeline_parallel,
+        )
+
+    def _read_hardware(
+        self, engine: str, experts: bool, tensor_parallel: int | None, pipeline_parallel: int | None
+    ) -> Hardware:
+        return read_hardware(self.shapes(experts, tensor_parallel, pipeline_parallel).columns, engine, self._factors)
+
+
+class Search:
+    """Answers what is best for a question; candidates of equal choices are evaluated once.
+
+    Args:
+        knowledge: what is known of the model and the world.
+        tables: of the same world, shared with the searches of other models; None = its own.
+    """
+
+    def __init__(self, knowledge: Knowledge, tables: MachineTables | None = None) -> None:
         self.knowledge = knowledge
+        self._tables = tables or MachineTables(knowledge.offers, knowledge.gpus, knowledge.factors)
+        self._experts = has_experts(knowledge.spec)
         self._candidates = lru_cache(maxsize=64)(self._collect)
         self._promised = lru_cache(maxsize=64)(self._promise)
-        self._shapes = lru_cache(maxsize=8)(self._enumerate_shapes)
-        self._hardware = lru_cache(maxsize=8)(self._read_hardware)
         self._outcome = lru_cache(maxsize=64)(self._try)
 
     def candidates(self, requirements: Requirements) -> Candidates:
@@ -205,17 +239,11 @@ class Search:
         )
         return collect(self._shapes(choices.tensor_parallel, choices.pipeline_parallel), outcomes)
 
-    def _enumerate_shapes(self, tensor_parallel: int | None, pipeline_parallel: int | None) -> ShapeTable:
-        return enumerate_shapes(
-            self.knowledge.offers,
-            self.knowledge.gpus,
-            experts=has_experts(self.knowledge.spec),
-            tensor_parallel=tensor_parallel,
-            pipeline_parallel=pipeline_parallel,
-        )
+    def _shapes(self, tensor_parallel: int | None, pipeline_parallel: int | None) -> ShapeTable:
+        return self._tables.shapes(self._experts, tensor_parallel, pipeline_parallel)
 
-    def _read_hardware(self, engine: str, tensor_parallel: int | None, pipeline_parallel: int | None) -> Hardware:
-        return read_hardware(self._shapes(tensor_parallel, pipeline_parallel).columns, engine, self.knowledge.factors)
+    def _hardware(self, engine: str, tensor_parallel: int | None, pipeline_parallel: int | None) -> Hardware:
+        return self._tables.hardware(engine, self._experts, tensor_parallel, pipeline_parallel)
 
     def _try(self, tried: Tried, settings: MemorySettings, workload: Workload, shortcuts: Shortcuts) -> Outcome:
         known = self.knowledge

@@ -14,7 +14,7 @@ from optimizer.performance.factors import Factors
 from optimizer.plan import Plan
 from optimizer.relaxations import conflicting_rules, relaxations_of
 from optimizer.requirements import Requirements
-from optimizer.search import Knowledge, Search
+from optimizer.search import Knowledge, MachineTables, Search
 
 
 def solve(
@@ -28,6 +28,8 @@ def solve(
     draft: ModelSpec | None = None,
     gpuplan_version: str = "",
     data_fingerprint: str = "",
+    tables: MachineTables | None = None,
+    brief: bool = False,
 ) -> Plan:
     """The best plan, proven and audited, or why there is none.
 
@@ -40,6 +42,8 @@ def solve(
         factors: fitted factors of the performance model.
         draft: the model or head that the question names to guess tokens.
         gpuplan_version, data_fingerprint: written into the plan.
+        tables: of the same offers, GPUs and factors, where they are shared with other questions.
+        brief: whether what every other GPU could do is left out of a plan.
 
     Returns:
         A plan with status "optimal" or "feasible" (time ran out before the proof), or "infeasible" with the rules that
@@ -51,7 +55,7 @@ def solve(
         AuditFailed: a bug of ours: the plan does not keep what it says.
     """
     knowledge = Knowledge(spec, offers, gpus, {engine.name: engine for engine in engines}, factors, draft)
-    search, stamp = Search(knowledge), Stamp(gpuplan_version, data_fingerprint)
+    search, stamp = Search(knowledge, tables), Stamp(gpuplan_version, data_fingerprint)
     purchase = search.purchase(requirements)
     if purchase is None:
         return write_infeasible(
@@ -60,14 +64,14 @@ def solve(
             stamp,
             conflicting_rules(search, requirements),
             relaxations_of(search, requirements),
-            rejections(search, requirements),
+            () if brief else rejections(search, requirements),
         )
     plan = write_plan(
         search,
         requirements,
         stamp,
         purchase,
-        rejections(search, requirements, purchase),
+        () if brief else rejections(search, requirements, purchase),
         alternatives(search, requirements, purchase),
     )
     findings = audit(plan, knowledge)

@@ -43,7 +43,8 @@ class Desk:
         from gpuplan.planning import answer
 
         try:
-            plan = answer(question, self.facts, today=self.today, offline=self.offline, place=self.place)
+            said = {"today": self.today, "offline": self.offline, "place": self.place}
+            plan = answer(question, self.facts, brief=True, **said)
         except known_errors() as error:
             return refused(str(error))
         except Exception as bug:  # reported in its row: thousands of other rows are not lost to it
