@@ -67,7 +67,7 @@ def _bars(chart: Chart) -> Specification:
     colour = {"condition": {"test": "datum.order === 0", "value": HIGH_COLOUR}, "value": COLOURS[0]}
     return {
         "data": {"values": values},
-        "height": {"step": ROW_HEIGHT},
+        "height": ROW_HEIGHT * len(chart.table.rows),
         "encoding": {"y": rows},
         "layer": [
             {
@@ -130,7 +130,7 @@ def _tornado(chart: Chart) -> Specification:
     middle = {"mark": {"type": "rule", "strokeDash": [4, 3], "strokeWidth": 1.5, "aria": False}}
     return {
         "data": {"values": values},
-        "height": {"step": ROW_HEIGHT},
+        "height": ROW_HEIGHT * len(chart.table.rows),
         "layer": [
             {"mark": {"type": "bar", "height": {"band": 0.6}}, "encoding": bars},
             *(_end_words(side, rows) for side in ("left", "right")),
@@ -187,7 +187,7 @@ def _rows(values: list[Specification]) -> Specification:
     return {"field": "label", "type": "nominal", "sort": None, "scale": {"domain": order}, "axis": _LABELS}
 
 
-_LABELS: Specification = {"title": None, "labelLimit": 260, "grid": False, "domain": False, "ticks": False}
+_LABELS: Specification = {"title": None, "grid": False, "domain": False, "ticks": False}
 
 
 def _number(field: str, unit: str, span: list[float] | None = None) -> Specification:

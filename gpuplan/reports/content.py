@@ -62,7 +62,7 @@ def report(file: PlanFile, studies: Studies, assumptions: Assumptions, made_on: 
     parts += [_prices(plan, studies), _assumptions(assumptions), _origin(plan, studies), _glossary()]
     subtitle = f"Made on {made_on.isoformat()} by gpuplan {plan.gpuplan_version}"
     dated = f", prices of {plan.prices_as_of.isoformat()} and later" if plan.prices_as_of else ""
-    return Report(f"Serving {plan.model}", subtitle + dated, tuple(parts), said)
+    return Report(f"Serving {plan.model}", subtitle + dated, made_on, tuple(parts), said)
 
 
 # ── recommendation and question ──────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from optimizer.cost import Ownership, Rent
@@ -100,11 +101,13 @@ class Report:
 
     Attributes:
         title, subtitle: of the whole.
+        made_on: the day of the report.
         sections: in their order.
         calculation: None when there is no plan to pay for.
     """
 
     title: str
     subtitle: str
+    made_on: date
     sections: tuple[Section, ...]
     calculation: Calculation | None

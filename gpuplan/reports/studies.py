@@ -24,6 +24,7 @@ from optimizer.cost import HOURS_PER_YEAR, KILO, MONTHS_PER_YEAR, Ownership
 from optimizer.errors import OptimizerError
 from optimizer.plan import Plan
 from optimizer.requirements import Objective, Requirements
+from optimizer.search import MachineTables
 
 Ask = Callable[[Requirements, Facts], Plan]
 
@@ -105,7 +106,7 @@ def study(file: PlanFile, assumptions: Assumptions, *, today: date | None = None
     facts = _facts(file)
 
     def ask(requirements: Requirements, known: Facts) -> Plan:
-        return answer(requirements, known, today=today, offline=offline, place=file.sources.place)
+        return answer(requirements, known, today=today, offline=offline, place=file.sources.place, brief=True)
 
     if file.plan.totals is None:
         return Studies({}, None, (), ())
@@ -122,6 +123,11 @@ def _facts(file: PlanFile) -> Facts:
         return load_facts(offers_file=file.sources.offers_file, factors_dir=file.sources.factors_dir)
     except (GpuDbError, OptimizerError, OSError) as error:
         raise BadReport(f"The plan was made with files that cannot be read again: {error}") from error
+
+
+def with_offers(facts: Facts, offers: tuple[Offer, ...]) -> Facts:
+    """The same facts with other machines to choose from."""
+    return replace(facts, offers=offers, tables=MachineTables(offers, facts.gpus, facts.factors))
 
 
 def _remarks(file: PlanFile, facts: Facts) -> Iterator[str]:
@@ -162,7 +168,7 @@ def by_commitment(plan: Plan, facts: Facts, ask: Ask) -> dict[str, Plan]:
         rented = tuple(offer for offer in facts.offers if offer.billing == billing)
         if rented:
             asked = lifted(plan.question).model_copy(update={"choices": choices})
-            found[billing] = ask(asked, replace(facts, offers=rented))
+            found[billing] = ask(asked, with_offers(facts, rented))
     return found
 
 
@@ -194,7 +200,7 @@ def to_buy(plan: Plan, facts: Facts, assumptions: Assumptions, ask: Ask) -> Purc
     offers = tuple(_as_offer(system, facts, assumptions) for system in systems.values() if system.gpu in facts.gpus)
     update = {"billings": ("owned",), "providers": None, "regions": None}
     choices = plan.question.choices.model_copy(update=update)
-    bought = ask(lifted(plan.question).model_copy(update={"choices": choices}), replace(facts, offers=offers))
+    bought = ask(lifted(plan.question).model_copy(update={"choices": choices}), with_offers(facts, offers))
     if bought.totals is None:
         return None
     counted = tuple((systems[line.offer.instance_type], line.count) for line in bought.lines if line.count)
@@ -312,4 +318,4 @@ def repriced(facts: Facts, offer_ids: Sequence[str] | set[str], factor: float) -
         replace(offer, price_usd_per_hour=offer.price_usd_per_hour * factor) if offer.offer_id in offer_ids else offer
         for offer in facts.offers
     )
-    return replace(facts, offers=offers)
+    return with_offers(facts, offers)

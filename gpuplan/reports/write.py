@@ -12,6 +12,7 @@ from gpuplan.reports.document import Report
 from gpuplan.reports.errors import BadReport
 from gpuplan.reports.markdown import markdown
 from gpuplan.reports.page import html
+from gpuplan.reports.workbook import workbook
 
 
 def write_report(report: Report, path: str | Path) -> tuple[Path, ...]:
@@ -55,7 +56,15 @@ def _markdown(report: Report, place: Path) -> dict[Path, bytes]:
     return {place: text.encode("utf-8", "backslashreplace"), **pictures}
 
 
-FORMATS: Mapping[str, Callable[[Report, Path], dict[Path, bytes]]] = {".html": _html, ".md": _markdown}
+def _workbook(report: Report, place: Path) -> dict[Path, bytes]:
+    return {place: workbook(report)}
+
+
+FORMATS: Mapping[str, Callable[[Report, Path], dict[Path, bytes]]] = {
+    ".html": _html,
+    ".md": _markdown,
+    ".xlsx": _workbook,
+}
 
 
 def _replace(file: Path, content: bytes, own_folder: bool) -> None:

@@ -9,9 +9,10 @@ import typer
 from gpuplan.cli import console, words
 from gpuplan.cli.options import OFFLINE_HELP, Asked, argument, asked_in, flag, option
 
-SUMMARY = "A saved plan as a procurement report: options, rent or buy, sensitivity, risk (.html, .md)."
+SUMMARY = "A saved plan as a procurement report: options, rent or buy, sensitivity, risk (.html, .md, .xlsx)."
 EXAMPLES = (
     "plan report plan.json --out report.html",
+    "plan report plan.json --out report.xlsx",
     "plan report plan.json --out report.md --utilization 40% --years 2",
     'plan report plan.json --out report.html --server "DGX H200" --server-price 410k --staff 60k',
 )
@@ -22,7 +23,8 @@ SWINGS = "What may change"
 
 File = Annotated[str, argument("What --save wrote, or `plan --json` printed", words.name, "FILE")]
 Out = Annotated[
-    str, option("--out -o", "Where to write it; the name's end is the format: .html, .md", words.name, "FILE", WORK)
+    str,
+    option("--out -o", "Where to write it; the name's end is the format: .html, .md, .xlsx", words.name, "FILE", WORK),
 ]
 Offline = Annotated[bool, flag("--offline", OFFLINE_HELP, WORK)]
 Utilization = Annotated[
@@ -140,7 +142,8 @@ def command(
     taken as it is; what would be otherwise (paid otherwise, bought, other demand, other prices) is planned again.
 
     The HTML file holds all it needs and loads nothing; printed, it is fit for paper. Markdown has its charts in a
-    folder beside it. Charts need the extra `report`: pip install 'gpuplan[report]'.
+    folder beside it. The spreadsheet has its own charts and computes rent against purchase anew when a number of the
+    sheet Inputs is changed. Charts and spreadsheets need the extra `report`: pip install 'gpuplan[report]'.
 
     Exit status: 0 written, 2 bad input, 3 written, and the plan says that nothing fits.
     """
