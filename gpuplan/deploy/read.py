@@ -1,4 +1,4 @@
-"""The file that `plan --json` printed -> Plan."""
+"""The file that `plan --save` wrote, or `plan --json` printed -> Plan."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ LARGEST_BYTES = 64 << 20
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in a file.
+    """The plan in a file, whoever wrote it.
 
     Args:
-        path: what `plan --json` printed; "-" reads it from stdin.
+        path: what `plan --save` wrote or `plan --json` printed; "-" reads it from stdin.
 
     Raises:
-        BadPlan: it cannot be read, or is no plan.
+        BadPlan: it cannot be read, is no plan, or contradicts itself.
     """
-    from pydantic import ValidationError
+    from gpuplan.saving.errors import BadPlanFile
+    from gpuplan.saving.plan_file import parse_plan
 
     try:
-        return Plan.model_validate_json(text_of(path))
-    except ValidationError as wrong:
-        first = wrong.errors(include_url=False, include_context=False)[0]
-        where = ".".join(str(each) for each in first["loc"])[:80] or "the whole"
-        raise BadPlan(
-            f"{path} is no plan of this version: {where}: {first['msg']}; write it with `plan ... --json`."
-        ) from None
+        return parse_plan(text_of(path), repr(str(path))).plan
+    except BadPlanFile as wrong:
+        raise BadPlan(str(wrong)) from None
 
 
 def text_of(path: Path) -> bytes:

@@ -20,7 +20,7 @@ EXAMPLES = (
 BROKEN = 3
 """The exit status when a promise is not kept."""
 
-PlanFile = Annotated[str, argument("What `plan ... --json` printed", words.name, "PLAN.json")]
+PlanFile = Annotated[str, argument("What `plan ... --save` wrote or `--json` printed", words.name, "PLAN.json")]
 Result = Annotated[
     str, argument("What `vllm bench serve --save-result` or `guidellm run` wrote", words.name, "RESULT.json")
 ]

@@ -24,7 +24,8 @@ EXAMPLES = (
 WRITING = "What is written, and where"
 
 PlanFile = Annotated[
-    str | None, argument("What `plan ... --json` printed; - reads it from stdin", words.name, "PLAN.json")
+    str | None,
+    argument("What `plan ... --save` wrote or `--json` printed; - reads it from stdin", words.name, "PLAN.json"),
 ]
 Formats = Annotated[
     list[str] | None,

@@ -114,6 +114,10 @@ Offers = Annotated[
         "--offers", "A CSV of your own machines and prices: they add to or override ours", words.name, "FILE", CHOICES
     ),
 ]
+PricesAsOf = Annotated[
+    object | None,
+    option("--prices-as-of", "Plan with the prices that were known on this day", words.day, "YYYY-MM-DD", CHOICES),
+]
 Fitted = Annotated[str | None, factor_folder(CHOICES)]
 WeightFormats = Annotated[
     list[str] | None,
@@ -200,6 +204,7 @@ def command(
     billing: Billings = None,
     allow: Allowed = None,
     offers: Offers = None,
+    prices_as_of: PricesAsOf = None,
     factors: Fitted = None,
     quantization: WeightFormats = None,
     kv_cache_dtype: CacheFormats = None,
@@ -252,10 +257,12 @@ def run(asked: Asked) -> int:
         return _show_version()
     if asked.url:
         return _show_link(asked)
+    if asked.deploy is None and (asked.format or asked.force):
+        raise typer.BadParameter("--format and --force are about the files of --deploy DIR, which was not given")
     from gpuplan.cli.question import requirements_of
     from gpuplan.planning import plan
 
-    files = {"offers_file": asked.offers, "factors_dir": asked.factors}
+    files = {"offers_file": asked.offers, "factors_dir": asked.factors, "prices_as_of": asked.prices_as_of}
     answer = plan(requirements_of(asked), **files, place=stands.place_of(asked), offline=asked.offline)
     if asked.save is not None:
         saved.save(answer, asked)

@@ -85,6 +85,19 @@ def test_a_plan_is_deployed_at_once(tmp_path, capsys):
     assert (tmp_path / "out" / "kubernetes" / "kubernetes.yaml").exists()
 
 
+def test_a_saved_question_and_answer_is_deployed_too(tmp_path, capsys):
+    file = str(tmp_path / "saved.json")
+    assert main(["--model", "llama-3.1-8b", "--min-tps", "500", "--alternatives", "0", "--save", file, "-q"]) == 0
+    capsys.readouterr()
+    assert main(["deploy", file, "--format", "shell"]) == 0
+    assert "vllm serve" in capsys.readouterr().out
+
+
+def test_formats_without_a_folder_are_refused(capsys):
+    assert main(["--model", "llama-3.1-8b", "--min-tps", "500", "--format", "shell"]) == 2
+    assert "--deploy DIR" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "change",
     [
