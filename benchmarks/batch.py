@@ -2,11 +2,12 @@
 
     python benchmarks/batch.py [--rows 1000] [--jobs 2] [--seed 7] [--table models.csv] [--profile]
 
-The table is generated: row after row the next of all bundled models, with a random request (128 to 16k tokens in, 64 to
-2k out), one of the three kinds of demand, and with chance limits of TTFT, TPOT, budget and GPUs, written in the units and
-spellings that people use. Demands are small for one model and large for another, so that some rows fit nowhere. Wall and
-CPU time of the whole run are reported (all processes), since other work may share the machine; `--profile` solves the
-first 60 rows in this process under cProfile and prints the CPU time of each part of a question.
+The table is generated: row after row the next of all bundled models, with a random request (128 to 16k tokens in,
+64 to 2k out), one of the three kinds of demand, and with chance limits of TTFT, TPOT, budget and GPUs, written in
+the units and spellings that people use. Demands are small for one model and large for another, so that some rows
+fit nowhere. Wall and CPU time of the whole run are reported (all processes), since other work may share the
+machine; `--profile` solves the first 60 rows in this process under cProfile and prints the CPU time of each part of
+a question.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ def plan(
     today: date | None = None,
     offline: bool = False,
     place: Place | None = None,
+    prices_as_of: date | None = None,
 ) -> Plan:
     """Answer one question from the bundled data and the asker's own offers.
 
@@ -53,6 +54,7 @@ def plan(
         today: the day that prices are judged by for age; None asks the clock.
         offline: whether the Hub may not be asked; what was read of it before still counts.
         place: what is known better of electricity and rooms than the bundled facts; regions are those of the offers.
+        prices_as_of: plan with the last prices that had been read by the end of this day; None = the newest.
 
     Returns:
         The plan, with warnings for prices that have grown old and what is odd about the model. `status` is
@@ -69,8 +71,8 @@ def plan(
     >>> answer.status
     'optimal'
     """
-    facts = load_facts(offers_file=offers_file, factors_dir=factors_dir)
-    return answer(requirements, facts, today=today, offline=offline, place=place)
+    facts = load_facts(offers_file=offers_file, factors_dir=factors_dir, prices_as_of=prices_as_of)
+    return answer(requirements, facts, today=today or prices_as_of, offline=offline, place=place)
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,18 @@ class Facts:
     tables: MachineTables
 
 
-def load_facts(*, offers_file: str | Path | None = None, factors_dir: str | Path | None = None) -> Facts:
+def load_facts(
+    *,
+    offers_file: str | Path | None = None,
+    factors_dir: str | Path | None = None,
+    prices_as_of: date | None = None,
+) -> Facts:
     """Read the bundled data and the asker's own files; arguments and errors are those of `plan`."""
     from gpu_db.load import load_gpus
     from optimizer.performance.factors import load_factors
     from optimizer.search import MachineTables
 
-    offers, gpus = _offers(offers_file), load_gpus()
+    offers, gpus = _offers(offers_file, prices_as_of), load_gpus()
     factors = load_factors(None if factors_dir is None else Path(factors_dir))
     return Facts(offers, gpus, factors, data_fingerprint(), MachineTables(offers, gpus, factors))
 
@@ -212,12 +219,13 @@ def _check_options(
         raise BadRequirements(f"This cannot be started: {refused[0]}.")
 
 
-def _offers(offers_file: str | Path | None) -> tuple[Offer, ...]:
+def _offers(offers_file: str | Path | None, prices_as_of: date | None) -> tuple[Offer, ...]:
     """The bundled offers; the asker's own come first and replace those of the same machine, region and billing."""
     from gpu_db.load import load_offers, load_user_offers
+    from gpu_db.price_sources.history import offers_on
     from gpu_db.query import override_offers
 
-    bundled = load_offers()
+    bundled = load_offers() if prices_as_of is None else offers_on(prices_as_of)
     if offers_file is None:
         return bundled
     return override_offers(bundled, load_user_offers(offers_file))

@@ -21,7 +21,7 @@ class Desk:
 
     Attributes:
         today: the day that prices are judged by for age.
-        offers_file, factors_dir, offline, place: as `gpuplan.planning.plan` takes them.
+        offers_file, factors_dir, offline, place, prices_as_of: as `gpuplan.planning.plan` takes them.
     """
 
     today: date
@@ -29,13 +29,14 @@ class Desk:
     factors_dir: str | None = None
     offline: bool = False
     place: Place | None = None
+    prices_as_of: date | None = None
 
     @cached_property
     def facts(self) -> Facts:
         """The data, read when it is first needed."""
         from gpuplan.planning import load_facts
 
-        return load_facts(offers_file=self.offers_file, factors_dir=self.factors_dir)
+        return load_facts(offers_file=self.offers_file, factors_dir=self.factors_dir, prices_as_of=self.prices_as_of)
 
     def answer(self, question: Requirements) -> Answer:
         """The row of one question; what cannot be answered says why."""
@@ -43,8 +44,7 @@ class Desk:
         from gpuplan.planning import answer
 
         try:
-            said = {"today": self.today, "offline": self.offline, "place": self.place}
-            plan = answer(question, self.facts, brief=True, **said)
+            plan = answer(question, self.facts, today=self.today, offline=self.offline, place=self.place, brief=True)
         except known_errors() as error:
             return refused(str(error))
         except Exception as bug:  # reported in its row: thousands of other rows are not lost to it

@@ -70,7 +70,8 @@ def asked_of(file: PlanFile) -> Asked:
     """What one types to ask the question of a saved plan, of the same own files."""
     from gpuplan.cli.question_words import words_of
 
-    own = {"offers": file.sources.offers_file, "factors": file.sources.factors_dir}
+    known = file.sources
+    own = {"offers": known.offers_file, "factors": known.factors_dir, "prices-as-of": known.prices_as_of}
     named = [(option, path) for option, path in own.items() if path is not None]
     return _understood([*words_of(file.plan.question, file.sources.place), *named])
 
@@ -117,7 +118,26 @@ def sources_of(asked: Asked) -> Sources:
         factors_dir=asked.factors,
         factors_digest=digest_of(asked.factors),
         place=place_of(asked),
+        prices_as_of=asked.prices_as_of.isoformat() if asked.prices_as_of else None,
     )
+
+
+def planned(asked: Asked) -> PlanFile:
+    """What was asked for, planned now and not written anywhere."""
+    from gpuplan.cli.place import place_of
+    from gpuplan.cli.question import requirements_of
+    from gpuplan.planning import plan
+    from gpuplan.saving.plan_file import saved
+
+    answer = plan(
+        requirements_of(asked),
+        offers_file=asked.offers,
+        factors_dir=asked.factors,
+        offline=asked.offline,
+        place=place_of(asked),
+        prices_as_of=asked.prices_as_of,
+    )
+    return saved(answer, sources_of(asked))
 
 
 def save(plan: Plan, asked: Asked) -> None:

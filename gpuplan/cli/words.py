@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date
 
 from gpuplan.errors import BadWord
 
@@ -367,6 +368,20 @@ def parameters(word: str) -> int:
     if number * scale > LARGEST_NUMBER * 1e3 or number < 0:
         raise BadWord(f"{word!r} is not {wanted}")
     return round(number * scale)
+
+
+def day(word: str) -> date:
+    """A day as YYYY-MM-DD.
+
+    >>> day("2026-09-01").isoformat()
+    '2026-09-01'
+    """
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", word.strip(), re.ASCII):
+            return date.fromisoformat(word.strip())
+    except ValueError:
+        raise BadWord(f"{word!r} is no day of the calendar") from None
+    raise BadWord(f"{word!r} is not a day such as 2026-09-01")
 
 
 def name(word: str) -> str:

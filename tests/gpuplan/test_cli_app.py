@@ -158,7 +158,7 @@ def options_of_the_main_job() -> set[str]:
 
 def test_every_option_of_the_main_job_reaches_the_question() -> None:
     """An option that nobody reads would be a promise that is not kept."""
-    elsewhere = {"offers", "offline", "factors", "no_mix", "json", "quiet", "verbose", "version"}
+    elsewhere = {"prices_as_of", "offers", "offline", "factors", "no_mix", "json", "quiet", "verbose", "version"}
     elsewhere |= {"pue", "electricity", "grid"}  # what powers the machines
     elsewhere |= {"save", "from_", "url", "from_url"}  # the question and its plan, kept and taken up again
     assert options_of_the_main_job() == set(question.PLACES) | set(ADDED) | elsewhere

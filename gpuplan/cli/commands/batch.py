@@ -27,7 +27,7 @@ EXAMPLES = (
     "plan batch models.xlsx --out plans.jsonl --resume --keep cost_centre",
 )
 TABLE = "The table and its answers"
-OF_ALL_ROWS = ("offers", "factors", "offline")
+OF_ALL_ROWS = ("offers", "prices_as_of", "factors", "offline")
 """Options of the main job that hold for all rows and are no column: they read files, or the network."""
 BATCH_DEFAULTS = {"alternatives": 0}
 """Where a row has no place for what the main job shows by default."""
@@ -123,6 +123,7 @@ def _desk(asked: Asked, today: Any) -> Desk:
         factors_dir=asked.factors,
         offline=asked.offline,
         place=place_of(asked),
+        prices_as_of=asked.prices_as_of,
     )
 
 

@@ -332,7 +332,7 @@ def test_the_words_of_a_question_ask_that_question(question: Requirements) -> No
 def test_every_option_of_a_question_may_stand_in_a_link() -> None:
     """And none that reads or writes a file of whoever opens it."""
     options = {param.name.strip("_").replace("_", "-") for param in app.program().params} - {"help"}
-    elsewhere = {"offers", "offline", "factors", "json", "quiet", "verbose", "version"}
+    elsewhere = {"offers", "prices-as-of", "offline", "factors", "json", "quiet", "verbose", "version"}
     elsewhere |= {"save", "from", "url", "from-url", "deploy", "format", "force"}
     assert options - elsewhere == QUESTION_OPTIONS
 
