@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import numpy as np
 
@@ -18,13 +19,15 @@ from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.relaxation import relaxed_program
 from optimizer.replica_columns import Bools, Floats, Ints
 
-FREE = (60, 150, 300, 600)
+FREE = (30, 100, 300)
 """Services, beside those in pieces, that are decided together, round by round."""
 COLUMNS_OF_FREE = 6
-FREE_OF_MANY = (300,)
+MORE_COLUMNS = 24
+FREE_OF_MANY = (30, 300)
 ALL_FREE_MOST = 400
 COLUMNS_MOST = 40_000
 NEIGHBOURS = 40
+GROWTH = 1.3
 SEVERAL = 1.5
 """Replicas per service beyond which HiGHS closes the gap sooner than SCIP. In large fleets it does so in any case: it
 can be told what is enough."""
@@ -117,17 +120,34 @@ def make_whole(
     fractional = chosen.weight < 1 - WHOLE
     order = np.lexsort((regrets(view, cost), ~fractional))
     for number in _rounds(view.services, int(fractional.sum())):
+        search.entries = chosen.entries  # not those of the round before: what it settled would bind this one
         if search.best is None or not search.done:
             _try(search, order[:number], _good_columns(search, order[:number]), progress)
+    if search.best is not None:
+        search.entries = search.best[view.column]
     if view.services <= ALL_FREE_MOST and not search.done:
         _try_all(search, progress)
-    rng = np.random.default_rng(seed)
-    while search.best is not None and not search.done and view.services > NEIGHBOURS:
-        services = _neighbours(search, rng)
-        _try(search, services, _good_columns(search, services), progress)
+    if search.best is not None and view.services > NEIGHBOURS:
+        _improve(search, progress)
     if search.best is None:
         return None
     return Whole(search.best, search.cost, search.bound, search.repeats)
+
+
+def _improve(search: _Search, progress: Progress | None) -> None:
+    """Neighbourhoods until the gap is met or time is up: larger when one is solved in vain, smaller when it is slow.
+
+    Every second one has more columns of each service.
+    """
+    rng, size = np.random.default_rng(search.seed), float(NEIGHBOURS)
+    columns = cycle((COLUMNS_OF_FREE, MORE_COLUMNS))
+    while not search.done:
+        services, before = _neighbours(search, rng, int(size)), search.cost
+        answer = _try(search, services, _good_columns(search, services, next(columns)), progress)
+        if answer.time_ended:
+            size = max(size / GROWTH, NEIGHBOURS / 2)
+        elif search.cost >= before:
+            size = min(size * GROWTH, ALL_FREE_MOST, search.view.services)
 
 
 def _rounds(services: int, fractional: int) -> list[int]:
@@ -217,7 +237,7 @@ def _can_be_better(search: _Search) -> Bools:
     return keep
 
 
-def _neighbours(search: _Search, rng: np.random.Generator) -> Ints:
+def _neighbours(search: _Search, rng: np.random.Generator, size: int) -> Ints:
     """Services to free next: some at random, and some that use what the first of them uses or could use."""
     view = search.view
     services = view.services
@@ -226,8 +246,8 @@ def _neighbours(search: _Search, rng: np.random.Generator) -> Ints:
     running = np.flatnonzero(search.entries > 0)
     touched = np.isin(view.uses.index, places) & np.isin(view.uses.row, running)
     beside = np.unique(view.wanted.service[view.uses.row[touched]])
-    some = rng.permutation(beside)[: NEIGHBOURS // 2]
-    others = rng.permutation(services)[: NEIGHBOURS - len(some)]
+    some = rng.permutation(beside)[: size // 2]
+    others = rng.permutation(services)[: size - len(some)]
     return np.unique(np.concatenate((some, others, [seed])))
 
 
@@ -251,14 +271,14 @@ def _heaviest(view: Separable, found: Prices) -> _Chosen:
     return _Chosen(entries, weight[first])
 
 
-def _good_columns(search: _Search, services: Ints) -> Bools:
+def _good_columns(search: _Search, services: Ints, most: int = COLUMNS_OF_FREE) -> Bools:
     """Of these services the columns of the cheapest plans, and those of every plan found, shape (entries,)."""
     view = search.view
     part, entries = view.wanted.take(services)
     order = np.lexsort((np.arange(len(entries)), search.costs[entries], part.service))
     rank = np.arange(len(order)) - part.start[:-1][part.service[order]]
     keep = np.zeros(len(view.column), dtype=bool)
-    keep[entries[order[rank < COLUMNS_OF_FREE]]] = True
+    keep[entries[order[rank < most]]] = True
     keep[search.prices.plans.entries.index] = True
     return keep
 

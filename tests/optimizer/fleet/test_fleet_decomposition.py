@@ -80,8 +80,8 @@ def test_counts_not_keeping_a_rule_would_be_found_whatever_the_engine():
 
 
 def test_a_large_fleet_that_cannot_be_served_whole_serves_the_most_important():
-    problem = market(7, 500, quota_share=0.3, optional=True)
-    solution = solve_fleet(problem, gap=0.01, time_limit_seconds=30)
+    problem = market(7, 450, quota_share=0.3, optional=True)
+    solution = solve_fleet(problem, gap=0.03, time_limit_seconds=12)
     assert solution.status in (FleetStatus.WITHIN_GAP, FleetStatus.FEASIBLE)
     share = [solution.served[problem.priority == level].mean() for level in range(3)]
     assert 0 < solution.served.mean() < 1
