@@ -14,12 +14,13 @@ from catalog.quantization import SCHEMES, available_formats
 from gpu_db.load import load_gpus, load_offers, load_user_offers
 from gpu_db.machines import scaleup, topology_of_gpu
 from gpu_db.offer import Offer
+from gpu_db.ownership import System, electricity_price, load_systems, power_usage_effectiveness
 from gpu_db.query import find_gpu, find_gpus, override_offers, staleness_warnings
 from gpu_db.regions import region_classes
 from gpuplan import __version__
 from gpuplan.errors import nearest
 from gpuplan.planning import data_fingerprint, engine_named
-from optimizer.answer import Stamp
+from optimizer.answer import HOURS_PER_MONTH, Stamp
 from optimizer.cp_sat.integers import MICRO
 from optimizer.engines.find import ENGINES
 from optimizer.errors import BadRequirements
@@ -34,11 +35,11 @@ from optimizer.fleet.calendar import (
 )
 from optimizer.fleet.explain import conflicts, dropped_services, relaxations, sensitivity, why_not, worth_of_limits
 from optimizer.fleet.fleet import Program, build_program
-from optimizer.fleet.market import Market, market_of
+from optimizer.fleet.market import PURCHASED, Market, market_of
 from optimizer.fleet.plan import FleetPlan
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas, replicas_of
-from optimizer.fleet.services import Fleet, Service
+from optimizer.fleet.services import Fleet, Purchase, Service, with_shared_replicas
 from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED
 from optimizer.performance.factors import load_factors
@@ -78,6 +79,8 @@ class Wishes:
 
 
 IN_THE_PLAN = "plan"
+HOURS_PER_YEAR = 12 * HOURS_PER_MONTH
+WATTS_PER_KILOWATT = 1000
 
 
 def plan_fleet(
@@ -241,7 +244,7 @@ class Desk:
     def __init__(
         self, fleet: Fleet, offers: tuple[Offer, ...], factors_dir: str | Path | None = None, offline: bool = False
     ) -> None:
-        shelf = _Shelf(offers, factors_dir, offline)
+        shelf, fleet = _Shelf(offers, factors_dir, offline), with_shared_replicas(fleet)
         self.fleet, self.market = fleet, market_of(fleet, offers)
         self._replicas = [shelf.replicas(fleet, self.market, number) for number in range(len(fleet.services))]
 
@@ -259,7 +262,7 @@ def offers_for(fleet: Fleet, offers_file: str | Path | None, today: date) -> tup
     bundled = load_offers()
     if offers_file is not None:
         bundled = override_offers(bundled, load_user_offers(offers_file))
-    return (*bundled, *owned_offers(fleet, today))
+    return (*bundled, *owned_offers(fleet, today), *systems_to_buy(fleet.buying.purchase))
 
 
 def owned_offers(fleet: Fleet, today: date) -> tuple[Offer, ...]:
@@ -290,6 +293,50 @@ def owned_offers(fleet: Fleet, today: date) -> tuple[Offer, ...]:
             )
         )
     return tuple(offers)
+
+
+def systems_to_buy(purchase: Purchase | None) -> tuple[Offer, ...]:
+    """Systems at their typical price, as machines with a price per hour over the years until they are written off.
+
+        price / years + upkeep per year, by the hour, + nameplate watts x PUE x price of electricity
+
+    Raises:
+        BadRequirements: a system is named that is not in the tables.
+    """
+    if purchase is None:
+        return ()
+    systems = {system.name: system for system in load_systems()}
+    unknown = [name for name in purchase.systems or () if name not in systems]
+    if unknown:
+        near, known = nearest(unknown[0], systems), ", ".join(systems)
+        raise BadRequirements(f"No system named {unknown[0]!r} can be bought.{near} They are {known}.")
+    return tuple(_bought(systems[name], purchase) for name in purchase.systems or systems)
+
+
+def _bought(system: System, purchase: Purchase) -> Offer:
+    gpu = find_gpu(system.gpu)
+    domain, link = scaleup(topology_of_gpu(gpu), system.gpus)
+    energy = purchase.usd_per_kilowatt_hour
+    per_kilowatt_hour = electricity_price(purchase.place).value if energy is None else energy
+    kilowatts = system.power_watts * power_usage_effectiveness(purchase.room).value / WATTS_PER_KILOWATT
+    per_year = system.price_typical_usd * (1 / purchase.years + purchase.upkeep_share_per_year)
+    return Offer(
+        offer_id=f"{PURCHASED}/{system.name}",
+        provider=PURCHASED,
+        instance_type=system.name,
+        gpu=gpu.name,
+        gpu_count=system.gpus,
+        region="any",
+        region_class="any",
+        billing="owned",
+        price_usd_per_hour=round(per_year / HOURS_PER_YEAR + kilowatts * per_kilowatt_hour, 6),
+        as_of=system.as_of,
+        source=system.source,
+        confidence=system.confidence,
+        scaleup_domain_gpus=domain,
+        link_bytes_per_second=link,
+        notes=f"{system.price_typical_usd:,.0f} USD over {purchase.years:g} years, {kilowatts:.1f} kW with cooling",
+    )
 
 
 class _Shelf:

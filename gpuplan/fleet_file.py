@@ -254,7 +254,7 @@ BUYING = _words(
     spot_share=("spot_share_most", scalar(part_of_all)),
     allow=("allowed_restrictions", _names),
 )
-TOP = ("name", "services", "defaults", "limits", "buying", "owned", "share_gpus", "offers", "demand")
+TOP = ("name", "services", "defaults", "limits", "buying", "owned", "offers", "demand")
 
 
 def read_fleet(path: str | Path, *, skip_bad: bool = False) -> FleetFile:
@@ -428,7 +428,7 @@ def _service(row: Any, number: int, defaults: Mapping[str, Any], problems: _Prob
         problems.add(f"service {number}", f"it is {shown(row)}; write its words, such as `name: chat`")
         return None
     where = f"service {shown(row['name'])}" if row.get("name") else f"service {number}"
-    values = _read({**defaults, **row}, SERVICE, where, problems)
+    values = _read({**_defaults_for(row, defaults), **row}, SERVICE, where, problems)
     if problems.sentences:
         return None
     single = {"input_tokens": values.pop("isl", None), "output_tokens": values.pop("osl", None)}
@@ -439,6 +439,12 @@ def _service(row: Any, number: int, defaults: Mapping[str, Any], problems: _Prob
     if given:
         values["sizes"] = [{"input_tokens": 1024, "output_tokens": 512, **given}]
     return _build(Service, {"demand": {}, **values}, SERVICE, where, problems)
+
+
+def _defaults_for(row: Mapping[str, Any], defaults: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Defaults that a service does not contradict: its own sizes replace the usual size, and the other way round."""
+    instead = ("isl", "osl") if "sizes" in row else ("sizes",) if {"isl", "osl"} & set(row) else ()
+    return {key: value for key, value in defaults.items() if key not in instead}
 
 
 def _rest(content: Mapping[str, Any], problems: _Problems) -> dict[str, Any]:
@@ -452,8 +458,6 @@ def _rest(content: Mapping[str, Any], problems: _Problems) -> dict[str, Any]:
         problems.add("owned", f"it is {shown(owned)}; write a list of machines")
         owned = []
     found["owned"] = [one for at, row in enumerate(owned, 1) if (one := _owned(row, at, problems)) is not None]
-    if content.get("share_gpus") is not None:
-        found["share_gpus"] = _try(_names, content["share_gpus"], "share_gpus", problems) or ()
     return found
 
 

@@ -15,6 +15,14 @@ SHOWN = {
     "service_levels.py": ["TPOT up to 200 ms:", "optimal", "USD/h"],
     "context_on_each_gpu.py": ["H100", "tokens"],
     "own_machines.sh": ["proven optimal", "USD/h"],
+    "fleet.sh": [
+        "twenty services:",
+        "19 of 19 services",
+        "owned cellar (8 x H100 SXM 80GB)",
+        "commitments save",
+        "2028-12",
+    ],
+    "report.sh": ["| USD in all after | 1 year |", "| reserved-1y |", "| bought, cash that has left |"],
     "cost_of_models.sh": ["openai/gpt-oss-120b optimal", "Qwen/Qwen3-32B optimal"],
 }
 

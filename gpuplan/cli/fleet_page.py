@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from gpuplan.cli.console import Ink, Line, Part, Styled, aligned, header, quantity, usd, wrapped
+from optimizer.fleet.market import PURCHASED
 from optimizer.fleet.plan import FleetPlan, LimitUse, MachineLine, ServedBy, ServiceAnswer
 
 UNITS = {"output_tokens_per_second": "tok/s", "requests_per_second": "req/s", "concurrency": "in flight"}
@@ -93,7 +94,7 @@ def _machines(plan: FleetPlan, *, verbose: bool) -> Iterator[Line]:
         row: list[Part] = [
             f"{line.count} x",
             f"{offer.provider} {offer.instance_type} ({offer.gpu_count} x {offer.gpu}), {offer.region}",
-            offer.billing,
+            "bought" if offer.provider == PURCHASED else offer.billing,
             usd(line.cost_usd_per_hour),
             f"{line.gpus_used} of {offer.gpu_count * (1 if verbose else line.count)}",
         ]

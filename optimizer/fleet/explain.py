@@ -124,6 +124,8 @@ def _reason(program: Program, solution: FleetSolution, solve: Solve, free: Fleet
     wanted = solution.served.copy()
     wanted[number] = True
     alone = solve(_only(free, wanted))
+    if alone.status is FleetStatus.UNKNOWN:
+        return "the shared limits leave no room; time ended before its cost without them was found"
     if not _found(alone):
         return "not even without the shared limits can enough machines be had; raise what is owned or available"
     added = (alone.cost_micro_usd - solution.cost_micro_usd) / MICRO

@@ -217,7 +217,7 @@ def places_of(fleet: Fleet, market: Market, number: int, replicas: Replicas) -> 
     place = np.asarray([index.get(market.pools[at].place, -1) for at in pools.tolist()], dtype=np.int64)
     pair_pool, replica = np.nonzero(place[:, None] == replicas.place[None, :])
     if fleet.services[number].survives_losing_one_machine:
-        best = _one_per_pool(pair_pool, replicas, replica)
+        best = _one_per_pool(pair_pool, fleet.services[number], replicas, replica)
         pair_pool, replica = pair_pool[best], replica[best]
     return replica.astype(np.int64), pools[pair_pool]
 
@@ -269,14 +269,17 @@ def machines_of(
     return Machines(gpus, least / gpus, endless, spot, is_open)
 
 
-def _one_per_pool(pool: Ints, replicas: Replicas, replica: Ints) -> Ints:
-    """Of each pool the replica that gives most per GPU, the smaller of equals; positions.
+def _one_per_pool(pool: Ints, service: Service, replicas: Replicas, replica: Ints) -> Ints:
+    """Of each pool the replica that does the service's mix of sizes with fewest GPUs, the smaller of equals; positions.
 
     What one lost machine takes is counted per column; with one column per pool no machine carries two.
     """
-    share = replicas.output_tokens_per_second[replica].sum(axis=1) / replicas.gpus[replica]
-    order = np.lexsort((replicas.gpus[replica], -share, pool))
-    return order[np.flatnonzero(np.diff(pool[order], prepend=-1))]
+    tokens = np.asarray([size.output_tokens for size in service.sizes]) * np.asarray(service.size_shares)
+    with np.errstate(divide="ignore"):
+        work = (tokens / replicas.output_tokens_per_second[replica]).sum(axis=1) * replicas.gpus[replica]
+    order = np.lexsort((replicas.gpus[replica], work, pool))
+    best: Ints = order[np.flatnonzero(np.diff(pool[order], prepend=-1))]
+    return best
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from gpu_db.offer import Billing
+from optimizer.errors import BadRequirements
 from optimizer.requirements import (
     Choices,
     Count,
@@ -15,6 +16,7 @@ from optimizer.requirements import (
     EngineOptions,
     Frozen,
     Limits,
+    LoraAdapters,
     Positive,
     Requirements,
     ServiceLevel,
@@ -226,9 +228,6 @@ class Buying(Frozen):
     purchase: Purchase | None = None
 
 
-Sharing = Literal["mig", "fractions"]
-
-
 class MonthDemand(Frozen):
     """What one service must serve in one month.
 
@@ -249,8 +248,6 @@ class Fleet(Frozen):
 
     Attributes:
         demand_by_month: for a calendar; services that a month does not name keep their own demand.
-        share_gpus: how several replicas may share one GPU: hardware slices ("mig"), engines beside each other that
-            take a fixed part of memory each ("fractions").
     """
 
     name: Name = "fleet"
@@ -258,7 +255,6 @@ class Fleet(Frozen):
     limits: FleetLimits = FleetLimits()
     buying: Buying = Buying()
     owned: Annotated[tuple[OwnedMachines, ...], Field(max_length=1000)] = ()
-    share_gpus: tuple[Sharing, ...] = ()
     demand_by_month: Annotated[tuple[MonthDemand, ...], Field(max_length=1_000_000)] = ()
     machines_most: Count = 10_000
 
@@ -269,3 +265,93 @@ class Fleet(Frozen):
             if twice:
                 raise ValueError(f"two entries of {kind} are called {twice[0]!r}; names must differ")
         return self
+
+
+def with_shared_replicas(fleet: Fleet) -> Fleet:
+    """The same fleet in which services that share replicas are one service, whose sizes are those of all of them.
+
+    LoRA variants of one base run on the same replicas, each batch with adapters of several; the replicas' time is
+    divided among their requests. The tightest promise of the group holds for all of it.
+
+    Raises:
+        BadRequirements: members have different models, or ask for a concurrency, which cannot be added up as a rate.
+    """
+    groups: dict[str, list[Service]] = {}
+    for service in fleet.services:
+        groups.setdefault(service.shares_replicas or f"\0{service.name}", []).append(service)
+    if all(len(members) == 1 for members in groups.values()):
+        return fleet
+    return fleet.model_copy(update={"services": tuple(_as_one(members) for members in groups.values())})
+
+
+def _as_one(members: list[Service]) -> Service:
+    first = members[0]
+    if len(members) == 1:
+        return first
+    _check_group(members)
+    by_rate = any(member.demand.requests_per_second for member in members)
+    tokens = sum(member.requests_per_second * member.mean_output_tokens for member in members)
+    requests = sum(member.requests_per_second for member in members)
+    adapters = _adapters_of(members)
+    return first.model_copy(
+        update={
+            "name": " + ".join(member.name for member in members),
+            "sizes": _sizes_of(members),
+            "demand": Demand(requests_per_second=requests) if by_rate else Demand(output_tokens_per_second=tokens),
+            "service_level": _tightest(members),
+            "options": first.options.model_copy(update={"adapters": adapters}),
+            "required": any(member.required for member in members),
+            "priority": max(member.priority for member in members),
+            "weight": sum(member.weight for member in members),
+            "replicas_at_least": max(member.replicas_at_least for member in members),
+            "survives_losing_one_machine": any(member.survives_losing_one_machine for member in members),
+            "spot_share_most": min(member.spot_share_most for member in members),
+        }
+    )
+
+
+def _check_group(members: list[Service]) -> None:
+    first = members[0]
+    for member in members:
+        if (member.models, member.choices) != (first.models, first.choices):
+            raise BadRequirements(
+                f"Services {first.name!r} and {member.name!r} share replicas and differ in model or choices "
+                "(quantization, gpu, region, ...); make them equal or do not let them share."
+            )
+        if member.demand.concurrency is not None:
+            raise BadRequirements(
+                f"Service {member.name!r} shares replicas and asks for a concurrency, which adds up with no rate; "
+                "give it min_tps or requests_per_second."
+            )
+
+
+def _sizes_of(members: list[Service]) -> tuple[RequestSize, ...]:
+    """Sizes of all members, equal ones once; shares are requests per second."""
+    rates: dict[tuple[int, int], float] = {}
+    for member in members:
+        for size, share in zip(member.sizes, member.size_shares, strict=True):
+            key = (size.input_tokens, size.output_tokens)
+            rates[key] = rates.get(key, 0.0) + share * member.requests_per_second
+    return tuple(RequestSize(input_tokens=isl, output_tokens=osl, share=rate) for (isl, osl), rate in rates.items())
+
+
+def _tightest(members: list[Service]) -> ServiceLevel:
+    levels = [member.service_level for member in members]
+    ttft = [level.ttft_seconds for level in levels if level.ttft_seconds is not None]
+    tpot = [level.tpot_seconds for level in levels if level.tpot_seconds is not None]
+    percentile = [level.percentile for level in levels if level.percentile is not None]
+    return ServiceLevel(
+        ttft_seconds=min(ttft, default=None),
+        tpot_seconds=min(tpot, default=None),
+        confidence=max(level.confidence for level in levels),
+        percentile=max(percentile, default=None),
+    )
+
+
+def _adapters_of(members: list[Service]) -> LoraAdapters | None:
+    """Room for the adapters of all members; None when none has any."""
+    own = [member.options.adapters for member in members if member.options.adapters is not None]
+    if not own:
+        return None
+    targets = own[0].targets if all(one.targets == own[0].targets for one in own) else ()
+    return LoraAdapters(rank=max(one.rank for one in own), loaded=sum(one.loaded for one in own), targets=targets)

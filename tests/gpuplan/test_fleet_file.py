@@ -15,7 +15,6 @@ services:
 limits: {budget: 60, max_power: 5kW, gpu: {H100: 8}, provider: {aws: 16}}
 buying: {billing: [on-demand, spot], spot_share: 30%}
 owned: [{gpu: H100, gpus: 8, machines: 2, usd_per_hour: 3.2}]
-share_gpus: [mig]
 """
 
 
@@ -114,7 +113,7 @@ def test_a_file_that_is_no_fleet_is_refused(text, said, written):
         ("buying: {billing: spott}", "buying, billing: 'spott' is none of on-demand"),
         ("buying: {spot_share: 1.5}", "buying, spot_share: '1.5' is not a share from 0 to 1"),
         ("owned: [{gpu: H100}]", "owned 1: gpus: it is missing"),
-        ("share_gpus: [magic]", "Input should be 'mig' or 'fractions'"),
+        ("share_gpus: [mig]", "'share_gpus' is no word here"),
     ],
 )
 def test_problems_beside_the_services_name_their_place(rest, said, written):
