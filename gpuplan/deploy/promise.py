@@ -76,6 +76,11 @@ class PromiseCheck:
     warnings: tuple[str, ...]
 
     @property
+    def asked(self) -> bool:
+        """Whether anything that was measured had been promised."""
+        return any(each.verdict != "not asked" for each in self.comparisons)
+
+    @property
     def kept(self) -> bool:
         """Whether no promise is broken."""
         return all(each.verdict != "broken" for each in self.comparisons)
@@ -159,7 +164,7 @@ def _guidellm(loaded: Mapping[str, Any], where: str) -> Measured:
             completed=int(_number(totals, "successful", where)),
             failed=int(_number(totals, "errored", where)),
         )
-    except (KeyError, IndexError, TypeError) as missing:
+    except (KeyError, IndexError, TypeError, AttributeError) as missing:
         raise BadResult(f"{where} lacks {str(missing)[:60]}, which guidellm 0.8.1 writes.") from None
 
 
@@ -176,8 +181,8 @@ def _guidellm_times(summary: Mapping[str, Any], where: str) -> dict[str, float]:
 
 
 def _guidellm_model(loaded: Mapping[str, Any]) -> str:
-    backend = loaded.get("args", {}).get("backend", {})
-    return str(backend.get("model") or "") if isinstance(backend, dict) else ""
+    backend = loaded["config"]["spec"]["backend"]
+    return str(backend.get("model") or "")
 
 
 def check_promise(plan: Plan, measured: Measured) -> PromiseCheck:
@@ -193,6 +198,8 @@ def check_promise(plan: Plan, measured: Measured) -> PromiseCheck:
     """
     if plan.totals is None or not plan.lines:
         raise CannotDeploy("Nothing was planned, so nothing was promised.")
+    if measured.completed == 0:
+        raise BadResult(f"None of the benchmark's {measured.failed} requests was answered, so nothing was measured.")
     asked, level = plan.question.demand, plan.question.service_level
     at = _held(plan)
     estimates = [line.estimate for line in plan.lines]

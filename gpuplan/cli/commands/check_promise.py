@@ -59,12 +59,15 @@ def page(check: PromiseCheck, measured: Measured) -> list[console.Line]:
     rows = [console.header(["", "promised", "expected", "error bar", "measured", ""]), *map(_row, check.comparisons)]
     lines = [(f"{measured.tool}, {measured.completed} requests",), *console.aligned(rows, right=(1, 2, 3, 4))]
     lines += [line for text in check.warnings for line in console.wrapped(text, 100, 2, "yellow")]
-    verdict = console.Styled("every promise is kept", "green") if check.kept else _broken()
-    return [*lines, (verdict,)]
+    return [*lines, (_verdict(check),)]
 
 
-def _broken() -> console.Styled:
-    return console.Styled("a promise is broken", "red")
+def _verdict(check: PromiseCheck) -> console.Styled:
+    if not check.asked:
+        return console.Styled("nothing of this was asked for, so no promise is kept or broken", "dim")
+    return (
+        console.Styled("every promise is kept", "green") if check.kept else console.Styled("a promise is broken", "red")
+    )
 
 
 def _row(each: Comparison) -> list[console.Part]:

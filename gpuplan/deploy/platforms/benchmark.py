@@ -18,6 +18,8 @@ SECONDS = 300
 MOST_REQUESTS = 20_000
 BASE_URL = "$BASE_URL"
 """Where the deployment answers: a shell variable."""
+GUIDELLM_BACKEND = f"kind=openai_http,target={BASE_URL},request_format=/v1/completions"
+"""Completions need no chat template, and are what `vllm bench serve` asks for too."""
 
 
 def render(deployment: Deployment) -> tuple[DeployFile, ...]:
@@ -38,7 +40,7 @@ def _script(deployment: Deployment, words: list[str], result: str) -> str:
 
 def _line(words: list[str]) -> str:
     """The command; BASE_URL is left to a variable of that name."""
-    ours = {BASE_URL: f'"{BASE_URL}"', f"kind=openai_http,target={BASE_URL}": f'"kind=openai_http,target={BASE_URL}"'}
+    ours = {word: f'"{word}"' for word in (BASE_URL, GUIDELLM_BACKEND)}
     return " ".join(
         ours.get(word, shlex.quote(word)) if before in {"--base-url", "--backend"} else shlex.quote(word)
         for before, word in zip(["", *words], words, strict=False)
@@ -91,7 +93,7 @@ def guidellm_words(deployment: Deployment) -> list[str]:
     work, rate = deployment.plan.question.workload, deployment.plan.question.demand.requests_per_second
     profile = f"kind=concurrent,streams={_concurrency(deployment)}" if rate is None else f"kind=poisson,rate={rate:g}"
     data = f"kind=synthetic_text,prompt_tokens={work.input_tokens},output_tokens={work.output_tokens}"
-    backend = f"kind=openai_http,target={BASE_URL}"
+    backend = GUIDELLM_BACKEND
     words = ["guidellm", "run", "--backend", backend, "--profile", profile, "--data", data]
     tokenizer = json.dumps({"kind": "huggingface_auto", "model": _served(deployment)})
     words += ["--tokenizer", tokenizer, "--constraint", f"kind=max_requests,count={requests(deployment)}"]

@@ -37,6 +37,48 @@ def read(folder, loaded):
     return read_result(file)
 
 
+def summary(mean, **percentiles):
+    return {"successful": {"mean": mean, "percentiles": percentiles}}
+
+
+def guidellm_result(**changed):
+    """What guidellm 0.8.1 writes, as much as is read of it; the shape is that of a run against a real server."""
+    metrics = {
+        "request_totals": {"successful": 320, "errored": 0, "incomplete": 0, "total": 320},
+        "output_tokens_per_second": summary(900.0),
+        "requests_per_second": summary(900 / 512),
+        "request_concurrency": summary(63.0),
+        "time_to_first_token_ms": summary(400.0, p50=390.0, p95=600.0, p99=700.0, p999=800.0),
+        "inter_token_latency_ms": summary(21.0, p50=21.0, p95=23.0, p99=25.0, p999=30.0),
+        "prompt_token_count": summary(1024.0),
+        "output_token_count": summary(512.0),
+    }
+    config = {"spec": {"backend": {"kind": "openai_http", "model": "m"}}}
+    return {"metadata": {}, "config": config, "benchmarks": [{"metrics": {**metrics, **changed}}]}
+
+
+def test_a_result_that_vllm_itself_wrote_is_read():
+    """16 requests against a tiny model on a CPU, vLLM 0.32.0, lists of single requests left out."""
+    measured = read_result(SAMPLES / "vllm_bench_serve.json")
+    assert (measured.completed, measured.failed, measured.concurrency) == (16, 0, 4)
+    assert (measured.input_tokens, measured.output_tokens) == (32, 16)
+    assert set(measured.ttft_seconds) == {"mean", "50", "95", "99"}
+    assert measured.output_tokens_per_second == pytest.approx(16 * measured.requests_per_second)
+
+
+def test_both_tools_say_the_same(make, tmp_path):
+    plan = asked(make(), ttft_seconds=0.4, tpot_seconds=0.021)
+    by_vllm, by_guidellm = (check_promise(plan, read(tmp_path, each)) for each in (result(), guidellm_result()))
+    assert by_vllm.comparisons == by_guidellm.comparisons
+    late = guidellm_result(time_to_first_token_ms=summary(401.0))
+    assert not check_promise(plan, read(tmp_path, late)).kept
+
+
+def test_a_run_in_which_nothing_was_answered_measures_nothing(make, tmp_path):
+    with pytest.raises(BadResult, match="None of the benchmark's 16 requests"):
+        check_promise(make(), read(tmp_path, result(completed=0, failed=16)))
+
+
 def asked(plan, **level):
     question = plan.question.model_copy(update={"service_level": ServiceLevel(**level)})
     return plan.model_copy(update={"question": question})
@@ -100,6 +142,9 @@ def test_a_percentile_that_was_not_measured_is_missing(make, tmp_path):
         {"benchmarks": []},
         {"benchmarks": [{}]},
         {"benchmarks": "x"},
+        {**guidellm_result(), "config": {"spec": {"backend": "x"}}},
+        guidellm_result(request_totals="x"),
+        guidellm_result(time_to_first_token_ms={"successful": []}),
         result(output_throughput=None),
         result(mean_ttft_ms="fast"),
         result(completed=True),

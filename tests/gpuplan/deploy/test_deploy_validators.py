@@ -268,11 +268,7 @@ def test_a_real_vllm_starts_by_the_planned_command_and_keeps_no_promise_unmeasur
 def test_guidellms_own_parser_takes_its_command(matrix, tmp_path):
     """It reads every option, then finds that nobody answers."""
     (script,) = (file for file in render(deployment_of(matrix["dense"]()), ["benchmark"]) if "guidellm" in file.name)
-    words = shlex.split(
-        script.text.splitlines()[-1].replace(
-            '"kind=openai_http,target=$BASE_URL"', "kind=openai_http,target=http://localhost:9"
-        )
-    )
+    words = shlex.split(script.text.splitlines()[-1].replace("$BASE_URL", "http://localhost:9"))
     done = subprocess.run(
         [python_of("guidellm").with_name("guidellm"), *words[1:]],
         capture_output=True,

@@ -4,4 +4,4 @@
 # Afterwards: plan check promise PLAN.json guidellm-result.json
 set -euo pipefail
 : "${BASE_URL:=http://localhost:8000}"
-guidellm run --backend "kind=openai_http,target=$BASE_URL" --profile kind=concurrent,streams=64 --data kind=synthetic_text,prompt_tokens=1024,output_tokens=512 --tokenizer '{"kind": "huggingface_auto", "model": "Qwen/Qwen3-30B-A3B"}' --constraint kind=max_requests,count=320 --output kind=json,path=guidellm-result.json --disable-console-interactive
+guidellm run --backend "kind=openai_http,target=$BASE_URL,request_format=/v1/completions" --profile kind=concurrent,streams=64 --data kind=synthetic_text,prompt_tokens=1024,output_tokens=512 --tokenizer '{"kind": "huggingface_auto", "model": "Qwen/Qwen3-30B-A3B"}' --constraint kind=max_requests,count=320 --output kind=json,path=guidellm-result.json --disable-console-interactive
