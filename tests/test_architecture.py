@@ -25,6 +25,7 @@ HOMES = {
     "pandas": ("optimizer/cp_sat/library.py",),
     "huggingface_hub": ("catalog/huggingface.py",),
     "scipy": ("gpuplan/fitting/",),
+    "gpuhunt": ("gpu_db/price_sources/gpuhunt_catalog.py",),
     "openpyxl": ("gpuplan/batch/tables.py",),
     "vl_convert": ("gpuplan/reports/charts.py",),
     "xlsxwriter": ("gpuplan/reports/workbook.py",),

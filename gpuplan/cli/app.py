@@ -32,7 +32,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 ANSWERED, BAD_INPUT, NOTHING_FITS, STOPPED = 0, 2, 3, 130
 MAIN_JOB = "plan"
 HOME = "gpuplan.cli.commands"
-VERBS = frozenset({"check", "fit", "models"})
+VERBS = frozenset({"check", "fit", "models", "prices"})
 """First words of commands of two words; `models` is also one by itself."""
 
 

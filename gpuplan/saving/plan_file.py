@@ -36,7 +36,6 @@ class Sources(Frozen):
         factors_dir, factors_digest: own factors, the same.
         place: electricity that was said to be otherwise than bundled.
         prices_as_of: the day whose prices were planned with; None = the newest.
-        prices_snapshot: of refreshed prices, the name of the snapshot; None = the bundled ones.
     """
 
     offers_file: str | None = None
@@ -45,7 +44,6 @@ class Sources(Frozen):
     factors_digest: str | None = None
     place: Place = Place()
     prices_as_of: str | None = None
-    prices_snapshot: str | None = None
 
 
 class PlanFile(Frozen):
