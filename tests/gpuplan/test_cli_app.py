@@ -161,6 +161,7 @@ def test_every_option_of_the_main_job_reaches_the_question() -> None:
     elsewhere = {"prices_as_of", "offers", "offline", "factors", "no_mix", "json", "quiet", "verbose", "version"}
     elsewhere |= {"pue", "electricity", "grid"}  # what powers the machines
     elsewhere |= {"save", "from_", "url", "from_url"}  # the question and its plan, kept and taken up again
+    elsewhere |= {"deploy", "format", "force"}  # files that start the plan
     assert options_of_the_main_job() == set(question.PLACES) | set(ADDED) | elsewhere
 
 
