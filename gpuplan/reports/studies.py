@@ -119,9 +119,11 @@ def study(file: PlanFile, assumptions: Assumptions, *, today: date | None = None
 
 
 def _facts(file: PlanFile) -> Facts:
+    made = file.sources
     try:
-        return load_facts(offers_file=file.sources.offers_file, factors_dir=file.sources.factors_dir)
-    except (GpuDbError, OptimizerError, OSError) as error:
+        day = date.fromisoformat(made.prices_as_of) if made.prices_as_of is not None else None
+        return load_facts(offers_file=made.offers_file, factors_dir=made.factors_dir, prices_as_of=day)
+    except (GpuDbError, OptimizerError, OSError, ValueError) as error:
         raise BadReport(f"The plan was made with files that cannot be read again: {error}") from error
 
 
@@ -131,6 +133,8 @@ def with_offers(facts: Facts, offers: tuple[Offer, ...]) -> Facts:
 
 
 def _remarks(file: PlanFile, facts: Facts) -> Iterator[str]:
+    if file.sources.prices_as_of is not None:
+        yield f"Everything was planned with the prices of {file.sources.prices_as_of}, not with the newest."
     if file.plan.data_fingerprint != facts.data_fingerprint:
         yield (
             f"The plan was made from other data ({file.plan.data_fingerprint}) than what was planned again for this "

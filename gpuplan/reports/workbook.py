@@ -21,8 +21,13 @@ from gpuplan.reports.money import CHART_STEP_MONTHS
 LONGEST_CELL = 32_767
 """Characters that a cell of a spreadsheet holds."""
 LONGEST_SHEET_NAME = 31
-WIDTHS = (38, 26, 16, 16, 18, 34, 16, 44)
+COLUMNS = 8
+"""Of the widest table; charts keep their numbers to the right of them."""
+NARROWEST, WIDEST = 14, 46
 CHART_ROWS = 21
+LINE_POINTS = 15
+PARAGRAPH_WIDTH = 130
+MOST_LINES = 20
 INPUTS_SHEET = "Inputs"
 
 Live = Callable[[int, int], str | None]
@@ -34,7 +39,7 @@ _FORMATS: dict[Kind, str] = {
     "usd_per_hour": "#,##0.00##",
     "share": "0.0%",
     "count": "#,##0",
-    "quantity": "General",
+    "quantity": "#,##0.###",
     "duration": "0.000",
     "signed_usd": "+#,##0.00;-#,##0.00;0.00",
 }
@@ -70,22 +75,27 @@ class _Book:
         self.book: Any = xlsxwriter.Workbook(file, {**options, "in_memory": True})
         made = datetime.combine(report.made_on, time())
         self.book.set_properties({"title": clean(report.title)[:255], "created": made})
-        self.styles = {kind: self.book.add_format({"num_format": text}) for kind, text in _FORMATS.items()}
+        self.styles = {
+            kind: self.book.add_format({"num_format": text, "valign": "top"}) for kind, text in _FORMATS.items()
+        }
         wrap = {"text_wrap": True, "valign": "top"}
         self.wrapped = self.book.add_format(wrap)
+        self.beside = self.book.add_format({**wrap, "indent": 1})
         self.title = self.book.add_format({"bold": True, "font_size": 15})
         self.bold = self.book.add_format({"bold": True})
         self.heading = self.book.add_format({"bold": True, "bottom": 1, **wrap})
-        self.whole = self.book.add_format({"num_format": "#,##0"})
+        self.number_heading = self.book.add_format({"bold": True, "bottom": 1, "align": "right", **wrap})
+        self.whole = self.book.add_format({"num_format": "#,##0", "valign": "top"})
+        self.small = self.book.add_format({"num_format": "0.000", "valign": "top"})
         self.changeable = self.book.add_format({"bg_color": "#FFF4CC", "border": 1, "num_format": "#,##0.00##"})
 
     def close(self) -> None:
         self.book.close()
 
-    def sheet(self, title: str) -> Any:
+    def sheet(self, title: str, widths: tuple[int, ...]) -> Any:
         """A new sheet with its title on top."""
         sheet = self.book.add_worksheet(title[:LONGEST_SHEET_NAME])
-        for column, width in enumerate(WIDTHS):
+        for column, width in enumerate(widths):
             sheet.set_column(column, column, width)
         sheet.set_landscape()
         sheet.set_paper(9)
@@ -95,19 +105,21 @@ class _Book:
 
     def section(self, section: Section) -> None:
         """One sheet: paragraphs, then each chart beside nothing, then tables."""
-        sheet, row = self.sheet(section.title), 2
+        widths = _widths(section.tables)
+        sheet, row = self.sheet(section.title, widths), 2
         if section is self.report.sections[0]:
             sheet.write_string(0, 0, clean(self.report.title)[:LONGEST_CELL], self.title)
             sheet.write_string(1, 0, clean(self.report.subtitle))
         for paragraph in section.paragraphs:
             sheet.merge_range(row, 0, row, 5, "", self.wrapped)
             sheet.write_string(row, 0, clean(paragraph)[:LONGEST_CELL], self.wrapped)
-            sheet.set_row(row, 15 * (1 + len(paragraph) // 130))
+            sheet.set_row(row, LINE_POINTS * (1 + len(paragraph) // PARAGRAPH_WIDTH))
             row += 1
         for chart in section.charts:
             row = self.chart(sheet, chart, row + 1)
         for table in section.tables:
-            row = self.table(sheet, table, row + 1, self.live(table))
+            row = self.table(sheet, table, row + 1, widths)
+        sheet.print_area(0, 0, row, COLUMNS - 1)
 
     def live(self, table: Table) -> Live:
         """The formulas of a table on rent and purchase."""
@@ -122,12 +134,16 @@ class _Book:
             return _plain
         return partial(makers[table.title], said)
 
-    def table(self, sheet: Any, table: Table, row: int, live: Live) -> int:
+    def table(self, sheet: Any, table: Table, row: int, widths: tuple[int, ...]) -> int:
         """A table from `row` on; returns the row after it."""
+        live = self.live(table)
         sheet.write_string(row, 0, clean(table.title), self.bold)
+        sheet.set_row(row + 1, LINE_POINTS * _lines(tuple(column.name for column in table.columns), widths))
         for at, column in enumerate(table.columns):
-            sheet.write_string(row + 1, at, clean(column.name), self.heading)
+            style = self.heading if column.kind == "text" else self.number_heading
+            sheet.write_string(row + 1, at, clean(column.name), style)
         for down, cells in enumerate(table.rows):
+            sheet.set_row(row + 2 + down, LINE_POINTS * _lines(cells, widths))
             for at, (cell, column) in enumerate(zip(cells, table.columns, strict=True)):
                 self.cell(sheet, (row + 2 + down, at), cell, column.kind, live(down, at))
         after = row + 2 + len(table.rows)
@@ -138,17 +154,21 @@ class _Book:
 
     def cell(self, sheet: Any, place: tuple[int, int], cell: Cell, kind: Kind, formula: str | None) -> None:
         """One cell: a formula with what it comes to, a number, or words that stay words."""
-        style = self.whole if kind == "quantity" and isinstance(cell, int) else self.styles[kind]
+        style = self.styles[kind] if kind != "quantity" else self.quantity(cell)
         if formula is not None:
             sheet.write_formula(*place, formula, style, "–" if cell is None else cell)
         elif isinstance(cell, str):
-            sheet.write_string(*place, clean(cell)[:LONGEST_CELL], self.wrapped)
+            sheet.write_string(*place, clean(cell)[:LONGEST_CELL], self.beside if place[1] else self.wrapped)
         elif cell is not None:
             sheet.write_number(*place, cell, style)
 
+    def quantity(self, cell: Cell) -> Any:
+        """Whole numbers and large ones without decimals."""
+        return self.whole if isinstance(cell, int) or (cell is not None and abs(float(cell)) >= 100) else self.small
+
     def chart(self, sheet: Any, chart: Chart, row: int) -> int:
         """A native chart over its own table, which stands to the right; returns the row after the chart."""
-        left = len(WIDTHS) + 1
+        left = COLUMNS + 1
         self.chart_data(sheet, chart, row, left)
         drawn = {"bars": self.bars, "lines": self.lines, "tornado": self.tornado}[chart.kind](sheet, chart, row, left)
         drawn.set_title({"name": clean(chart.table.title), "name_font": {"size": 12}})
@@ -167,7 +187,10 @@ class _Book:
                 live = None
                 if chart.kind == "lines" and said is not None:
                     live = formulas.cash(said, down, at, f"{_letters(left)}{down + 1}")
-                self.cell(sheet, (down, left + at), cell, column.kind, live)
+                if isinstance(cell, str):
+                    sheet.write_string(down, left + at, clean(cell)[:LONGEST_CELL])
+                else:
+                    self.cell(sheet, (down, left + at), cell, column.kind, live)
 
     def bars(self, sheet: Any, chart: Chart, row: int, left: int) -> Any:
         """One bar per row, the first on top."""
@@ -175,8 +198,8 @@ class _Book:
         first = {"fill": {"color": "#C2571A"}}
         drawn.add_series({**_series(sheet, chart, row, left, 1), "points": [first], "gap": 40})
         drawn.set_legend({"none": True})
-        drawn.set_x_axis({"reverse": True})
-        drawn.set_y_axis({"name": chart.unit, "min": 0, "crossing": "max"})
+        drawn.set_y_axis({"reverse": True, "label_position": "low"})
+        drawn.set_x_axis({"name": chart.unit, "min": 0, "num_format": "0.00", "label_position": "high"})
         return drawn
 
     def lines(self, sheet: Any, chart: Chart, row: int, left: int) -> Any:
@@ -200,14 +223,14 @@ class _Book:
         drawn = self.book.add_chart({"type": "bar"})
         for at in (1, 2):
             drawn.add_series({**_series(sheet, chart, row, left, at), "overlap": 100, "gap": 40})
-        drawn.set_x_axis({"reverse": True, "label_position": "low"})
-        drawn.set_y_axis({"name": chart.unit, "num_format": "#,##0", "crossing": chart.base})
+        drawn.set_y_axis({"reverse": True, "label_position": "low"})
+        drawn.set_x_axis({"name": chart.unit, "num_format": "#,##0", "crossing": chart.base, "label_position": "high"})
         drawn.set_legend({"position": "bottom"})
         return drawn
 
     def inputs(self, said: Calculation) -> None:
         """The named cells that a buyer may change, and what follows from them at once."""
-        sheet, row = self.sheet(INPUTS_SHEET), 3
+        sheet, row = self.sheet(INPUTS_SHEET, (WIDEST, NARROWEST, WIDEST)), 3
         sheet.write_string(1, 0, "Change the yellow cells: the sheet Rent or buy computes anew. Words elsewhere stay.")
         for each in formulas.inputs(said):
             sheet.write_string(row, 0, each.label)
@@ -252,6 +275,27 @@ class _Book:
             values = (said.owned.cash_usd(month), *_even(said, month))
             for at, (formula, value) in enumerate(zip(formulas.month_row(said, month), values, strict=True), start=1):
                 sheet.write_formula(month, at, formula, self.whole, value)
+
+
+def _widths(tables: tuple[Table, ...]) -> tuple[int, ...]:
+    """Each column as wide as its longest words, within reason."""
+    widths = [NARROWEST] * COLUMNS
+    for table in tables:
+        for at in range(len(table.columns)):
+            cells = (row[at] for row in table.rows)
+            longest = max((len(clean(cell)) for cell in cells if isinstance(cell, str)), default=0)
+            widths[at] = max(widths[at], min(longest + 3, WIDEST))
+    return tuple(widths)
+
+
+def _lines(cells: tuple[Cell, ...], widths: tuple[int, ...]) -> int:
+    """How many lines the longest words of a row take in their columns.
+
+    >>> _lines(("short", "x" * 60, None, 3.5), (14, 26, 14, 14))
+    3
+    """
+    words = ((len(clean(cell)), width) for cell, width in zip(cells, widths, strict=False) if isinstance(cell, str))
+    return min(max((-(-length // width) for length, width in words), default=1) or 1, MOST_LINES)
 
 
 def _plain(row: int, column: int) -> str | None:

@@ -17,11 +17,12 @@ from gpuplan.reports.assumptions import assume, bundled
 from gpuplan.reports.errors import BadReport
 from gpuplan.reports.money import YEARS, calculation_of, paid_usd_per_year
 from gpuplan.reports.studies import for_sale, repriced, study
+from gpuplan.saving.plan_file import Sources
 from optimizer.cost import HOURS_PER_YEAR, Ownership, colocation_usd_per_year
 from optimizer.requirements import Choices, Demand
 
 TODAY = date(2026, 11, 22)
-ROOMS = ("assumptions", "charts", "markdown", "page", "studies", "words")
+ROOMS = ("assumptions", "charts", "markdown", "page", "studies", "words", "workbook")
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -113,6 +114,24 @@ def test_the_cheapest_by_commitment_is_what_plan_answers(made, billing):
     rows = {row[0]: row for row in made.table("Cheapest by commitment").rows}
     assert rows[billing][3] == alone.cost_usd_per_hour
     assert made.studies.by_commitment["on-demand"] is made.plan
+
+
+def test_a_plan_of_another_days_prices_is_studied_with_that_days_prices(made):
+    """In June nobody had been read to reserve for a year what the newest prices offer."""
+    then = made.file.model_copy(update={"sources": Sources(prices_as_of="2026-06-15")})
+    found = study(then, made.assumptions, today=TODAY, offline=True)
+    asked = unlimited(made, choices=Choices(billings=("spot",)))
+    alone = plan(asked, today=TODAY, prices_as_of=date(2026, 6, 15))
+    assert found.by_commitment["spot"].lines[0].offer == alone.lines[0].offer
+    assert "reserved-1y" in made.studies.by_commitment
+    assert "reserved-1y" not in found.by_commitment
+    assert any("2026-06-15" in remark for remark in found.remarks)
+
+
+def test_an_own_file_that_is_gone_is_one_sentence(made, tmp_path):
+    gone = made.file.model_copy(update={"sources": Sources(offers_file=str(tmp_path / "gone.csv"))})
+    with pytest.raises(BadReport, match="cannot be read again"):
+        study(gone, made.assumptions, today=TODAY, offline=True)
 
 
 @pytest.mark.parametrize(("end", "demand"), [("low", 1000.0), ("high", 3000.0)])
@@ -225,6 +244,7 @@ OTHERWISE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", OTHERWISE)
 def test_a_changed_assumption_is_said_and_changes_a_number(made, reported, key):
     assumptions = assume({key: OTHERWISE[key]})
