@@ -16,9 +16,14 @@ from gpuplan.cli.options import Asked, argument, asked_in, flag, option, several
 from gpuplan.errors import BadWord
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from datetime import date
+
     from gpuplan.batch.desk import Desk
+    from gpuplan.batch.on_ray import Cluster
     from gpuplan.batch.output import Basis
     from gpuplan.batch.run import Job
+    from gpuplan.batch.workers import Here, Pool
 
 SUMMARY = "A table of questions (CSV, XLSX, JSON Lines), one answer per row."
 EXAMPLES = (
@@ -42,6 +47,10 @@ Jobs = Annotated[
     int | None, option("--jobs", "Processes that solve (default one per core)", words.count, "COUNT", TABLE)
 ]
 
+Ray = Annotated[
+    str | None, option("--ray", "Solve on the Ray cluster at this address instead", words.name, "ADDRESS", TABLE)
+]
+
 
 def command(
     context: typer.Context,
@@ -50,6 +59,7 @@ def command(
     resume: Resume = False,
     keep: Keep = None,
     jobs: Jobs = None,
+    ray: Ray = None,
     **question: Any,
 ) -> int:
     """A table of questions (CSV, XLSX, JSON Lines), one answer per row.
@@ -113,7 +123,7 @@ def _checked_place(asked: Asked) -> Path:
     return place
 
 
-def _desk(asked: Asked, today: Any) -> Desk:
+def _desk(asked: Asked, today: date) -> Desk:
     from gpuplan.batch.desk import Desk
     from gpuplan.cli.place import place_of
 
@@ -132,12 +142,11 @@ def _to_stdout(job: Job, asked: Asked) -> int:
 
     from gpuplan.batch.output import as_line, csv_line
     from gpuplan.batch.run import records
-    from gpuplan.batch.workers import staff
     from gpuplan.cli.rows import RowReader
 
     columns = job.output_columns
     reader = RowReader(job.columns, asked)
-    with staff(_desk(asked, date.today()), _jobs(asked, len(job.table.rows))) as team:
+    with _team(asked, date.today(), len(job.table.rows)) as team:
         console.show_csv(csv_line(columns))
         for record in records(job, reader.question, team.hand, team.jobs):
             console.show_csv(as_line(record, columns, ".csv"))
@@ -147,7 +156,6 @@ def _to_stdout(job: Job, asked: Asked) -> int:
 def _to_file(job: Job, asked: Asked, content: bytes, place: Path) -> int:
     from gpuplan.batch.output import is_finished, opened
     from gpuplan.batch.run import in_words, records
-    from gpuplan.batch.workers import staff
     from gpuplan.cli.progress import progress
     from gpuplan.cli.rows import RowReader
 
@@ -159,7 +167,7 @@ def _to_file(job: Job, asked: Asked, content: bytes, place: Path) -> int:
     with opened(place, job.output_columns, _basis(asked, content), resume=asked.resume) as out:
         total = len(job.table.rows)
         with (
-            staff(_desk(asked, out.today), _jobs(asked, total - out.done)) as team,
+            _team(asked, out.today, total - out.done) as team,
             progress(total, out.done, "rows") as step,
         ):
             for record in records(job, reader.question, team.hand, team.jobs, out.done):
@@ -181,7 +189,7 @@ def _basis(asked: Asked, content: bytes) -> Basis:
     from gpuplan.planning import data_fingerprint
     from gpuplan.saving.fingerprints import digest_of
 
-    said = {key: value for key, value in vars(asked).items() if key not in {"file", "out", "resume", "jobs"}}
+    said = {key: value for key, value in vars(asked).items() if key not in {"file", "out", "resume", "jobs", "ray"}}
     own = (digest_of(asked.offers), digest_of(asked.factors))
     return Basis(
         table=digest(content),
@@ -190,6 +198,15 @@ def _basis(asked: Asked, content: bytes) -> Basis:
         gpuplan_version=__version__,
         today=date.today(),
     )
+
+
+def _team(asked: Asked, today: date, rows: int) -> AbstractContextManager[Here | Pool | Cluster]:
+    """Who answers."""
+    from gpuplan.batch.on_ray import cluster
+    from gpuplan.batch.workers import staff
+
+    desk = _desk(asked, today)
+    return staff(desk, _jobs(asked, rows)) if asked.ray is None else cluster(desk, asked.ray)
 
 
 def _jobs(asked: Asked, rows: int) -> int:
