@@ -83,7 +83,7 @@ def shown(value: object) -> str:
     """A value as a sentence can hold it.
 
     >>> shown("x" * 100)[-6:], shown([1, 2])
-    ("xxx...", 'a list')
+    ('xxx...', 'a list')
     """
     if isinstance(value, Mapping):
         return "a mapping"
