@@ -207,7 +207,7 @@ def answer(url, body=None, timeout=30):
         return response.read()
 
 
-def wait_for(url, server, most_seconds=420):
+def wait_for(url, server, most_seconds=1200):
     end = time.monotonic() + most_seconds
     while time.monotonic() < end:
         assert server.poll() is None, "the server has ended"
@@ -258,7 +258,7 @@ def test_a_real_vllm_starts_by_the_planned_command_and_keeps_no_promise_unmeasur
             subprocess.run(["bash", "-c", line], env=asked, cwd=tmp_path, check=True, stdout=log, stderr=log)
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-            server.wait(60)
+            server.wait(300)
     measured = read_result(tmp_path / "vllm-result.json")
     assert measured.completed == 16
     assert measured.output_tokens == 16
