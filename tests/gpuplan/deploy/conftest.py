@@ -20,10 +20,6 @@ GIB = 1 << 30
 DENSE, EXPERTS, QUANTIZED = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-30B-A3B", "openai/gpt-oss-20b"
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "validators: the platforms' own tools read what we write; needs their venvs")
-
-
 def pytest_collection_modifyitems(config, items):
     """Validators need environments of their own, so they run only when they are asked for: -m validators."""
     if "validators" in config.option.markexpr:
