@@ -72,7 +72,7 @@ def marks_of(bench: Bench, find: Callable[[str, str], ModelSpec]) -> list[Mark]:
     parts = [names_of(row) for row in used]
     shapes = [shape_name(find(run.model, run.weights)) for run in bench.runs]
     return [
-        Mark(run.gpu, "" if run.kind == "static" else cell_name(run.engine.removesuffix(" sync"), shape, part), part)
+        Mark(run.gpu, "" if run.kind == "static" else cell_name(run.engine, shape, part), part)
         for run, shape, part in zip(bench.runs, shapes, parts, strict=True)
     ]
 

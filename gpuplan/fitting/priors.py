@@ -57,9 +57,9 @@ def shared_priors(without: frozenset[str] = frozenset()) -> dict[str, Prior]:
     return _priors("shared", without)
 
 
-def engine_priors(without: frozenset[str] = frozenset()) -> dict[str, Prior]:
-    """Of an engine's overheads."""
-    return _priors("engine", without)
+def engine_priors(without: frozenset[str] = frozenset(), era: str = "") -> dict[str, Prior]:
+    """Of an engine's overheads; of an era about which more is known, that."""
+    return _priors("engine", without) | (_priors(era, without) if era in _file("priors.json") else {})
 
 
 def gpu_priors() -> dict[str, Prior]:

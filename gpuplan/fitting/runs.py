@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gpu_db.load import load_gpus
+
 Kind = Literal["closed", "step", "single", "static", "offline"]
 """closed: TTFT and TPOT at a concurrency. step: the median gap between tokens at a batch size. single: one request at a
 time, end to end. static: a batch that starts and ends together, end to end. offline: all requests at once, output
@@ -157,7 +159,7 @@ def _common(row: Row, source: str, kind: Kind, measured: Mapping[str, float], **
     fields: dict[str, object] = {
         "run": row["run"],
         "source": source,
-        "engine": _engine(row),
+        "engine": _engine(row, gpu),
         "model": row["model"],
         "weights": weights,
         "gpu": gpu,
@@ -175,41 +177,48 @@ def _common(row: Row, source: str, kind: Kind, measured: Mapping[str, float], **
 
 
 ERAS = {
-    "vllm": (("vllm V0", (0, 8), "2025-03"), ("vllm sync", (0, 14), "2026-01")),
-    "tensorrt-llm": (("tensorrt-llm C++", (0, 20), "2025-06"),),
+    "vllm": (("vllm V0", (0, 8, 0), "2025-03"), ("vllm sync", (0, 14, 0), "2026-01")),
+    "vllm on AMD": (("vllm V0", (0, 9, 1), "2025-06"), ("vllm sync", (0, 14, 0), "2026-01")),
+    "tensorrt-llm": (("tensorrt-llm C++", (0, 20, 0), "2025-06"),),
     "sglang": (),
 }
-"""An engine's older eras, the oldest first, each with the first version after it and that one's month, for runs that say
-when they were measured and not with what. vLLM 0.8 is its second engine; since 0.14 it schedules a step while the one
-before runs. TensorRT-LLM 0.20 left C++."""
+"""An engine's older eras, the oldest first, each with the first version after it and that one's month, for runs that
+say when they were measured and not with what. vLLM 0.8 is its second engine, on AMD 0.9.1 (before, it fell back to the
+first there: vllm-project/vllm#18480); since 0.14 it schedules a step while the one before runs. TensorRT-LLM 0.20 left
+C++."""
 
 
-def era_of(engine: str, version: str, date: str) -> str:
+def era_of(engine: str, version: str, date: str, vendor: str) -> str:
     """The engine, and its era where a rewrite made it another, in the words of the fitted factors.
 
     Args:
         engine: one of `ERAS`.
         version: such as "0.6.3.post2"; what is no version leaves it to the date.
         date: of the measurement, as ISO text; "" = not known, which counts as now.
+        vendor: of the GPU.
 
-    >>> era_of("vllm", "0.6.3.post2", ""), era_of("vllm", "v0.11.1", "2026-02"), era_of("vllm", "", "2025-10")
-    ('vllm V0', 'vllm sync', 'vllm sync')
-    >>> era_of("tensorrt-llm", "1.2.0rc6", ""), era_of("sglang", "0.4.6", "2025-04")
-    ('tensorrt-llm', 'sglang')
+    >>> era_of("vllm", "0.6.3.post2", "", "NVIDIA"), era_of("vllm", "v0.11.1", "2026-02", "NVIDIA")
+    ('vllm V0', 'vllm sync')
+    >>> era_of("vllm", "0.8.5", "", "NVIDIA"), era_of("vllm", "0.8.5", "", "AMD"), era_of("sglang", "0.4.6", "", "AMD")
+    ('vllm sync', 'vllm V0', 'sglang')
     """
-    found = re.match(r"v?(\d{1,9})\.(\d{1,9})", version.strip())
-    said = (int(found[1]), int(found[2])) if found else None
+    found = re.match(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", version.strip())
+    said = tuple(int(part or 0) for part in found.groups()) if found else None
     month = date.strip()[:7] if re.match(r"\s*20\d\d", date) else None
-    for era, first, since in ERAS[engine]:
+    for era, first, since in ERAS.get(f"{engine} on {vendor}", ERAS[engine]):
         if said < first if said else month is not None and month < since:
             return era
     return engine
 
 
-def _engine(row: Row) -> str:
-    if row["engine"] not in ERAS:
+def _engine(row: Row, gpu: str) -> str:
+    if row["engine"] not in ENGINES:
         raise Unusable(f"engine {row['engine']}")
-    return era_of(row["engine"], row.get("engine_version") or "", row.get("source_date") or "")
+    vendor = load_gpus()[gpu].vendor
+    return era_of(row["engine"], row.get("engine_version") or "", row.get("source_date") or "", vendor)
+
+
+ENGINES = frozenset({"vllm", "sglang", "tensorrt-llm"})
 
 
 def _kv_format(row: Row, weights: str, gpu: str) -> str:

@@ -64,14 +64,16 @@ ROBUST_SCALE = 0.15
 REFERENCE_SOURCES = frozenset({"inferencex_aic", "redhat_hf", "rocmvllm", "trtllm_0.17.0"})
 """One per era of an engine and per vendor: against them the others are slower or faster."""
 REFERENCE_PULL, CENTER_PULL, OWN_PULL = 1e3, 100.0, 1.0
-KERNEL_PULL, GUESS_PULL, ERA_PULL = 1.0, 1.0, 0.2
+KERNEL_PULL, GUESS_PULL, ERA_PULL = 0.5, 1.0, 0.2
 """How hard factors are drawn to their priors, and an engine's eras to each other, over the prior's spread. Runs are
-many, but of few models: a kernel table a spread away weighs as much as some tens of them."""
+many, but of few models: a kernel table two spreads away weighs as much as some tens of them."""
 
 ERAS = {"vllm sync": "vllm", "vllm V0": "vllm sync", "tensorrt-llm C++": "tensorrt-llm"}
 """An engine's older eras, and what they are nearest to."""
 
 EVALUATIONS, REFIT_EVALUATIONS = 12, 2
+"""Looks of the optimizer; with two a refit takes one step, for which the slopes at its start suffice."""
+
 EDGE, DIFFERENCE = 1e-6, 1e-6
 REFERENCE_ENGINE = "vllm"
 NETWORK = {
@@ -104,11 +106,15 @@ class Search:
         self.bench = bench
         self.shared = shared_priors(without)
         self.engine, self.gpu, self.slowness = engine_priors(without), gpu_priors(), source_priors()
-        blocks = ((bench.engines, self.engine), (bench.gpus, self.gpu), (bench.sources, self.slowness))
+        blocks = (
+            [engine_priors(without, engine) for engine in bench.engines],
+            [self.gpu] * len(bench.gpus),
+            [self.slowness] * len(bench.sources),
+        )
         priors = [*self.shared.values()]
         parts = [slice(0, len(priors))]
-        for names, block in blocks:
-            priors += [p for _ in names for p in block.values()]
+        for block in blocks:
+            priors += [prior for each in block for prior in each.values()]
             parts.append(slice(parts[-1].stop, len(priors)))
         self.start, self.low, self.high = np.log([[p.start, p.low, p.high] for p in priors]).T
         self.stiffness = np.array([(KERNEL_PULL if p.measured else GUESS_PULL) / p.spread for p in priors])
@@ -206,9 +212,12 @@ class Misfit:
 
     def residuals(self, vector: Floats) -> Floats:
         """Weighted logarithms of predicted over measured, then the pulls."""
-        return np.concatenate([self._logs(vector), self.search.pulls @ (vector - self.search.start)])
+        return np.concatenate([self._weight() * self._errors(vector), self.search.pulls @ (vector - self.search.start)])
 
-    def _logs(self, vector: Floats) -> Floats:
+    def _weight(self) -> Floats:
+        return np.concatenate([*self.weights.values()])
+
+    def _errors(self, vector: Floats) -> Floats:
         solution = self.search.solution(vector)
         predicted = predict(self.bench, solution.shared, solution.engines, solution.gpus)
         slower = vector[self.search.source_part][self.bench.source]
@@ -216,21 +225,33 @@ class Misfit:
         for metric, target in self.targets.items():
             known = self.known[metric]
             habit = -slower[known] if metric == "throughput" else slower[known]
-            parts.append(self.weights[metric] * robust(np.log(predicted.of(metric)[known] / target[known]) + habit))
+            parts.append(robust(np.log(predicted.of(metric)[known] / target[known]) + habit))
         return np.concatenate(parts)
 
     def jacobian(self, vector: Floats) -> Floats:
-        """By finite differences, moving parameters that touch different runs at the same time."""
-        here = self._logs(vector)
+        """Of the residuals."""
+        return self.weighed(self.slopes(vector))
+
+    def weighed(self, slopes: Floats) -> Floats:
+        """The Jacobian, from the slopes of the errors."""
+        return np.concatenate([self._weight()[:, None] * slopes, self.search.pulls])
+
+    def slopes(self, vector: Floats) -> Floats:
+        """Of each error by each parameter: finite differences, moving parameters that touch different runs at once."""
+        here = self._errors(vector)
         slopes = np.zeros((len(here), len(vector)))
         for indices, owners in self.search.columns_at_once():
             moved = vector.copy()
             moved[indices] += DIFFERENCE
-            slope = (self._logs(moved) - here) / DIFFERENCE
+            slope = (self._errors(moved) - here) / DIFFERENCE
             for index, owner in zip(indices, owners, strict=True):
                 mine = np.concatenate([owner[known] for known in self.known.values()])
                 slopes[:, index] = np.where(mine, slope, 0.0)
-        return np.concatenate([slopes, self.search.pulls])
+        return slopes
+
+    def inside(self, vector: Floats) -> Floats:
+        """Within the bounds, as the optimizer wants it."""
+        return np.clip(vector, self.search.low + EDGE, self.search.high - EDGE)
 
 
 def robust(error: Floats) -> Floats:
@@ -259,7 +280,7 @@ def fit(
     search = misfit.search
     found = least_squares(
         misfit.residuals,
-        np.clip(search.start if start is None else start, search.low + EDGE, search.high - EDGE),
+        misfit.inside(search.start if start is None else start),
         jac=misfit.jacobian,
         bounds=(search.low, search.high),
         x_scale="jac",
@@ -267,6 +288,40 @@ def fit(
         ftol=1e-5,
     )
     return search.solution(found.x), found.x
+
+
+class Refits:
+    """Fits of parts of the runs, one step away from the fit of all.
+
+    The slopes of a run's errors do not depend on which other runs are fitted, so those at the start are found once.
+    """
+
+    def __init__(self, bench: Bench, start: Floats) -> None:
+        self.bench = bench
+        whole = Misfit(bench)
+        self.start = whole.inside(start)
+        self.slopes = whole.slopes(self.start)
+        self.known = [*whole.known.values()]
+
+    def of(self, keep: Bools, lost: frozenset[str] = frozenset()) -> Solution:
+        """Factors that some of the runs give.
+
+        Args:
+            keep: (runs,) which.
+            lost: GPUs whose kernels count as never measured.
+        """
+        misfit = Misfit(select(self.bench, keep), without=lost)
+        slopes = misfit.weighed(self.slopes[np.concatenate([keep[known] for known in self.known])])
+        search = misfit.search
+        found = least_squares(
+            misfit.residuals,
+            self.start,
+            jac=lambda _: slopes,
+            bounds=(search.low, search.high),
+            x_scale="jac",
+            max_nfev=REFIT_EVALUATIONS,
+        )
+        return search.solution(found.x)
 
 
 def measured(bench: Bench, metric: str) -> Floats:
@@ -305,9 +360,10 @@ def left_out_ratios(bench: Bench, start: Floats, splits: Sequence[Split], keep_g
         keep_gpus: whether a GPU's own multipliers may be used (False when the GPU itself is left out).
     """
     ratio: dict[str, Floats] = {}
+    refits = Refits(bench, start)
     for out, keep in splits:
         lost = frozenset() if keep_gpus else lost_gpus(bench, out, keep)
-        solution, _ = fit(select(bench, keep), start, REFIT_EVALUATIONS, without=lost)
+        solution = refits.of(keep, lost)
         judged = solution if keep_gpus else solution.without_gpus()
         found = ratios(bench, judged) | heat_ratios(bench, judged, keep)
         for metric, values in found.items():
@@ -451,10 +507,11 @@ def only_sources(bench: Bench, start: Floats) -> dict[str, Floats]:
     for out, _ in by_source(bench.runs):
         told |= out
     ratio: dict[str, Floats] = {}
+    refits = Refits(bench, start)
     for out, keep in by_group([run.source for run in bench.runs]):
         alone = out & ~told
         if alone.any() and keep.any():
-            solution, _ = fit(select(bench, keep), start, REFIT_EVALUATIONS)
+            solution = refits.of(keep)
             for metric, values in ratios(bench, solution).items():
                 ratio.setdefault(metric, np.full(len(bench.runs), np.nan))[alone] = values[alone]
     return ratio

@@ -244,11 +244,7 @@ def _per_rank(case: Case, requests: float) -> float:
 def _closed(speeds: Speeds, place: int, case: Case, slower: float) -> State:
     if case.batch == case.batch:
         return _at_batch(speeds, place, case, max(case.batch / (case.replicas * case.data_parallel), 1.0))
-    wanted = _per_rank(case, case.load.amount)
-    try:
-        held = speeds.capacity(place)
-    except Unpredictable:
-        held = math.inf  # it ran, whatever our memory model says; nothing tells how many waited
+    wanted, held = _per_rank(case, case.load.amount), _held(speeds, place)
     if wanted <= held:
         return _at_batch(speeds, place, case, wanted)
     full = _at_batch(speeds, place, case, held)
@@ -257,9 +253,17 @@ def _closed(speeds: Speeds, place: int, case: Case, slower: float) -> State:
     return State(max(waiting, full.ttft or 0.0), full.tpot, full.step, total, full.requests, full.watts)
 
 
+def _held(speeds: Speeds, place: int) -> float:
+    """Requests that run at once; it ran, so where our memory model has no number nothing tells how many waited."""
+    try:
+        return speeds.capacity(place)
+    except Unpredictable:
+        return math.inf
+
+
 def _static(speeds: Speeds, place: int, case: Case, slower: float) -> State:
     batch = _per_rank(case, case.load.amount)
-    loop = _at_batch(speeds, place, case, batch)
+    loop = _at_batch(speeds, place, case, min(batch, _held(speeds, place)))
     total = batch * case.data_parallel / loop.requests
     prompts = total - case.output_tokens * loop.step
     return State(prompts, loop.step, loop.step, total, loop.requests, loop.watts)

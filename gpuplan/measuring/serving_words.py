@@ -90,20 +90,20 @@ _ENGINES = (
 )
 
 
-def engine_of(name: str, version: str, date: str) -> str:
+def engine_of(name: str, version: str, date: str, vendor: str) -> str:
     """The engine in whatever words, and its era (see `era_of`).
 
-    >>> engine_of("vllm", "0.11.1", ""), engine_of("TRT-LLM", "1.2.0rc6", ""), engine_of("vLLM", "", "2024-11")
-    ('vllm sync', 'tensorrt-llm', 'vllm V0')
-    >>> engine_of("lmdeploy-turbomind", "0.2.0", "")
-    'lmdeploy-turbomind'
+    >>> engine_of("vllm", "0.11.1", "", "NVIDIA"), engine_of("TRT-LLM", "1.2.0rc6", "", "NVIDIA")
+    ('vllm sync', 'tensorrt-llm')
+    >>> engine_of("vLLM", "", "2024-11", "AMD"), engine_of("lmdeploy-turbomind", "0.2.0", "", "NVIDIA")
+    ('vllm V0', 'lmdeploy-turbomind')
     """
     known = next((engine for engine, pattern in _ENGINES if pattern.search(name)), None)
     if known is None:
         if not re.search(r"[a-z]{3}", name, re.IGNORECASE) or name.upper().startswith("CUDA"):
             raise Unpredictable(f"its engine is {name[:40]!r}, which is none" if name else "its engine is not stated")
         return name.strip().lower()[:60]
-    return era_of(known, version, date)
+    return era_of(known, version, date, vendor)
 
 
 def gpu_of(text: str) -> tuple[Gpu, str]:

@@ -132,5 +132,8 @@ def shape_name(spec: ModelSpec) -> str:
 
 @cache
 def cell_name(engine: str, shape: str, parts: frozenset[str]) -> str:
-    """A model's shape as it ran: with which engine, and with which products."""
-    return f"{engine} {shape} {'+'.join(sorted(parts))}"
+    """A model's shape as it ran: with which engine, and with which products.
+
+    An engine that schedules while a step runs has the kernels of the one that did not.
+    """
+    return f"{engine.removesuffix(' sync')} {shape} {'+'.join(sorted(parts))}"

@@ -122,4 +122,12 @@ def test_an_engine_has_the_era_of_its_version():
 
 def test_what_is_neither_version_nor_date_is_of_today():
     for version, date in (("", ""), ("nightly", "soon"), ("9" * 5000 + ".1", ""), ("main", "1999")):
-        assert era_of("vllm", version, date) == "vllm"
+        assert era_of("vllm", version, date, "NVIDIA") == "vllm"
+
+
+def test_on_amd_vllm_kept_its_first_engine_for_longer():
+    for version, nvidia, amd in (("0.8.5", "vllm sync", "vllm V0"), ("0.9.0.1", "vllm sync", "vllm V0")):
+        assert (era_of("vllm", version, "", "NVIDIA"), era_of("vllm", version, "", "AMD")) == (nvidia, amd)
+    assert era_of("vllm", "0.9.1", "", "AMD") == "vllm sync"
+    assert era_of("vllm", "0.19", "", "AMD") == "vllm"
+    assert read_run(STATIC | {"gpu": "MI300X", "engine": "vllm", "engine_version": "0.8.5"}).engine == "vllm V0"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gpu_db.load import load_gpus
 from gpuplan.fitting import serving
-from gpuplan.fitting.bench import build, predict
+from gpuplan.fitting.bench import build, predict, select
 from gpuplan.fitting.runs import read_runs
 from gpuplan.fitting.shapes import find_measured_model
 from optimizer.performance.estimate import load_factors
@@ -132,3 +133,24 @@ def test_a_file_without_usable_runs_is_refused_with_the_reasons(tmp_path):
 def test_errors_are_reported_as_peers_do():
     table = serving.error_table({"tpot": np.array([2.0, 0.5, np.nan])})  # predicted half as long, and twice as long
     assert table["tpot"] == {"runs": 2, "median_percent": 75.0, "mean_percent": 75.0, "bias_percent": 25.0}
+
+
+def test_a_refit_is_the_one_step_that_a_fit_of_the_other_runs_takes(measured):
+    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), serving.curves_only())
+    _, start = serving.fit(bench, evaluations=3)
+    keep = np.array([run.gpu != "H200 SXM 141GB" for run in bench.runs])
+    lost = frozenset({"H200 SXM 141GB"})
+    others, _ = serving.fit(select(bench, keep), start, serving.REFIT_EVALUATIONS, without=lost)
+    found = serving.Refits(bench, start).of(keep, lost)
+    assert found.shared == pytest.approx(others.shared)
+    assert found.engines["sglang"] == pytest.approx(others.engines["sglang"])
+    _, whole = serving.fit(bench, evaluations=3)
+    assert found.shared != pytest.approx(serving.Search(bench).solution(whole).shared, rel=1e-6)
+
+
+def test_the_first_vllm_engine_starts_with_a_host_that_works_for_each_request(measured):
+    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), serving.curves_only())
+    search = serving.Search(replace(bench, engines=("sglang", "vllm V0")))
+    begun = search.solution(search.start).engines
+    assert begun["vllm V0"]["sequence_seconds"] == pytest.approx(1e-4)
+    assert begun["sglang"]["sequence_seconds"] < 1e-5

@@ -112,6 +112,14 @@ def test_each_row_is_predicted_with_the_engine_of_its_time():
     assert dated.values["tpot_ms"] == sync
 
 
+def test_a_static_batch_that_the_cache_cannot_hold_runs_in_waves():
+    cells = {"note": "static batch", "model": "Qwen/Qwen3-32B", "isl": "2000", "osl": "2000", "tpot_ms": ""}
+    half, whole, double = (said(load=f"concurrency={n}", e2e_ms="1", **cells).values["e2e_ms"] for n in (2, 4, 4096))
+    assert whole < 1.2 * half, "what fits runs side by side"
+    twice = said(load="concurrency=8192", e2e_ms="1", **cells).values["e2e_ms"]
+    assert twice == pytest.approx(2 * double)
+
+
 def test_energy_is_power_over_throughput():
     found = said().values
     assert found["energy_j_per_token"] == pytest.approx(found["avg_power_w"] / found["output_tps_total"])
@@ -306,8 +314,8 @@ def test_models_are_found_under_quantizers_names_too(text, weights, stored):
 
 
 def test_the_era_of_an_engine_is_that_of_its_version_or_date():
-    assert engine_of("tensorrt-llm", "TensorRT 10.2.0", "2024-08-28") == "tensorrt-llm C++"
-    assert engine_of("tensorrt-llm", "", "2026-03") == "tensorrt-llm"
+    assert engine_of("tensorrt-llm", "TensorRT 10.2.0", "2024-08-28", "NVIDIA") == "tensorrt-llm C++"
+    assert engine_of("tensorrt-llm", "", "2026-03", "NVIDIA") == "tensorrt-llm"
     assert format_of("mxfp4") == "mxfp4"
 
 
