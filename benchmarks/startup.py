@@ -13,6 +13,7 @@ Run `python benchmarks/startup.py`; it reports in one run:
 from __future__ import annotations
 
 import argparse
+import gc
 import inspect
 import os
 import statistics
@@ -23,6 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from gpuplan.__main__ import COLLECT_AFTER_OBJECTS  # noqa: E402
 
 QUESTION = ("--model", "meta-llama/Llama-3.3-70B-Instruct", "--min-tps", "500", "--budget", "10")
 PLAN = (sys.executable, "-m", "gpuplan", *QUESTION)
@@ -112,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
+    gc.set_threshold(COLLECT_AFTER_OBJECTS)  # as the program does
     compare(rounds)
     for model in MODELS:
         evaluate(model, rounds)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,9 +79,11 @@ def link_costs(
     """
     inside = np.minimum(ranks, np.maximum(rows.gpus_per_node, 1))
     machines = np.ceil(ranks / np.maximum(rows.gpus_per_node, 1))
-    key = (rows.gpu * 2 + rows.has_fast_links) * 4096 + inside
+    key = (rows.gpu * 2 + rows.has_fast_links) * MOST_RANKS + inside
     distinct, where = np.unique(key, return_inverse=True)
-    terms = np.array([_terms(int(k), rows, engine, curves) for k in distinct]).reshape(-1, 4)[where]
+    groups = {(int(k) % MOST_RANKS, int(k) // MOST_RANKS % 2) for k in distinct if k % MOST_RANKS > 1}
+    alike = {(ranks, fast): _alike(curves, engine, ranks, bool(fast)) for ranks, fast in groups}
+    terms = np.array([_terms(int(k), rows, alike) for k in distinct]).reshape(-1, 4)[where]
     link = np.where(np.isnan(rows.link_bytes_per_second), np.nan, rows.link_bytes_per_second)
     scale = np.where(inside > 1, terms[:, 3] / link, 0.0)
     remote = machines > 1
@@ -99,35 +100,42 @@ def link_costs(
     )
 
 
-def _terms(key: int, rows: ReplicaColumns, engine: str, curves: Sequence[Curve]) -> tuple[float, float, float, float]:
+def _terms(
+    key: int, rows: ReplicaColumns, alike: Mapping[tuple[int, int], Sequence[Curve]]
+) -> tuple[float, float, float, float]:
     """Latency, protocol, seconds per byte and the link they were measured on, of the most similar measured group."""
-    ranks = key % 4096
-    gpu, fast = divmod(key // 4096, 2)
+    ranks = key % MOST_RANKS
+    gpu, fast = divmod(key // MOST_RANKS, 2)
     if ranks <= 1:
         return 0.0, 0.0, 0.0, 1.0
     name = rows.gpus[gpu].name
     link = rows.gpus[gpu].link_bytes_per_second if fast else rows.gpus[gpu].pcie_bytes_per_second
-    curve = _nearest(tuple(curves), name, engine, ranks, bool(fast), link)
+    curve = min(alike[ranks, fast], key=lambda each: _from_gpu(each, name, link))
     return curve.latency_seconds, curve.protocol_seconds, curve.seconds_per_byte, curve.link_bytes_per_second
 
 
-@lru_cache(maxsize=4096)
-def _nearest(curves: tuple[Curve, ...], gpu: str, engine: str, ranks: int, fast: bool, link: float | None) -> Curve:
-    """The most similar measured group; the same few groups are asked for by every variant of every model."""
-    return min(curves, key=lambda curve: _distance(curve, gpu, engine, ranks, fast, link))
-
+MOST_RANKS = 4096
+"""GPUs of one server are fewer; what tells keys apart."""
 
 SLOWEST_FAST_LINK = 100e9
 """Bytes per second, one direction: PCIe 5 x16 gives 63e9, NVLink 3 and xGMI more than this."""
 
 
-def _distance(curve: Curve, gpu: str, engine: str, ranks: int, fast: bool, link: float | None) -> tuple[float, ...]:
-    """Sorts curves: same kind of link, enough ranks, same engine, same GPU, then the nearest bandwidth."""
-    apart = abs(math.log(curve.link_bytes_per_second / link)) if link else 0.0
+def _alike(curves: Sequence[Curve], engine: str, ranks: int, fast: bool) -> list[Curve]:
+    """The measured groups on the same kind of link, with the nearest number of ranks, of the same engine if any."""
+    apart = [_from_group(curve, engine, ranks, fast) for curve in curves]
+    least = min(apart)
+    return [curve for curve, distance in zip(curves, apart, strict=True) if distance == least]
+
+
+def _from_group(curve: Curve, engine: str, ranks: int, fast: bool) -> tuple[float, ...]:
     return (
         float((curve.link_bytes_per_second >= SLOWEST_FAST_LINK) != fast),
         abs(math.log2(curve.ranks / ranks)),
         float(curve.engine != engine),
-        float(curve.gpu != gpu),
-        apart,
     )
+
+
+def _from_gpu(curve: Curve, gpu: str, link: float | None) -> tuple[float, float]:
+    """Sorts groups that are alike: the same GPU, then the nearest bandwidth."""
+    return float(curve.gpu != gpu), abs(math.log(curve.link_bytes_per_second / link)) if link else 0.0
