@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -144,8 +145,27 @@ questions = st.fixed_dictionaries(
         "--objective": st.sampled_from(["cost", "throughput", "latency", "energy"]),
         "--alternatives": st.sampled_from(["0", "1", "50"]),
         "--time-limit": st.sampled_from(["1", "5"]),
+        "--confidence": st.sampled_from(["0.5", "0.9", "0.99", "1", "90%"]),
+        "--percentile": st.sampled_from(["p50", "p95", "99.9", "100"]),
+        "--max-power": st.sampled_from(["700", "3kW", "0"]),
+        "--speculative": st.sampled_from(["mtp:1", "ngram:4", "eagle:3", "mtp:0"]),
+        "--acceptance-rate": st.sampled_from(["0", "0.7", "1", "2"]),
+        "--prefix-hit-rate": st.sampled_from(["0", "0.5", "1", "-1"]),
+        "--shared-prefix-tokens": number_or("512"),
+        "--lengths": st.sampled_from(["1k:3,8k:1", "1k", "no-such.csv", "0:1"]),
+        "--max-lora-rank": st.sampled_from(["8", "16", "20"]),
+        "--max-loras": st.sampled_from(["1", "4"]),
+        "--decode-context-parallel": st.sampled_from(["1", "2", "3"]),
+        "--prices-as-of": st.sampled_from(["2026-05-01", "1999-01-01", "tomorrow"]),
     },
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a drawn command line writes lands in a folder of its own."""
+    with contextlib.chdir(tmp_path_factory.mktemp("fuzz")):
+        yield
 
 
 @pytest.mark.slow
