@@ -350,9 +350,9 @@ def _content(file: Path) -> Any:
 
 
 def _yaml(text: str) -> Any:
-    import yaml  # type: ignore[import-untyped,unused-ignore]
+    import yaml
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+    class Loader(yaml.SafeLoader):
         """YAML's safe subset, which refuses a key that stands twice."""
 
     def mapping(loader: Any, node: Any, deep: bool = False) -> Any:

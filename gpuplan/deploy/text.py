@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-import yaml  # type: ignore[import-untyped,unused-ignore]
+import yaml
 
 from gpuplan.deploy.command import Command
 from gpuplan.deploy.errors import CannotDeploy
@@ -81,7 +81,7 @@ def yaml_text(*documents: Any, comments: Sequence[str] = ()) -> str:
     )
 
 
-class _Plain(yaml.SafeDumper):  # type: ignore[misc,unused-ignore]
+class _Plain(yaml.SafeDumper):
     """YAML without anchors, long texts of several lines as blocks."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -6,6 +6,7 @@ Version 2 is this. Version 1 is what `plan --json` prints: the answer alone; it 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -22,6 +23,9 @@ from optimizer.requirements import Frozen
 
 FORMAT: Literal["gpuplan plan"] = "gpuplan plan"
 VERSION: Literal[2] = 2
+MOST_DIGITS = 100
+"""Digits of a whole number: any number of a plan has fewer, and beyond 308 it is no float."""
+
 LARGEST_FILE_BYTES = 32 << 20
 """A plan with every alternative takes a tenth of a MiB."""
 
@@ -123,12 +127,30 @@ def parse_plan(content: bytes, name: str) -> PlanFile:
 
 def _json(content: bytes, name: str) -> Mapping[str, Any]:
     try:
-        record = json.loads(content.decode("utf-8-sig"), parse_constant=_no_number, object_pairs_hook=_once)
+        record = json.loads(
+            content.decode("utf-8-sig"),
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_no_number,
+            object_pairs_hook=_once,
+        )
     except (ValueError, RecursionError) as error:
         raise BadPlanFile(f"{name} is not JSON: {str(error)[:100]}; --save writes plans.") from error
     if not isinstance(record, dict):
         raise BadPlanFile(f"{name} holds a {type(record).__name__}, not a plan; --save writes plans.")
     return record
+
+
+def _whole(word: str) -> int:
+    if len(word) > MOST_DIGITS:
+        raise ValueError(f"{word[:MOST_DIGITS]}... has {len(word)} digits, more than any number of a plan")
+    return int(word)
+
+
+def _finite(word: str) -> float:
+    if not math.isfinite(number := float(word)):
+        raise ValueError(f"{word[:MOST_DIGITS]} is larger than any number of a plan")
+    return number
 
 
 def _no_number(word: str) -> float:
