@@ -6,6 +6,7 @@ model family is described once, in `catalog/architectures/`, and nowhere else.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -325,6 +326,11 @@ class ModelSpec:
     revision: str = ""
     notes: tuple[str, ...] = ()
     adapter: Adapter | None = None
+
+    @property
+    def mixers(self) -> Iterator[Mixer]:
+        """What every group of layers keeps, in one row."""
+        return (mixer for group in self.layers for mixer in group.mixers)
 
     @property
     def layer_count(self) -> int:

@@ -150,13 +150,7 @@ def part_of_all(word: str) -> float:
     >>> part_of_all("0.3"), part_of_all("30%")
     (0.3, 0.3)
     """
-    bare = word.strip().removesuffix("%")
-    try:
-        return words.hit_rate(bare) if bare == word.strip() else words.hit_rate(str(float(bare) / 100))
-    except ValueError:
-        raise BadWord(f"{word!r} is not a share from 0 to 1 such as 0.3 or 30%") from None
-    except BadWord:
-        raise BadWord(f"{word!r} is not a share from 0 to 1 such as 0.3 or 30%") from None
+    return words.percentage(word, "a share from 0 to 1 such as 0.3 or 30%")
 
 
 def sizes(value: Any) -> list[dict[str, Any]]:

@@ -29,6 +29,26 @@ def _finite(word: str, wanted: str) -> float:
     return number
 
 
+def _not_below_zero(word: str, wanted: str) -> float:
+    number = _finite(word, wanted)
+    if number < 0:
+        raise BadWord(f"{word!r} is below zero; write {wanted}")
+    return number
+
+
+def percentage(word: str, wanted: str, least: float = 0, most: float = 1) -> float:
+    """A share between two bounds, as a number or in percent; `wanted` is what errors ask for.
+
+    >>> percentage("0.1%", "a share")
+    0.001
+    """
+    bare = word.strip().removesuffix("%")
+    number = _finite(bare, wanted) / (100 if bare != word.strip() else 1)
+    if not least <= number <= most:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
 def rate(word: str) -> float:
     """A number per second, above zero.
 
@@ -49,10 +69,7 @@ def price(word: str) -> float:
     12.4
     """
     wanted = "a price in USD per hour such as 10 or 12.50 (the number alone)"
-    number = _finite(word, wanted)
-    if number < 0:
-        raise BadWord(f"{word!r} is below zero; write {wanted}")
-    return number
+    return _not_below_zero(word, wanted)
 
 
 def share(word: str) -> float:
@@ -75,11 +92,7 @@ def gap(word: str) -> float:
     (0.001, 0.001)
     """
     wanted = "a distance from 0 to 1 such as 0.001 or 0.1%"
-    bare = word.strip().removesuffix("%")
-    number = _finite(bare, wanted) / (100 if bare != word.strip() else 1)
-    if not 0 <= number <= 1:
-        raise BadWord(f"{word!r} is not {wanted}")
-    return number
+    return percentage(word, wanted)
 
 
 def portion(word: str) -> float:
@@ -89,11 +102,7 @@ def portion(word: str) -> float:
     (0.12, 0.12)
     """
     wanted = "a share from 0 to 1 such as 0.12 or 12%"
-    bare = word.strip().removesuffix("%")
-    number = _finite(bare, wanted) / (100 if bare != word.strip() else 1)
-    if not 0 <= number <= 1:
-        raise BadWord(f"{word!r} is not {wanted}")
-    return number
+    return percentage(word, wanted)
 
 
 def duty(word: str) -> float:
@@ -142,11 +151,7 @@ def confidence(word: str) -> float:
     (0.9, 0.9)
     """
     wanted = "a chance from 0.5 to 0.99 such as 0.9 or 90%"
-    bare = word.strip().removesuffix("%")
-    number = _finite(bare, wanted) / (100 if bare != word.strip() else 1)
-    if not 0.5 <= number <= 0.99:
-        raise BadWord(f"{word!r} is not {wanted}")
-    return number
+    return percentage(word, wanted, 0.5, 0.99)
 
 
 def pue(word: str) -> float:
@@ -188,10 +193,7 @@ def per_kilowatt_hour(word: str) -> float:
     [380.0, 0.12]
     """
     wanted = "a number per kWh such as 380 (grams) or 0.12 (USD)"
-    number = _finite(word, wanted)
-    if number < 0:
-        raise BadWord(f"{word!r} is below zero; write {wanted}")
-    return number
+    return _not_below_zero(word, wanted)
 
 
 def percentile(word: str) -> float:
@@ -276,10 +278,7 @@ def gibibytes(word: str) -> int:
     True
     """
     wanted = "a size in GiB such as 80"
-    number = _finite(word, wanted)
-    if number < 0:
-        raise BadWord(f"{word!r} is below zero; write {wanted}")
-    return int(number * (1 << 30))
+    return int(_not_below_zero(word, wanted) * (1 << 30))
 
 
 def hit_rate(word: str) -> float:

@@ -22,7 +22,7 @@ from gpu_db.gpu import Gpu
 from gpuplan.measuring.cells import GIB_PER_GPU, Version, count, flag, kv_format, number, version
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.names import Cards, NamedModel, any_card, named_cards, named_model, spread
-from optimizer.engines.engine import Engine, mixers
+from optimizer.engines.engine import Engine
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.facts import parse_version
 from optimizer.engines.find import find_engine
@@ -228,7 +228,7 @@ def _cards(row: Mapping[str, str]) -> Cards:
 def _kv_format(row: Mapping[str, str], spec: ModelSpec) -> tuple[str | None, str]:
     try:
         stored = kv_format(row.get("kv_dtype", ""), spec.kv_cache_format)
-        if stored in PACKED_VECTORS and any(isinstance(each, LatentAttention) for each in mixers(spec)):
+        if stored in PACKED_VECTORS and any(isinstance(each, LatentAttention) for each in spec.mixers):
             raise Unpredictable(f"no engine stores latent attention's cache as {stored}")
         return stored, ""
     except Unpredictable as reason:

@@ -317,7 +317,7 @@ class Engine(ABC):
         return f"{self.title} runs {what} {reason}" if reason else ""
 
     def _refuses_packed_latent(self, spec: ModelSpec, kv_format: str) -> str:
-        latent = any(isinstance(mixer, LatentAttention) for mixer in mixers(spec))
+        latent = any(isinstance(mixer, LatentAttention) for mixer in spec.mixers)
         packed = latent and kv_format in PACKED_VECTORS
         return (
             f"{self.title} has no {kv_format} KV cache for latent attention, which {spec.repo_id} has" if packed else ""
@@ -423,22 +423,17 @@ def _refusal(entry: Facts, gpu: Gpu) -> str:
 def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, default: int) -> int:
     """Tokens of the first block rule whose conditions (lists of what is met) a model and a GPU meet."""
     met = {
-        "sparse": any(isinstance(m, LatentAttention) and m.indexer is not None for m in mixers(spec)),
+        "sparse": any(isinstance(m, LatentAttention) and m.indexer is not None for m in spec.mixers),
         "capability_major": capability_major(gpu),
         "kv_bytes": kv_bytes,
-        "head_dim": max((getattr(m, "head_dim", 0) for m in mixers(spec)), default=0),
+        "head_dim": max((getattr(m, "head_dim", 0) for m in spec.mixers), default=0),
         "architecture": spec.architecture,
-        "shares_kv": any(getattr(m, "shares_kv", False) for m in mixers(spec)),
+        "shares_kv": any(getattr(m, "shares_kv", False) for m in spec.mixers),
     }
     for rule in rules:
         if all(value in rule[name] for name, value in met.items() if name in rule):
             return int(rule["tokens"])
     return default
-
-
-def mixers(spec: ModelSpec) -> Iterator[object]:
-    """What every group of layers keeps, in one row."""
-    return (mixer for group in spec.layers for mixer in group.mixers)
 
 
 def _parallelism_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
@@ -479,7 +474,7 @@ def _division_refusals(spec: ModelSpec, rows: ReplicaColumns, least_expert_block
 
 
 def _kv_head_counts(spec: ModelSpec) -> list[int]:
-    counts = {getattr(mixer, "kv_heads", 0) for mixer in mixers(spec)}
+    counts = {getattr(mixer, "kv_heads", 0) for mixer in spec.mixers}
     return sorted(counts - {0})
 
 

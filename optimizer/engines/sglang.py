@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from catalog.model import LatentAttention, ModelSpec
 from gpu_db.gpu import Gpu
-from optimizer.engines.engine import Engine, Floats, Ints, mixers
+from optimizer.engines.engine import Engine, Floats, Ints
 from optimizer.engines.launch import HEAD_ADDRESS, Launch
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.cache_plan import CachePlan
@@ -60,7 +60,7 @@ class Sglang(Engine):
 
     def _prefill_graphs_mib(self, spec: ModelSpec, tokens: Ints) -> Floats:
         facts = self.facts["static_fraction"]
-        if any(isinstance(mixer, LatentAttention) for mixer in mixers(spec)):
+        if any(isinstance(mixer, LatentAttention) for mixer in spec.mixers):
             return np.full(tokens.shape, float(facts["latent_prefill_graphs_mib"]))
         sizes = np.zeros(tokens.shape, dtype=np.int64)
         for first, last, step in self.facts["prefill_graph_steps"]["ranges"]:

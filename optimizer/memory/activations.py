@@ -38,8 +38,7 @@ def sampler_bytes(vocabulary: int, max_num_seqs: Ints, bytes_per_logit: float) -
 
 def indexes_latent(spec: ModelSpec) -> bool:
     """Whether an indexer chooses among latent vectors of single tokens (DeepSeek-V3.2, GLM-5)."""
-    mixers = (mixer for group in spec.layers for mixer in group.mixers)
-    return any(isinstance(m, LatentAttention) and m.indexer is not None and m.compression == 1 for m in mixers)
+    return any(isinstance(m, LatentAttention) and m.indexer is not None and m.compression == 1 for m in spec.mixers)
 
 
 def forward_bytes_per_token(spec: ModelSpec, division: Division) -> Floats:

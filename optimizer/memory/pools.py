@@ -204,4 +204,4 @@ def context_refusals(
 
 
 def _keeps_heads(spec: ModelSpec) -> bool:
-    return any(isinstance(mixer, Attention) for group in spec.layers for mixer in group.mixers)
+    return any(isinstance(mixer, Attention) for mixer in spec.mixers)
