@@ -12,7 +12,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Protocol, TextIO
 
 GIB = 1 << 30
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -91,6 +91,32 @@ def screen() -> Ink:
 def show(lines: Sequence[Line]) -> None:
     """Print lines on stdout."""
     sys.stdout.write(render(lines, screen()))
+
+
+class Jsonable(Protocol):
+    """An answer that knows its JSON."""
+
+    def model_dump_json(self, *, indent: int | None = None) -> str:
+        """The answer as JSON text."""
+        ...
+
+
+def show_answer(answer: Jsonable, page: Callable[[Ink], Sequence[Line]], *, as_json: bool) -> None:
+    """Print an answer as one JSON object, or as the page that `page` makes for this screen."""
+    if as_json:
+        show_json(answer.model_dump_json(indent=2))
+    else:
+        show(page(screen()))
+
+
+def show_rows(rows: Sequence[object], page: Callable[[], Sequence[Line]], *, as_json: bool) -> None:
+    """Print a table as a JSON list of objects, or as the lines that `page` makes."""
+    if as_json:
+        import json
+
+        show_json(json.dumps(rows, indent=2, ensure_ascii=False, default=str))
+    else:
+        show(page())
 
 
 def show_json(text: str) -> None:

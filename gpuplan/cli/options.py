@@ -54,6 +54,12 @@ def factor_folder(panel: str) -> Any:
     return option("--factors", help, words.name, "DIR", panel)
 
 
+def config_folder(panel: str) -> Any:
+    """`--configs`: what every command that reads a table of models takes."""
+    help = "A folder of folders owner--name with a config.json, for models that are not bundled"
+    return option("--configs", help, words.name, "DIR", panel)
+
+
 def several(name: str, help: str, metavar: str, panel: str, choices: Iterable[str] | None = None) -> Any:
     """An option with several names: repeated, or separated by commas."""
     allowed = tuple(choices or ())

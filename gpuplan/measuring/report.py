@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -119,19 +119,42 @@ class Missing:
     reason: str
 
 
-def summaries(deviations: Sequence[Deviation]) -> tuple[ErrorSummary, ...]:
-    """Every part over all rows, over those whose settings are known, then by family, engine and GPU."""
-    groups: dict[tuple[str, str, str], list[Deviation]] = defaultdict(list)
+Key = tuple[str, str, str]
+Measured = TypeVar("Measured")
+
+
+def grouped(
+    deviations: Iterable[Measured],
+    part: Callable[[Measured], str],
+    groups: Callable[[Measured], Mapping[str, str | None]],
+) -> Iterator[tuple[Key, list[Measured]]]:
+    """Deviations by (part, kind of group, group): parts as they come, kinds as `groups` orders them, largest first.
+
+    Args:
+        deviations: what is grouped.
+        part: of one.
+        groups: of one: kind -> group; None where it belongs to no group of that kind.
+    """
+    members: dict[Key, list[Measured]] = defaultdict(list)
+    parts, kinds = dict[str, int](), dict[str, int]()
     for each in deviations:
-        groups[each.part, "all", ""].append(each)
-        if each.settings_known:
-            groups[each.part, "settings known", ""].append(each)
-        for kind, value in (("family", each.family), ("engine", each.engine), ("gpu", each.gpu)):
-            groups[each.part, kind, value or "not stated"].append(each)
-    parts = list(dict.fromkeys(each.part for each in deviations))
-    order = {kind: place for place, kind in enumerate(("all", "settings known", "engine", "family", "gpu"))}
-    keys = sorted(groups, key=lambda key: (parts.index(key[0]), order[key[1]], -len(groups[key]), key[2]))
-    return tuple(_summary(*key, groups[key]) for key in keys)
+        parts.setdefault(part(each), len(parts))
+        for kind, group in groups(each).items():
+            kinds.setdefault(kind, len(kinds))
+            if group is not None:
+                members[part(each), kind, group].append(each)
+    for key in sorted(members, key=lambda key: (parts[key[0]], kinds[key[1]], -len(members[key]), key[2])):
+        yield key, members[key]
+
+
+def summaries(deviations: Sequence[Deviation]) -> tuple[ErrorSummary, ...]:
+    """Every part over all rows, over those whose settings are known, then by engine, family and GPU."""
+    return tuple(_summary(*key, members) for key, members in grouped(deviations, lambda each: each.part, _groups))
+
+
+def _groups(each: Deviation) -> dict[str, str | None]:
+    named = {kind: getattr(each, kind) or "not stated" for kind in ("engine", "family", "gpu")}
+    return {"all": "", "settings known": "" if each.settings_known else None, **named}
 
 
 def _summary(part: str, grouped_by: str, group: str, members: Sequence[Deviation]) -> ErrorSummary:

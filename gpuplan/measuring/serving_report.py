@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from pydantic import Field
 
-from gpuplan.measuring.report import Unpredicted
+from gpuplan.measuring.report import Key, Unpredicted, grouped
 from gpuplan.measuring.tables import Row
 from optimizer.requirements import Frozen
 
@@ -98,17 +97,15 @@ class ServingReport(Frozen):
 
 def summaries(deviations: Sequence[ServingDeviation], statistic: dict[str, str]) -> tuple[ServingErrors, ...]:
     """Every metric over all rows, then by load, source, engine, GPU, model and calibration."""
-    groups: dict[tuple[str, str, str], list[ServingDeviation]] = defaultdict(list)
-    for each in deviations:
-        groups[each.metric, "all", ""].append(each)
-        for kind in GROUPINGS[1:]:
-            groups[each.metric, kind, getattr(each, kind)].append(each)
-    metrics = list(dict.fromkeys(each.metric for each in deviations))
-    keys = sorted(groups, key=lambda key: (metrics.index(key[0]), GROUPINGS.index(key[1]), -len(groups[key]), key[2]))
-    return tuple(_summary(key, groups[key], statistic[key[0]]) for key in keys)
+    by_group = grouped(deviations, lambda each: each.metric, _groups)
+    return tuple(_summary(key, members, statistic[key[0]]) for key, members in by_group)
 
 
-def _summary(key: tuple[str, str, str], members: Sequence[ServingDeviation], statistic: str) -> ServingErrors:
+def _groups(each: ServingDeviation) -> dict[str, str | None]:
+    return {"all": "", **{kind: getattr(each, kind) for kind in GROUPINGS[1:]}}
+
+
+def _summary(key: Key, members: Sequence[ServingDeviation], statistic: str) -> ServingErrors:
     relative = np.array([each.relative for each in members])
     size = np.abs(relative)
     inside = [each.inside for each in members if each.inside is not None]

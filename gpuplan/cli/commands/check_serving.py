@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuplan.cli import console, words
-from gpuplan.cli.options import PRINTING, Asked, argument, asked_in, factor_folder, flag, option
+from gpuplan.cli import comparison, console
+from gpuplan.cli.comparison import TABLE, Configs, Rows, over, table_of
+from gpuplan.cli.options import PRINTING, Asked, asked_in, factor_folder, flag
 
 if TYPE_CHECKING:
     from gpuplan.measuring.serving_report import ServingErrors, ServingReport
@@ -17,28 +18,11 @@ EXAMPLES = (
     "plan check serving measured.csv",
     "plan check serving measured.csv --configs ./configs --rows compared.csv --json",
 )
-TABLE = "The table"
 
-File = Annotated[str, argument("A CSV with one run per row; docs/measuring.md lists the columns", words.name, "FILE")]
-Configs = Annotated[
-    str | None,
-    option(
-        "--configs",
-        "A folder of folders owner--name with a config.json, for models that are not bundled",
-        words.name,
-        "DIR",
-        TABLE,
-    ),
-]
+File = Annotated[str, table_of("run")]
 Fitted = Annotated[str | None, factor_folder(TABLE)]
-Rows = Annotated[
-    str | None,
-    option("--rows", "Write the rows with predictions beside them to this CSV", words.name, "FILE", PRINTING),
-]
 Json = Annotated[bool, flag("--json", "One JSON object: errors as shares, 0.1 is 10 %", PRINTING)]
 
-SHOWN_GROUPS = 5
-SHOWN_REASONS = 12
 SHOWN_IDS = 4
 
 
@@ -64,62 +48,29 @@ def command(
 def run(asked: Asked) -> int:
     """Print the comparison of the table that was named."""
     from gpuplan.measuring.serving_check import check_serving
-    from gpuplan.measuring.tables import write_table
 
-    report = check_serving(asked.file, asked.configs, asked.factors)
-    if asked.rows is not None:
-        write_table(asked.rows, report.table_columns, report.table)
-    if asked.json:
-        console.show_json(report.model_dump_json(indent=2))
-    else:
-        console.show(page(report, console.screen()))
-    return 0
+    return comparison.show(check_serving(asked.file, asked.configs, asked.factors), asked, page)
 
 
 def page(report: ServingReport, ink: console.Ink) -> list[console.Line]:
     """The comparison as tables."""
     title = f"{report.predicted:,} of {report.rows:,} measured runs predicted"
-    lines: list[console.Line] = [(console.Styled(title, "bold"),)]
-    for problem in report.problems:
-        lines += console.wrapped(problem, ink.width, 2, "yellow", "! ")
-    lines += [(), *errors(report)]
-    if report.unpredicted:
-        lines += [(), *unpredicted(report, ink)]
-    return lines
+    lines = [*comparison.heading(report, title, ink), (), *errors(report)]
+    return [*lines, *comparison.unpredicted(report, ink, SHOWN_IDS)]
 
 
 def errors(report: ServingReport) -> list[console.Line]:
     """One line per metric and group."""
-    rows = [console.header(["metric", "over", "rows", "median", "mean", "p90", "bias", "in interval"])]
-    shown: dict[tuple[str, str], int] = {}
-    for each in report.errors:
-        key = each.metric, each.grouped_by
-        shown[key] = shown.get(key, 0) + 1
-        if shown[key] <= SHOWN_GROUPS:
-            rows.append(_error_row(each))
-    return console.aligned(rows, right=(2, 3, 4, 5, 6, 7))
+    header = console.header(["metric", "over", "rows", "median", "mean", "p90", "bias", "in interval"])
+    shown = comparison.largest_groups(report.errors, lambda each: each.metric)
+    return console.aligned([header, *map(_error_row, shown)], right=(2, 3, 4, 5, 6, 7))
 
 
 def _error_row(each: ServingErrors) -> list[console.Part]:
-    whole = each.grouped_by == "all"
+    numbers = each.median, each.mean, each.p90, each.bias, each.coverage
     return [
-        each.metric if whole else "",
-        "all rows" if whole else f"{each.grouped_by} {each.group}".strip(),
+        each.metric if each.grouped_by == "all" else "",
+        over(each),
         f"{each.rows:,}",
-        *(_percent(value) for value in (each.median, each.mean, each.p90, each.bias, each.coverage)),
+        *(comparison.percent(value, 1) for value in numbers),
     ]
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:,.1f} %"
-
-
-def unpredicted(report: ServingReport, ink: console.Ink) -> list[console.Line]:
-    """Why rows, or metrics of them, are not predicted."""
-    lines: list[console.Line] = [(console.Styled("Not predicted", "bold"),)]
-    for each in report.unpredicted[:SHOWN_REASONS]:
-        ids = ", ".join(each.ids[:SHOWN_IDS]) + (", ..." if len(each.ids) > SHOWN_IDS else "")
-        what = "rows" if each.part == "row" else each.part
-        lines += console.wrapped(f"{each.rows} {what}: {each.reason} ({ids})", ink.width, 2)
-    left = len(report.unpredicted) - SHOWN_REASONS
-    return [*lines, (f"  and {left} more reasons; --json lists all",)] if left > 0 else lines

@@ -72,10 +72,7 @@ def run(asked: Asked) -> int:
     if len(plans) > MOST_PLANS:
         raise BadWord(f"At most {MOST_PLANS} plans stand side by side; these are {len(plans)}.")
     found = compare(plans)
-    if asked.json:
-        console.show_json(found.model_dump_json(indent=2))
-    else:
-        console.show(page(found, console.screen(), whole=asked.all))
+    console.show_answer(found, lambda ink: page(found, ink, whole=asked.all), as_json=asked.json)
     return 0
 
 

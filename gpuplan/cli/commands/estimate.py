@@ -126,10 +126,7 @@ def run(asked: Asked) -> int:
     from gpuplan.cli.estimate_page import page
 
     answer = estimate_of(configured, asked.concurrency, what_if_of(asked))
-    if asked.json:
-        console.show_json(answer.model_dump_json(indent=2))
-    else:
-        console.show(page(answer, console.screen()))
+    console.show_answer(answer, lambda ink: page(answer, ink), as_json=asked.json)
     return 0 if answer.fits else 3
 
 

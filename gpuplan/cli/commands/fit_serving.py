@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gpuplan.cli import console, words
-from gpuplan.cli.options import Asked, arguments, asked_in, option
+from gpuplan.cli.options import Asked, arguments, asked_in, config_folder, option
 from gpuplan.errors import GpuplanError
 
 SUMMARY = "Fit the performance model to your own serving runs; your factors win for your hardware."
@@ -23,16 +23,7 @@ Files = Annotated[
     list[str], arguments("CSVs with one measured run per row; docs/measuring.md lists the columns", words.name, "FILE")
 ]
 Out = Annotated[str, option("--out", "The folder to write the factors to", words.name, "DIR", FITTING)]
-Configs = Annotated[
-    str | None,
-    option(
-        "--configs",
-        "A folder of folders owner--name with a config.json, for models that are not bundled",
-        words.name,
-        "DIR",
-        FITTING,
-    ),
-]
+Configs = Annotated[str | None, config_folder(FITTING)]
 Date = Annotated[
     str | None,
     option("--date", "Written into the factors' certificate; today when not given", words.name, "DATE", FITTING),

@@ -147,10 +147,7 @@ def _calendar(read: FleetFile, asked: Asked) -> int:
         progress=console.progress(),
     )
     console.hush()
-    if asked.json:
-        console.show_json(answer.model_dump_json(indent=2))
-    else:
-        console.show(calendar_page.full(answer, read.fleet.name, console.screen()))
+    console.show_answer(answer, lambda ink: calendar_page.full(answer, read.fleet.name, ink), as_json=asked.json)
     return 0 if answer.cost_usd is not None and not answer.dropped else 3
 
 
@@ -167,9 +164,7 @@ def _with_limits(read: FleetFile, asked: Asked) -> FleetFile:
 def _show(answer: FleetPlan, asked: Asked) -> None:
     from gpuplan.cli import console, fleet_page
 
-    if asked.json:
-        console.show_json(answer.model_dump_json(indent=2))
-    elif asked.quiet:
-        console.show(fleet_page.short(answer))
-    else:
-        console.show(fleet_page.full(answer, console.screen(), verbose=asked.verbose))
+    def page(ink: console.Ink) -> list[console.Line]:
+        return fleet_page.short(answer) if asked.quiet else fleet_page.full(answer, ink, verbose=asked.verbose)
+
+    console.show_answer(answer, page, as_json=asked.json)

@@ -55,12 +55,7 @@ def run(asked: Asked) -> int:
     prices = cheapest_prices(load_offers())
     rows = [row_of(gpu, prices.get(gpu.name)) for gpu in load_gpus().values()]
     rows = sorted((row for row in rows if wanted(row, asked)), key=lambda row: sort_key(row, asked.sort))
-    if asked.json:
-        import json
-
-        console.show_json(json.dumps(rows, indent=2, default=str))
-    else:
-        console.show(table(rows))
+    console.show_rows(rows, lambda: table(rows), as_json=asked.json)
     return 0
 
 

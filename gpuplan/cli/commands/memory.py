@@ -78,10 +78,7 @@ def run(asked: Asked) -> int:
     from gpuplan.remedies import advised_memory_of
 
     answer = advised_memory_of(configured)
-    if asked.json:
-        console.show_json(answer.model_dump_json(indent=2))
-    else:
-        console.show(page(answer, console.screen()))
+    console.show_answer(answer, lambda ink: page(answer, ink), as_json=asked.json)
     return 0 if answer.starts else 3
 
 

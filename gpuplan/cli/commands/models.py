@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,13 +67,7 @@ def run(asked: Asked) -> int:
     from catalog.find import bundled_models
 
     found = sorted((each for each in bundled_models() if wanted(each, asked)), key=lambda each: key(each, asked.sort))
-    if asked.json:
-        import json
-        from dataclasses import asdict
-
-        console.show_json(json.dumps([asdict(record) for record in found], indent=2, ensure_ascii=False))
-    else:
-        console.show(table(found))
+    console.show_rows([asdict(record) for record in found], lambda: table(found), as_json=asked.json)
     return 0
 
 

@@ -55,12 +55,7 @@ def run(asked: Asked) -> int:
     except HubAway as away:
         raise HubAway(f"{away} With --offline the bundled models are searched.") from away
     rows = rows_of(known, [each for each in found if each.repo_id not in {record.repo_id for record in known}])
-    if asked.json:
-        import json
-
-        console.show_json(json.dumps(rows, indent=2, ensure_ascii=False))
-    else:
-        console.show(table(rows))
+    console.show_rows(rows, lambda: table(rows), as_json=asked.json)
     return 0
 
 

@@ -86,8 +86,5 @@ def run(asked: Asked) -> int:
     question = requirements_of(Asked(**(defaults | vars(asked))))
     axes = tuple(dict.fromkeys(asked.axis or ("cost", "latency")))
     found = front_of(question, axes, offers_file=asked.offers, factors_dir=asked.factors, offline=asked.offline)
-    if asked.json:
-        console.show_json(found.model_dump_json(indent=2))
-    else:
-        console.show(pareto_page.full(found, console.screen(), most=asked.points))
+    console.show_answer(found, lambda ink: pareto_page.full(found, ink, most=asked.points), as_json=asked.json)
     return 0 if found.points else 3

@@ -305,11 +305,11 @@ def _show_link(asked: Asked) -> int:
 
 
 def _show(answer: Plan, asked: Asked) -> None:
-    from gpuplan.cli import console, plan_page
+    from gpuplan.cli import console
 
-    if asked.json:
-        console.show_json(answer.model_dump_json(indent=2))
-    elif asked.quiet:
-        console.show(plan_page.short(answer))
-    else:
-        console.show(plan_page.full(answer, console.screen(), verbose=asked.verbose))
+    def page(ink: console.Ink) -> list[console.Line]:
+        from gpuplan.cli import plan_page
+
+        return plan_page.short(answer) if asked.quiet else plan_page.full(answer, ink, verbose=asked.verbose)
+
+    console.show_answer(answer, page, as_json=asked.json)

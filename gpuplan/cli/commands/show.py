@@ -39,22 +39,18 @@ def run(asked: Asked) -> int:
     from gpuplan.saving.plan_file import read_plan_file
 
     file = read_plan_file(asked.file)
-    if asked.json:
-        console.show_json(file.plan.model_dump_json(indent=2))
-    else:
-        _show(file, asked)
+    console.show_answer(file.plan, lambda ink: page(file, asked, ink), as_json=asked.json)
     return 3 if file.plan.status == "infeasible" else 0
 
 
-def _show(file: PlanFile, asked: Asked) -> None:
+def page(file: PlanFile, asked: Asked, ink: console.Ink) -> list[console.Line]:
+    """The plan's page, with its origin below."""
     from gpuplan.cli import plan_page
 
-    ink = console.screen()
     if asked.quiet:
-        console.show(plan_page.short(file.plan))
-        return
-    page = plan_page.full(file.plan, ink, verbose=asked.verbose)
-    console.show([*page, (), plan_page.title("Made by"), *console.wrapped(origin(file), ink.width, 2)])
+        return plan_page.short(file.plan)
+    full = plan_page.full(file.plan, ink, verbose=asked.verbose)
+    return [*full, (), plan_page.title("Made by"), *console.wrapped(origin(file), ink.width, 2)]
 
 
 def origin(file: PlanFile) -> str:
