@@ -1,13 +1,14 @@
 """How many rows per second `plan batch` answers, and where their time goes.
 
-    python benchmarks/batch.py [--rows 1000] [--jobs 2] [--seed 7] [--table models.csv] [--profile]
+    python benchmarks/batch.py [--rows 1000] [--jobs 2] [--seed 7] [--table models.csv] [--profile] [--kills 20]
 
 The table is generated: row after row the next of all bundled models, with a random request (128 to 16k tokens in,
 64 to 2k out), one of the three kinds of demand, and with chance limits of TTFT, TPOT, budget and GPUs, written in
 the units and spellings that people use. Demands are small for one model and large for another, so that some rows
 fit nowhere. Wall and CPU time of the whole run are reported (all processes), since other work may share the
 machine; `--profile` solves the first 60 rows in this process under cProfile and prints the CPU time of each part of
-a question.
+a question. `--kills` runs the table once undisturbed, then again, ended so many times by SIGKILL at random moments and
+resumed, and compares both outputs byte for byte.
 """
 
 from __future__ import annotations
@@ -90,15 +91,45 @@ def _limits(dice: random.Random) -> list[str]:
     ]
 
 
+def started(questions: Path, out: Path, jobs: int) -> subprocess.Popen[bytes]:
+    """`plan batch` on a table, begun or continued."""
+    words = [sys.executable, "-m", "gpuplan", "batch", str(questions), "--out", str(out), "--jobs", str(jobs)]
+    return subprocess.Popen([*words, "--resume"], cwd=Path(__file__).resolve().parent.parent)
+
+
 def run(questions: Path, out: Path, jobs: int) -> tuple[float, float]:
     """Wall and CPU seconds of `plan batch` on a table."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
-    words = [sys.executable, "-m", "gpuplan", "batch", str(questions), "--out", str(out), "--jobs", str(jobs)]
-    subprocess.run(words, check=True, cwd=Path(__file__).resolve().parent.parent)
+    if started(questions, out, jobs).wait():
+        raise SystemExit("plan batch did not end well")
     wall = time.monotonic() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def kill_and_resume(questions: Path, folder: Path, rows: int, jobs: int, kills: int, seed: int) -> None:
+    """Print whether a run that was killed so many times ends in the bytes of one that nobody disturbed."""
+    whole, out, dice = folder / "plans.csv", folder / "killed.csv", random.Random(seed)
+    moments = sorted(dice.sample(range(1, rows), kills))
+    for moment in moments:
+        process = started(questions, out, jobs)
+        while process.poll() is None and written(out) < moment:
+            time.sleep(0.02)
+        time.sleep(dice.random())
+        process.kill()
+        process.wait()
+        sys.stdout.write(f"  killed at {written(out):,} rows\n")
+        sys.stdout.flush()
+    if started(questions, out, jobs).wait():
+        raise SystemExit("the last run did not end well")
+    same = out.read_bytes() == whole.read_bytes()
+    sys.stdout.write(f"killed {kills} times and resumed: {'the same bytes' if same else 'OTHER BYTES'}\n")
+
+
+def written(out: Path) -> int:
+    """Whole lines that an output holds."""
+    return out.read_bytes().count(b"\n") if out.exists() else 0
 
 
 def profile(questions: str) -> None:
@@ -141,6 +172,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--table", help="write the table here and leave")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--kills", type=int, default=0)
     asked = parser.parse_args()
     questions = table(asked.rows, asked.seed)
     if asked.table:
@@ -155,9 +187,13 @@ def main() -> int:
         wall, cpu = run(place, out, asked.jobs)
         with out.open(encoding="utf-8", newline="") as file:
             statuses = Counter(row["status"] for row in csv.DictReader(file))
+        if asked.kills:
+            kill_and_resume(place, Path(folder), asked.rows, asked.jobs, asked.kills, asked.seed)
     sys.stdout.write(
         f"{asked.rows:,} rows, {asked.jobs} processes: {wall:.1f} s wall, {cpu:.1f} s CPU; "
-        f"{asked.rows / wall:.1f} rows/s, {asked.rows / cpu:.1f} rows per CPU second; {dict(statuses)}\n"
+        f"{asked.rows / wall:.1f} rows/s, {asked.rows / cpu:.1f} rows per CPU second, "
+        f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MiB in the largest process; "
+        f"{dict(statuses)}\n"
     )
     return 0
 

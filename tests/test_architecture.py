@@ -28,7 +28,7 @@ HOMES = {
     "gpuhunt": ("gpu_db/price_sources/gpuhunt_catalog.py",),
     "openpyxl": ("gpuplan/batch/tables.py",),
     "vl_convert": ("gpuplan/reports/charts.py",),
-    "xlsxwriter": ("gpuplan/reports/workbook.py",),
+    "xlsxwriter": ("gpuplan/reports/workbook.py", "gpuplan/batch/spreadsheet.py"),
     "yaml": ("gpuplan/fleet_file.py", "gpuplan/deploy/"),
 }
 THINKERS = ("numpy", "ortools", "pandas", "pydantic", "scipy", "huggingface_hub")

@@ -1,7 +1,8 @@
 """Where answers go: one line per row, written as it is made, so that a kill leaves whole lines and at most one torn.
 
 Beside an unfinished output stands `<name>.unfinished`: what it was made of. A run is continued only from the same
-table, options, data and program, and counts prices' ages from the same day: the result is the same bytes.
+table, options, data and program, and counts prices' ages from the same day: the result is the same bytes. Rows of a
+spreadsheet wait in `<name>.rows` until the last is there.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from datetime import date
 from pathlib import Path
 from typing import IO
 
+from gpuplan.batch import spreadsheet
 from gpuplan.batch.answers import Value
 from gpuplan.batch.errors import BadOutput
 
 _FORMULA = re.compile(r"^[=+\-@\t\r|]")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 Record = dict[str, Value]
+SPREADSHEET = ".xlsx"
+FORMATS = (".csv", ".jsonl", SPREADSHEET)
+"""What the name of an output may end with."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Basis:
 
 def as_line(record: Record, columns: Sequence[str], path_suffix: str) -> str:
     """One record as it is written, its newline included; no value holds another newline."""
-    if path_suffix == ".jsonl":
+    if path_suffix != ".csv":
         return json.dumps({name: record.get(name) for name in columns}, ensure_ascii=False, allow_nan=False) + "\n"
     return csv_line([cell(record.get(name)) for name in columns])
 
@@ -113,15 +118,19 @@ def opened(path: Path, columns: tuple[str, ...], basis: Basis, *, resume: bool) 
     Raises:
         BadOutput: the place cannot be written, holds something else, or what it holds was made of something else.
     """
-    mark = marked(path)
+    mark, rows = marked(path), rows_of(path)
     with _places_named(path):
         today = _continued(path, mark, basis) if resume and mark.exists() else _begun(path, mark, columns, basis)
-        done = _mend(path, columns)
-        file = path.open("ab")
+        done = _mend(rows, columns)
+        file = rows.open("ab")
     with file:
         yield Output(path, file, columns, done, today)
     with _places_named(path):
+        if rows != path:
+            spreadsheet.write_workbook(rows, path, columns, today)
         mark.unlink()
+        if rows != path:
+            rows.unlink()
 
 
 @contextmanager
@@ -137,6 +146,11 @@ def _places_named(path: Path) -> Iterator[None]:
 def marked(path: Path) -> Path:
     """What stands beside an output that is not finished."""
     return path.with_name(path.name + ".unfinished")
+
+
+def rows_of(path: Path) -> Path:
+    """Where the rows of an output are written: the output itself, or beside one that is written when all are there."""
+    return path.with_name(path.name + ".rows") if path.suffix == SPREADSHEET else path
 
 
 def is_finished(path: Path) -> bool:
@@ -155,12 +169,14 @@ def _begun(path: Path, mark: Path, columns: tuple[str, ...], basis: Basis) -> da
     record = {**basis.__dict__, "today": basis.today.isoformat()}
     beside = mark.with_name(mark.name + ".new")
     beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    path.write_bytes(b"")
+    rows_of(path).write_bytes(b"")
     beside.replace(mark)
     return basis.today
 
 
 def _is_ours(path: Path, columns: tuple[str, ...]) -> bool:
+    if path.suffix == SPREADSHEET:
+        return spreadsheet.is_ours(path)
     with path.open("rb") as file:
         start = file.read(16)
     return start.startswith((b'{"row": ', f"{columns[0]},".encode()))
@@ -188,7 +204,7 @@ def _mend(path: Path, columns: tuple[str, ...]) -> int:
     Raises:
         BadOutput: what is there does not begin with these columns.
     """
-    header = b"" if path.suffix == ".jsonl" else csv_line(columns).encode()
+    header = csv_line(columns).encode() if path.suffix == ".csv" else b""
     content = path.read_bytes() if path.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     if whole and not whole.startswith(header):

@@ -39,7 +39,8 @@ BATCH_DEFAULTS = {"alternatives": 0}
 
 File = Annotated[str, argument("The table; - reads it from stdin", words.name, "FILE")]
 Out = Annotated[
-    str | None, option("--out", "Where answers go: .csv or .jsonl (default CSV on stdout)", words.name, "FILE", TABLE)
+    str | None,
+    option("--out", "Where answers go: .csv, .jsonl or .xlsx (default CSV on stdout)", words.name, "FILE", TABLE),
 ]
 Resume = Annotated[bool, flag("--resume", "Continue an unfinished --out; a finished one is left as it is", TABLE)]
 Keep = Annotated[list[str] | None, several("--keep", "Columns to hand through to the answers", "NAME", TABLE)]
@@ -114,10 +115,14 @@ def _content(name: str) -> bytes:
 
 def _checked_place(asked: Asked) -> Path:
     from gpuplan.batch.errors import BadOutput
+    from gpuplan.batch.output import FORMATS, SPREADSHEET
+    from gpuplan.batch.spreadsheet import check_installed
 
     place = Path(asked.out)
-    if place.suffix not in (".csv", ".jsonl"):
-        raise BadOutput(f"--out {asked.out!r}: answers are written as .csv or .jsonl; spreadsheets open CSV.")
+    if place.suffix not in FORMATS:
+        raise BadOutput(f"--out {asked.out!r}: answers are written as {', '.join(FORMATS)}; name one of these.")
+    if place.suffix == SPREADSHEET:
+        check_installed()
     if asked.file != "-" and place.exists() and place.samefile(asked.file):
         raise BadOutput(f"--out {asked.out!r} is the table itself; name another file.")
     return place

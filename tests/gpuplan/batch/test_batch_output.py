@@ -8,13 +8,14 @@ import json
 from datetime import date
 from pathlib import Path
 
+import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuplan.batch.answers import COLUMNS, answer_of
 from gpuplan.batch.errors import BadOutput
-from gpuplan.batch.output import Basis, as_line, cell, marked, opened
+from gpuplan.batch.output import Basis, as_line, cell, marked, opened, rows_of
 from optimizer.plan import Plan
 
 BASIS = Basis(table="t", options="o", data="d", gpuplan_version="0.1.0", today=date(2026, 11, 22))
@@ -57,23 +58,46 @@ def test_a_line_of_json_loses_nothing(values: list) -> None:
     assert list(json.loads(line).values()) == values
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".xlsx"])
 @pytest.mark.parametrize("torn", [0, 1, 7, 10**6])
 def test_an_output_cut_anywhere_is_continued_to_the_same_bytes(tmp_path: Path, suffix: str, torn: int) -> None:
     whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
     written(whole, 5)
     with pytest.raises(KeyboardInterrupt):
         written(cut, 3, then=KeyboardInterrupt())
-    content = cut.read_bytes()
-    cut.write_bytes(content[: max(len(content) - torn, 0)])
+    content = rows_of(cut).read_bytes()
+    rows_of(cut).write_bytes(content[: max(len(content) - torn, 0)])
     assert written(cut, 5, resume=True) == {0: 3, 1: 2, 7: 2, 10**6: 0}[torn]
     assert cut.read_bytes() == whole.read_bytes()
     assert not marked(cut).exists()
 
 
-def test_a_finished_output_has_no_mark(tmp_path: Path) -> None:
-    written(tmp_path / "a.csv", 2)
-    assert [each.name for each in tmp_path.iterdir()] == ["a.csv"]
+@pytest.mark.parametrize("name", ["a.csv", "a.xlsx"])
+def test_a_finished_output_has_no_mark(tmp_path: Path, name: str) -> None:
+    written(tmp_path / name, 2)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def test_a_spreadsheet_holds_words_as_words_and_numbers_as_numbers(tmp_path: Path) -> None:
+    place = tmp_path / "a.xlsx"
+    with opened(place, (*NAMES, "cost"), BASIS, resume=False) as out:
+        out.write({"row": 2, "model": "=1+1\x01\ud800", "status": "http://x.example", "cost": 1.5})
+        out.write({"row": 3, "model": "x" * 40_000, "status": "@a", "cost": None})
+    sheet = openpyxl.load_workbook(place).active
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows()]
+    assert rows[0] == ["row", "model", "status", "cost"]
+    assert rows[1] == [2, "=1+1 ?", "http://x.example", 1.5]
+    assert [sheet[place].data_type for place in ("A2", "B2", "C2", "D2")] == ["n", "s", "s", "n"]
+    assert sheet["C2"].hyperlink is None
+    assert (len(rows[2][1]), rows[2][3]) == (32_767, None)
+
+
+def test_a_spreadsheet_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
+    openpyxl.Workbook().save(tmp_path / "a.xlsx")
+    before = (tmp_path / "a.xlsx").read_bytes()
+    with pytest.raises(BadOutput, match="is no output of `plan batch`, so it is not overwritten"):
+        written(tmp_path / "a.xlsx", 1)
+    assert (tmp_path / "a.xlsx").read_bytes() == before
 
 
 def test_an_unfinished_output_is_not_begun_anew(tmp_path: Path) -> None:
@@ -120,6 +144,9 @@ def test_an_output_of_before_is_made_anew(tmp_path: Path) -> None:
     written(tmp_path / "a.csv", 3)
     written(tmp_path / "a.csv", 1)
     assert (tmp_path / "a.csv").read_text().count("\n") == 2
+    written(tmp_path / "a.xlsx", 3)
+    written(tmp_path / "a.xlsx", 1)
+    assert openpyxl.load_workbook(tmp_path / "a.xlsx").active.max_row == 2
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_keeping_a_column_that_is_not_there_is_refused() -> None:
     [
         (("none.csv",), "'none.csv' cannot be read: No such file"),
         (("{table}", "--out", "{table}"), "is the table itself"),
-        (("{table}", "--out", "x.xlsx"), "answers are written as .csv or .jsonl"),
+        (("{table}", "--out", "x.pdf"), "answers are written as .csv, .jsonl, .xlsx"),
         (("{table}", "--resume"), "--resume continues a file"),
         (("{table}", "--save", "x"), "No such option: --save"),
         (("{table}", "--bugdet", "3"), "No such option: --bugdet"),
