@@ -282,6 +282,29 @@ def read_fleet(path: str | Path, *, skip_bad: bool = False) -> FleetFile:
     )
 
 
+TERMS = ("limits", "buying", "owned", "offers", "name")
+
+
+def read_terms(path: str | Path) -> tuple[dict[str, Any], Path | None]:
+    """Read what a whole fleet shares, for services that stand elsewhere: a fleet file without services.
+
+    Returns:
+        Fields of a Fleet besides its services, and a CSV of own machines and prices that the file names.
+
+    Raises:
+        BadFleetFile: with one sentence for every problem.
+    """
+    file = Path(path)
+    content, problems = _content(file), _Problems(file.name)
+    if not isinstance(content, Mapping):
+        raise BadFleetFile([f"{file.name}: it holds {shown(content)}; write `limits:`, `buying:` or `owned:`."])
+    _refuse_unknown(content, TERMS, "", problems)
+    fields = _rest(content, problems)
+    if problems.sentences:
+        raise BadFleetFile(problems.sentences)
+    return fields, _neighbour(file, content.get("offers"))
+
+
 DEMAND_COLUMNS = ("month", "service", "scenario", "min_tps", "requests_per_second", "concurrency")
 
 

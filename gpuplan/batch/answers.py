@@ -73,9 +73,9 @@ def answer_of(plan: nouns.Plan) -> Answer:
         "status": plan.status,
         "cost_usd_per_hour": plan.cost_usd_per_hour,
         **_totals(plan.totals),
-        **{name: _joined(getattr(line.offer, name) for line in plan.lines) for name in OFFER_FIELDS},
-        **{name: _joined(getattr(line.replica, name) for line in plan.lines) for name in REPLICA_FIELDS},
-        "calibration": _joined(line.estimate.calibration for line in plan.lines),
+        **{name: joined(getattr(line.offer, name) for line in plan.lines) for name in OFFER_FIELDS},
+        **{name: joined(getattr(line.replica, name) for line in plan.lines) for name in REPLICA_FIELDS},
+        "calibration": joined(line.estimate.calibration for line in plan.lines),
         "prices_as_of": plan.prices_as_of.isoformat() if plan.prices_as_of else None,
         "message": _message(plan),
         "warnings": " ".join(plan.warnings),
@@ -95,26 +95,26 @@ def _totals(totals: nouns.Totals | None) -> Answer:
         return {}
     rate = totals.output_tokens_per_second
     return {
-        "usd_per_month": _short(totals.usd_per_month),
-        "usd_per_million_output_tokens": _short(totals.usd_per_million_output_tokens),
+        "usd_per_month": short(totals.usd_per_month),
+        "usd_per_million_output_tokens": short(totals.usd_per_million_output_tokens),
         "machines": totals.machines,
         "gpus": totals.gpus,
         "replicas": totals.replicas,
-        "output_tokens_per_second": _short(rate.value),
-        "output_tokens_per_second_low": _short(rate.low),
-        "output_tokens_per_second_high": _short(rate.high),
-        "ttft_seconds": _short(totals.ttft_seconds),
-        "tpot_seconds": _short(totals.tpot_seconds),
-        "power_watts": _short(totals.power_watts),
+        "output_tokens_per_second": short(rate.value),
+        "output_tokens_per_second_low": short(rate.low),
+        "output_tokens_per_second_high": short(rate.high),
+        "ttft_seconds": short(totals.ttft_seconds),
+        "tpot_seconds": short(totals.tpot_seconds),
+        "power_watts": short(totals.power_watts),
     }
 
 
-def _short(number: float | None) -> float | None:
+def short(number: float | None) -> float | None:
     """Six significant digits: more than any estimate has."""
     return None if number is None else float(f"{number:.6g}")
 
 
-def _joined(said: Iterable[object]) -> Value:
+def joined(said: Iterable[object]) -> Value:
     """What the lines say, once when all say the same."""
     words = [str(word) for word in said]
     return " + ".join(words if len(set(words)) > 1 else words[:1])

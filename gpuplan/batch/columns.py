@@ -89,13 +89,13 @@ def _column(title: str, kept: Sequence[str]) -> Column:
     if title in kept:
         return Column(title, None)
     bracket = _IN_BRACKETS.search(title)
-    bare = _bare(title[: bracket.start()] if bracket else title)
-    option, unit = _option_and_suffix(bare)
+    plain = bare(title[: bracket.start()] if bracket else title)
+    option, unit = _option_and_suffix(plain)
     if option is None:
-        if bare in ALWAYS_KEPT:
+        if plain in ALWAYS_KEPT:
             return Column(title, None)
         raise BadQuestions(
-            f"The column {title[:60]!r} is no option of `plan`.{nearest(bare, _BY_NAME)} Name it with --keep to hand "
+            f"The column {title[:60]!r} is no option of `plan`.{nearest(plain, _BY_NAME)} Name it with --keep to hand "
             "it through; docs/batch.md lists the others."
         )
     said = unit_of(bracket[1]) if bracket else unit
@@ -105,10 +105,10 @@ def _column(title: str, kept: Sequence[str]) -> Column:
     return Column(title, option, said)
 
 
-def _bare(title: str) -> str:
+def bare(title: str) -> str:
     """A title as names are compared.
 
-    >>> _bare("--Max TPOT")
+    >>> bare("--Max TPOT")
     'max_tpot'
     """
     return re.sub(r"[^a-z0-9]+", "_", title.casefold()).strip("_")

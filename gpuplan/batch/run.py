@@ -94,7 +94,7 @@ def records(job: Job, read: Reader, hand: Hand, jobs: int, done: int = 0) -> Ite
     asked = (_question(row, read) for row in rows)
     waiting = 0 if jobs == 1 else jobs * AHEAD
     for row, answer in zip(rows, answers(asked, hand, waiting), strict=True):
-        yield _record(job, row, answer)
+        yield recorded(job, row, answer)
 
 
 def _question(row: Row, read: Reader) -> Requirements | made.Answer:
@@ -104,7 +104,8 @@ def _question(row: Row, read: Reader) -> Requirements | made.Answer:
         return made.refused(str(error).rstrip(".") + ".")
 
 
-def _record(job: Job, row: Row, answer: made.Answer) -> Record:
+def recorded(job: Job, row: Row, answer: made.Answer) -> Record:
+    """An answer as a row of the output."""
     model = next((row.cells.get(each.title) for each in job.columns if each.option == "model"), None)
     kept = {f"asked_{name}" if name in made.COLUMNS else name: row.cells.get(name, "") for name in job.kept}
     return {**answer, "row": row.number, "model": model or answer["model"], **kept}
@@ -124,6 +125,6 @@ def in_words(counts: Counter[str]) -> str:
     >>> in_words(Counter(optimal=3, error=1))
     '4 rows: 3 optimal, 1 error'
     """
-    order = ("optimal", "feasible", "infeasible", "error")
+    order = ("optimal", "within gap", "feasible", "infeasible", "unknown", "not served", "error")
     said = [f"{counts[status]:,} {status}" for status in order if counts[status]]
     return f"{counts.total():,} row{'s' * (counts.total() != 1)}: {', '.join(said)}"

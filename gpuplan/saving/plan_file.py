@@ -76,21 +76,34 @@ def write_plan_file(path: str | Path, file: PlanFile) -> None:
         BadPlanFile: the place cannot be written, or holds something that is no plan.
     """
     place = Path(path)
-    _check_replaceable(place)
+    check_replaceable(place, read_plan_file)
+    write_whole(place, file.model_dump_json(indent=2) + "\n")
+
+
+def write_whole(place: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        BadPlanFile: the place cannot be written.
+    """
     beside = place.with_name(f"{place.name}.{os.getpid()}.new")
     try:
-        beside.write_text(file.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        beside.write_text(text, encoding="utf-8")
         beside.replace(place)
     except (OSError, ValueError) as error:
         raise BadPlanFile(f"{str(place)!r} cannot be written: {_reason(error)}.") from error
 
 
-def _check_replaceable(place: Path) -> None:
-    """Nobody's data is lost to a mistyped name."""
+def check_replaceable(place: Path, read: Callable[[Path], object]) -> None:
+    """Nobody's data is lost to a mistyped name: what is there is replaced when `read` reads it as a plan.
+
+    Raises:
+        BadPlanFile: something else is there.
+    """
     try:
         if not place.exists() or place.stat().st_size == 0:
             return
-        read_plan_file(place)
+        read(place)
     except BadPlanFile as error:
         raise BadPlanFile(f"{str(place)!r} is there and is no plan, so it is not overwritten; name another.") from error
     except (OSError, ValueError) as error:
@@ -103,29 +116,46 @@ def read_plan_file(path: str | Path) -> PlanFile:
     Raises:
         BadPlanFile: it cannot be read, is no plan, is newer than this program, or contradicts itself.
     """
+    return parse_plan(content_of(path), repr(str(path)))
+
+
+def content_of(path: str | Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        BadPlanFile: it cannot be read, or is larger than any plan.
+    """
     try:
         size = Path(path).stat().st_size
         if size > LARGEST_FILE_BYTES:
             raise BadPlanFile(f"{str(path)!r} is larger than {LARGEST_FILE_BYTES >> 20} MiB, so it is no plan.")
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         raise BadPlanFile(f"{str(path)!r} cannot be read: {_reason(error)}.") from error
-    return parse_plan(content, repr(str(path)))
 
 
 def parse_plan(content: bytes, name: str) -> PlanFile:
     """The same of a file's content; `name` is what errors call it."""
-    record = _json(content, name)
+    return plan_in(json_object(content, name), name)
+
+
+def plan_in(record: Mapping[str, Any], name: str) -> PlanFile:
+    """The same of a JSON object."""
     migrate = _MIGRATIONS.get(_version(record, name))
     current = migrate(record) if migrate else record
-    file = _checked(PlanFile, current, name)
+    file = checked(PlanFile, current, name)
     problem = next(_contradictions(file.plan), None)
     if problem is not None:
         raise BadPlanFile(f"{name} contradicts itself: {problem}; save the plan again.")
     return file
 
 
-def _json(content: bytes, name: str) -> Mapping[str, Any]:
+def json_object(content: bytes, name: str) -> Mapping[str, Any]:
+    """A JSON object whose numbers are those that a plan may have, and whose keys stand once.
+
+    Raises:
+        BadPlanFile: it is none.
+    """
     try:
         record = json.loads(
             content.decode("utf-8-sig"),
@@ -187,7 +217,12 @@ def _from_answer(record: Mapping[str, Any]) -> dict[str, Any]:
 _MIGRATIONS: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _from_answer}
 
 
-def _checked(noun: type[_Noun], record: Mapping[str, Any], name: str) -> _Noun:
+def checked(noun: type[_Noun], record: Mapping[str, Any], name: str) -> _Noun:
+    """A JSON object as a noun.
+
+    Raises:
+        BadPlanFile: it is none; the first thing that is wrong is said with its place.
+    """
     try:
         return noun.model_validate_json(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     except (ValidationError, UnicodeEncodeError, RecursionError) as wrong:

@@ -30,8 +30,10 @@ EXAMPLES = (
     "plan batch models.csv --out plans.csv",
     "plan batch models.csv --out plans.csv --min-tps 500 --max-tpot 25ms --budget 10",
     "plan batch models.xlsx --out plans.jsonl --resume --keep cost_centre",
+    "plan batch models.csv --fleet --budget 60 --max-gpus 64 --out plans.xlsx",
 )
 TABLE = "The table and its answers"
+TOGETHER = "All rows together"
 OF_ALL_ROWS = ("offers", "prices_as_of", "factors", "offline")
 """Options of the main job that hold for all rows and are no column: they read files, or the network."""
 BATCH_DEFAULTS = {"alternatives": 0}
@@ -51,6 +53,25 @@ Jobs = Annotated[
 Ray = Annotated[
     str | None, option("--ray", "Solve on the Ray cluster at this address instead", words.name, "ADDRESS", TABLE)
 ]
+Fleet = Annotated[
+    bool, flag("--fleet", "Plan all rows together: --budget, --max-gpus and --max-power hold for their sum", TOGETHER)
+]
+LimitsFile = Annotated[
+    str | None,
+    option(
+        "--limits", "What rows share: limits, buying, owned of a fleet file (YAML, JSON)", words.name, "FILE", TOGETHER
+    ),
+]
+SaveFleet = Annotated[
+    str | None,
+    option(
+        "--save-fleet",
+        "Write the plan of all rows here: `plan report` and `plan show` read it",
+        words.name,
+        "FILE",
+        TOGETHER,
+    ),
+]
 
 
 def command(
@@ -61,6 +82,9 @@ def command(
     keep: Keep = None,
     jobs: Jobs = None,
     ray: Ray = None,
+    fleet: Fleet = False,
+    limits: LimitsFile = None,
+    save_fleet: SaveFleet = None,
     **question: Any,
 ) -> int:
     """A table of questions (CSV, XLSX, JSON Lines), one answer per row.
@@ -68,7 +92,8 @@ def command(
     Each column is an option of `plan` by any of its usual names, in any order, with its unit in the header or in the
     cell: "max TPOT (ms)", "25 ms", "$10/h", "4k". What the command line says holds for every row whose cell is empty.
     A row that cannot be asked is answered by a sentence in its own row. Answers are written as they are made; a run
-    that was ended is continued with --resume to the same bytes.
+    that was ended is continued with --resume to the same bytes. With --fleet rows share machines and limits, and a
+    last row holds the sum.
 
     Exit status: 0 every row has its answer, 2 the table cannot be read or the answers not be written.
     """
@@ -94,10 +119,15 @@ def run(asked: Asked) -> int:
     if asked.resume and asked.out is None:
         raise BadWord("--resume continues a file: name it with --out.")
     content = _content(asked.file)
+    if asked.fleet or asked.limits is not None or asked.save_fleet is not None:
+        from gpuplan.cli.together import planned_together
+
+        place = None if asked.out is None else checked_place(asked)
+        return planned_together(read_table(content, repr(asked.file)), asked, place, basis(asked, content))
     job = understood(read_table(content, repr(asked.file)), asked.keep or ())
     if asked.out is None:
         return _to_stdout(job, asked)
-    return _to_file(job, asked, content, _checked_place(asked))
+    return _to_file(job, asked, content, checked_place(asked))
 
 
 def _content(name: str) -> bytes:
@@ -113,7 +143,8 @@ def _content(name: str) -> bytes:
         raise BadQuestions(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or 'not a path'}.") from error
 
 
-def _checked_place(asked: Asked) -> Path:
+def checked_place(asked: Asked) -> Path:
+    """Where answers go, if they can go there."""
     from gpuplan.batch.errors import BadOutput
     from gpuplan.batch.output import FORMATS, SPREADSHEET
     from gpuplan.batch.spreadsheet import check_installed
@@ -169,7 +200,7 @@ def _to_file(job: Job, asked: Asked, content: bytes, place: Path) -> int:
         return 0
     counts: Counter[str] = Counter()
     reader = RowReader(job.columns, asked)
-    with opened(place, job.output_columns, _basis(asked, content), resume=asked.resume) as out:
+    with opened(place, job.output_columns, basis(asked, content), resume=asked.resume) as out:
         total = len(job.table.rows)
         with (
             _team(asked, out.today, total - out.done) as team,
@@ -184,7 +215,7 @@ def _to_file(job: Job, asked: Asked, content: bytes, place: Path) -> int:
     return 0
 
 
-def _basis(asked: Asked, content: bytes) -> Basis:
+def basis(asked: Asked, content: bytes) -> Basis:
     """What the output is made of: everything that could change a byte of it."""
     from datetime import date
 
