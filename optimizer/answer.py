@@ -14,9 +14,11 @@ from optimizer.candidates import BATCHES, Candidates, Variant
 from optimizer.cells import estimate_at, memory_at
 from optimizer.cp_sat.library import SOLVER_VERSION
 from optimizer.cp_sat.program import Purchase
+from optimizer.engines.engine import Engine
 from optimizer.memory.vram import MemorySettings
 from optimizer.open_loop import open_estimate
 from optimizer.packing import Share, share_machines
+from optimizer.patience import slow_answers
 from optimizer.performance.estimate import EstimateColumns
 from optimizer.plan import (
     Estimate,
@@ -77,7 +79,7 @@ def write_plan(
         alternatives=alternatives,
         prices_as_of=min(line.offer.as_of for line in lines),
         data_fingerprint=stamp.data_fingerprint,
-        warnings=_warnings(lines, purchase, requirements, search.knowledge.spec),
+        warnings=_warnings(search, requirements, purchase, lines),
     )
 
 
@@ -211,7 +213,7 @@ def describe_replica(
     return Replica(
         model=spec.repo_id,
         checkpoint=spec.repo_id,
-        weights_from=weights_from(spec, variant.spec),
+        weights_from=weights_from(spec, variant.spec, engine),
         gpu=gpu.name,
         gpus=tensor * pipeline * data,
         nodes=int(row.nodes[0]),
@@ -235,12 +237,13 @@ def describe_replica(
 
 
 def weights_from(
-    published: ModelSpec, served: ModelSpec
+    published: ModelSpec, served: ModelSpec, engine: Engine
 ) -> Literal["checkpoint", "online quantization", "a quantized checkpoint to be named"]:
     """Where the engine gets weights of this format from."""
     if served.weight_format == published.weight_format:
         return "checkpoint"
-    return "online quantization" if served.weight_format == "fp8" else "a quantized checkpoint to be named"
+    online = engine.quantizes_while_loading(served.weight_format)
+    return "online quantization" if online else "a quantized checkpoint to be named"
 
 
 def totals_of(lines: tuple[Line, ...]) -> Totals:
@@ -302,22 +305,6 @@ def _proof(search: Search, requirements: Requirements, purchase: Purchase | None
     )
 
 
-PATIENCE_TTFT_SECONDS = 5
-PATIENCE_TOKENS_PER_SECOND = 10
-"""People read about this many tokens per second; slower answers, asked for or not, deserve a word."""
-
-
-def _slow_answers(lines: tuple[Line, ...], requirements: Requirements) -> Iterator[str]:
-    """A word when nobody asked for latency and the cheapest plan keeps people waiting."""
-    level = requirements.service_level
-    ttft = max(line.estimate.ttft_seconds.value for line in lines)
-    tpot = max(line.estimate.tpot_seconds.value for line in lines)
-    if level.ttft_seconds is None and ttft > PATIENCE_TTFT_SECONDS:
-        yield f"No --max-ttft was asked for: at full load the first token takes {ttft:.0f} s."
-    if level.tpot_seconds is None and tpot * PATIENCE_TOKENS_PER_SECOND > 1:
-        yield f"No --max-tpot was asked for: at full load a user gets {1 / tpot:.1f} tokens per second."
-
-
 def _about_options(requirements: Requirements) -> Iterator[str]:
     """What memory counts and speed does not, and what speed rests on that nobody measured."""
     options = requirements.options
@@ -353,9 +340,10 @@ def _without_effect(lines: tuple[Line, ...], requirements: Requirements, spec: M
 
 
 def _warnings(
-    lines: tuple[Line, ...], purchase: Purchase, requirements: Requirements, spec: ModelSpec
+    search: Search, requirements: Requirements, purchase: Purchase, lines: tuple[Line, ...]
 ) -> tuple[str, ...]:
-    warnings = [*_slow_answers(lines, requirements), *_about_options(requirements)]
+    spec = search.knowledge.spec
+    warnings = [*slow_answers(search, requirements, lines), *_about_options(requirements)]
     warnings += _without_effect(lines, requirements, spec)
     if spec.confidence != "read" and not spec.notes:  # notes of a model on the Hub say it themselves
         warnings.append(

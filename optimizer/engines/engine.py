@@ -353,6 +353,13 @@ class Engine(ABC):
         """Refusals of one engine only."""
         yield from ()
 
+    def quantizes_while_loading(self, weight_format: str) -> bool:
+        """Whether a checkpoint in 16 bit can be served in this format, without a quantized one.
+
+        Source: the engine's data file, `online_quantization`.
+        """
+        return weight_format in self.facts["online_quantization"]["words"]
+
     def _online_quantization(self, launch: Launch) -> list[str]:
         """The option that quantizes while loading; none for a checkpoint that has the format already."""
         word = self.facts["online_quantization"]["words"].get(launch.weight_format)

@@ -7,6 +7,7 @@ import pytest
 from catalog.find import find_model
 from catalog.quantization import requantized
 from gpu_db.gpu import Gpu
+from optimizer.answer import weights_from
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.find import ENGINES, find_engine
 from optimizer.engines.vllm import Vllm
@@ -196,3 +197,15 @@ def test_engines_of_one_version_are_equal_and_hash_alike():
     assert find_engine("vllm") == find_engine("vllm")
     assert {find_engine("vllm"), find_engine("vllm")} == {find_engine("vllm")}
     assert isinstance(find_engine("vllm"), Vllm)
+
+
+def test_only_an_engine_that_quantizes_while_loading_serves_fp8_from_a_16_bit_checkpoint():
+    llama = find_model("llama-3.3-70b")
+    fp8, int4 = requantized(llama, "fp8"), requantized(llama, "int4")
+    assert [weights_from(llama, fp8, engine) for engine in (VLLM, SGLANG, TENSORRT)] == [
+        "online quantization",
+        "online quantization",
+        "a quantized checkpoint to be named",  # ModelOpt makes it beforehand
+    ]
+    assert weights_from(llama, int4, VLLM) == "a quantized checkpoint to be named"
+    assert weights_from(llama, llama, TENSORRT) == "checkpoint"

@@ -1,0 +1,58 @@
+"""A word to those who asked for no latency: how long people will wait, and what it would cost that they need not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from optimizer.plan import Line
+from optimizer.requirements import Objective, Requirements, ServiceLevel
+from optimizer.search import Search
+from optimizer.uniform import keep_limits, uniform_plans
+
+PATIENCE_TTFT_SECONDS = 5
+PATIENCE_TOKENS_PER_SECOND = 10
+"""People read about this many tokens per second; slower answers, asked for or not, deserve a word."""
+
+
+def slow_answers(search: Search, requirements: Requirements, lines: tuple[Line, ...]) -> Iterator[str]:
+    """What to know of a plan that keeps people waiting because nobody asked for latency; nothing where it does not."""
+    level = requirements.service_level
+    ttft = max(line.estimate.ttft_seconds.value for line in lines)
+    tpot = max(line.estimate.tpot_seconds.value for line in lines)
+    late = level.ttft_seconds is None and ttft > PATIENCE_TTFT_SECONDS
+    slow = level.tpot_seconds is None and tpot * PATIENCE_TOKENS_PER_SECOND > 1
+    if late:
+        yield f"No --max-ttft was asked for: at full load the first token takes {ttft:.0f} s."
+    if slow:
+        yield f"No --max-tpot was asked for: at full load a user gets {1 / tpot:.1f} tokens per second."
+    if late or slow:
+        yield from _price_of_patience(search, _for_readers(requirements))
+
+
+def _for_readers(requirements: Requirements) -> Requirements:
+    """The same question for people who read along; what was asked of latency stays."""
+    level = requirements.service_level
+    patient = ServiceLevel(
+        ttft_seconds=level.ttft_seconds or PATIENCE_TTFT_SECONDS,
+        tpot_seconds=level.tpot_seconds or 1 / PATIENCE_TOKENS_PER_SECOND,
+        confidence=level.confidence,
+        percentile=level.percentile,
+    )
+    return requirements.model_copy(update={"service_level": patient})
+
+
+def _price_of_patience(search: Search, question: Requirements) -> Iterator[str]:
+    """The cheapest plan of one kind of machine and replica that keeps readers' limits: a mix may cost less."""
+    if question.objective is not Objective.COST:
+        return
+    plans = uniform_plans(search.columns(question), question)
+    costs = np.where(keep_limits(plans, question), plans.cost_usd_per_hour, np.inf)
+    if np.isfinite(costs).any():
+        best, level = int(np.argmin(costs)), question.service_level
+        limits = f"--max-ttft {level.ttft_seconds:g}s --max-tpot {1e3 * (level.tpot_seconds or 0):g}ms"
+        yield (
+            f"For people who read along, {limits} gives "
+            f"a plan for {costs[best]:.2f} USD/h or less, on {plans.gpu(best)}."
+        )
