@@ -8,9 +8,11 @@ from datetime import date
 from pathlib import Path
 
 from catalog.errors import CatalogError
+from catalog.errors import CatalogError
 from catalog.find import find_model
 from catalog.model import ModelSpec
 from catalog.quantization import SCHEMES, available_formats
+from gpu_db.errors import GpuDbError
 from gpu_db.errors import GpuDbError
 from gpu_db.load import load_gpus, load_offers, load_user_offers
 from gpu_db.machines import scaleup, topology_of_gpu
@@ -108,6 +110,26 @@ def plan_fleet(
     used = {line.offer.offer_id for line in plan.machines}
     offers = [supply.offer for supply in program.market.supplies if supply.offer.offer_id in used]
     return plan.model_copy(update={"warnings": (*plan.warnings, *staleness_warnings(offers, today))})
+
+
+def unplannable(
+    fleet: Fleet,
+    *,
+    offers_file: str | Path | None = None,
+    factors_dir: str | Path | None = None,
+    offline: bool = False,
+    today: date | None = None,
+) -> dict[str, str]:
+    """Services that cannot be planned whatever the others ask: name -> why; arguments are those of `plan_fleet`."""
+    offers = offers_for(fleet, offers_file, today or date.today())
+    shelf, found = _Shelf(offers, factors_dir, offline), {}
+    for service in fleet.services:
+        alone = fleet.model_copy(update={"services": (service,)})
+        try:
+            shelf.replicas(alone, market_of(alone, offers), 0)
+        except (CatalogError, GpuDbError, OptimizerError) as wrong:
+            found[service.name] = str(wrong).removeprefix(f"Service {service.name!r}: ")
+    return found
 
 
 def unplannable(
