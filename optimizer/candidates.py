@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
-from optimizer.engines.engine import Engine
+from optimizer.engines.engine import Engine, RefusedShape
 from optimizer.memory.distinct import first_columns
 from optimizer.memory.pools import context_refusals
-from optimizer.memory.vram import MemoryColumns, MemorySettings, as_started, measure_memory
+from optimizer.memory.vram import Loaded, MemoryColumns, MemorySettings, as_started, load_model, measure_memory
 from optimizer.performance.estimate import EstimateColumns, estimate
 from optimizer.performance.factors import Factors
 from optimizer.performance.rates import Hardware
@@ -124,11 +125,76 @@ class Outcome:
     evaluated: int
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Stored weights on the shapes that an engine can start, whatever the format of the KV cache: found once for all.
+
+    Attributes:
+        spec: the model in the weight format that is served.
+        engine: which serves it.
+        columns: all shapes.
+        settings: lengths and memory utilization.
+    """
+
+    spec: ModelSpec
+    engine: Engine
+    columns: ReplicaColumns
+    settings: MemorySettings
+
+    @cached_property
+    def missing(self) -> tuple[tuple[str, ...], ...]:
+        """Of each GPU, the facts that nobody published."""
+        return tuple(_missing_facts(gpu) for gpu in self.columns.gpus)
+
+    @cached_property
+    def refused(self) -> tuple[RefusedShape, ...]:
+        """Shapes that the engine cannot start, with the reasons."""
+        return tuple(self.engine.refused_shapes(self.spec, self.columns))
+
+    @cached_property
+    def shape(self) -> Ints:
+        """Shapes that are left, shape (rows,)."""
+        refused = self.engine.refusals(self.spec, self.columns.gpus, None)
+        able = [not facts and reason is None for facts, reason in zip(self.missing, refused, strict=True)]
+        return np.flatnonzero(np.asarray(able, dtype=bool)[self.columns.gpu] & ~self.refused_anyway)
+
+    @cached_property
+    def refused_anyway(self) -> Bools:
+        """Shape (shapes,): whether some reason refuses it on any GPU."""
+        refused: Bools = np.zeros(self.columns.rows, dtype=bool)
+        for mask, _ in self.refused:
+            refused |= mask
+        return refused
+
+    @cached_property
+    def rows(self) -> ReplicaColumns:
+        """The shapes that are left."""
+        return self.columns.take(self.shape)
+
+    @cached_property
+    def _memory_rows(self) -> tuple[Ints, Ints]:
+        return _memory_rows(self.rows)
+
+    @property
+    def seat(self) -> Ints:
+        """Which of the seats is each row's, shape (rows,)."""
+        return self._memory_rows[1]
+
+    @cached_property
+    def seats(self) -> ReplicaColumns:
+        """One of the rows that memory cannot tell apart."""
+        return self.rows.take(self._memory_rows[0])
+
+    @cached_property
+    def loaded(self) -> Loaded:
+        """Memory of the seats as far as it does not depend on the KV format."""
+        return load_model(self.spec, self.engine, self.seats, self.settings, BATCHES)
+
+
 def try_variant(
     variant: Variant,
-    shapes: ShapeTable,
+    placed: Placed,
     hardware: Hardware,
-    settings: MemorySettings,
     workload: Workload,
     factors: Factors,
     shortcuts: Shortcuts = NONE,
@@ -137,19 +203,16 @@ def try_variant(
 
     Args:
         variant: stored weights, engine and KV format.
-        shapes: what the machines can run.
+        placed: these weights on what the machines can run.
         hardware: of all shapes, under the variant's engine.
-        settings: lengths and memory utilization.
         workload: mean input and output tokens.
         factors: the fitted factors of the performance model.
         shortcuts: cached prefixes and guessed tokens.
     """
-    able, refusals = _able_rows(variant, shapes.columns, settings)
+    able, refusals = _able_rows(variant, placed)
     if not able.any():
         return Outcome(None, tuple(refusals), 0)
-    evaluation, more = _evaluate(
-        variant, np.flatnonzero(able), shapes, hardware, settings, workload, factors, shortcuts
-    )
+    evaluation, more = _evaluate(variant, placed, able, hardware, workload, factors, shortcuts)
     return Outcome(evaluation, (*refusals, *more), int(able.sum()) * len(BATCHES))
 
 
@@ -160,17 +223,17 @@ def collect(shapes: ShapeTable, outcomes: tuple[Outcome, ...]) -> Candidates:
     return _flatten(shapes, evaluations, refusals, sum(one.evaluated for one in outcomes))
 
 
-def _able_rows(variant: Variant, rows: ReplicaColumns, settings: MemorySettings) -> tuple[Bools, list[Refusal]]:
+def _able_rows(variant: Variant, placed: Placed) -> tuple[Bools, list[Refusal]]:
     """Shapes whose facts are known and that the engine can run, with a reason for each GPU's others."""
-    reasons = _gpu_refusals(variant, rows.gpus, settings)
+    rows, reasons = placed.columns, _gpu_refusals(variant, placed)
     able = np.asarray([reason is None for reason in reasons], dtype=bool)[rows.gpu]
+    counts = np.bincount(rows.gpu, minlength=len(rows.gpus)).tolist()
     refusals = [
-        Refusal(gpu.name, reason[0], reason[1], int((rows.gpu == index).sum()))
-        for index, (gpu, reason) in enumerate(zip(rows.gpus, reasons, strict=True))
+        Refusal(gpu.name, *reason, count)
+        for gpu, reason, count in zip(rows.gpus, reasons, counts, strict=True)
         if reason is not None
     ]
-    refused = variant.engine.refused_shapes(variant.spec, rows)
-    for mask, reason in (*refused, *_undivided(variant, rows, settings)):
+    for mask, reason in (*placed.refused, *_undivided(variant, rows, placed.settings)):
         refusals += _by_gpu(rows, mask & able, "shape", reason)
         able = able & ~mask
     return able, refusals
@@ -185,28 +248,25 @@ def _undivided(variant: Variant, rows: ReplicaColumns, settings: MemorySettings)
         yield from context_refusals(spec, rows, (plan,), settings.decode_context_parallel)
 
 
-def _gpu_refusals(variant: Variant, gpus: tuple[Gpu, ...], settings: MemorySettings) -> list[tuple[str, str] | None]:
+def _gpu_refusals(variant: Variant, placed: Placed) -> list[tuple[str, str] | None]:
     """Of each GPU, how far it came and why no further; None when it can run."""
-    spec, kv_format = variant.spec, variant.kv_format
-    launch = launch_of(spec, variant.engine, settings, weight_format=spec.weight_format, kv_format=kv_format)
+    spec, kv_format, gpus = variant.spec, variant.kv_format, placed.columns.gpus
+    launch = launch_of(spec, variant.engine, placed.settings, weight_format=spec.weight_format, kv_format=kv_format)
     everywhere = variant.engine.refuses_launch(launch)
-    engine = variant.engine.refusals(variant.spec, gpus, variant.kv_format)
-    if everywhere is not None:
-        engine = [everywhere for _ in gpus]
-    missing = [_missing_facts(gpu) for gpu in gpus]
+    engine = variant.engine.refusals(spec, gpus, kv_format) if everywhere is None else [everywhere for _ in gpus]
     return [
         ("facts", f"its {' and '.join(names)} is not published") if names else ("engine", reason) if reason else None
-        for names, reason in zip(missing, engine, strict=True)
+        for names, reason in zip(placed.missing, engine, strict=True)
     ]
 
 
-def _missing_facts(gpu: Gpu) -> list[str]:
+def _missing_facts(gpu: Gpu) -> tuple[str, ...]:
     known = {
         "usable memory": gpu.memory_bytes,
         "memory bandwidth": gpu.memory_bandwidth_bytes_per_second,
         "flop rate": gpu.flop_per_second or None,
     }
-    return [name for name, value in known.items() if value is None]
+    return tuple(name for name, value in known.items() if value is None)
 
 
 def _by_gpu(rows: ReplicaColumns, mask: Bools, stage: str, reason: str) -> list[Refusal]:
@@ -216,21 +276,24 @@ def _by_gpu(rows: ReplicaColumns, mask: Bools, stage: str, reason: str) -> list[
 
 def _evaluate(
     variant: Variant,
-    shape: Ints,
-    shapes: ShapeTable,
+    placed: Placed,
+    able: Bools,
     hardware: Hardware,
-    settings: MemorySettings,
     workload: Workload,
     factors: Factors,
     shortcuts: Shortcuts,
 ) -> tuple[Evaluation, list[Refusal]]:
-    rows = shapes.columns.take(shape)
-    first, seat = _memory_rows(rows)
-    seats = rows.take(first)
-    memory = measure_memory(variant.spec, variant.engine, seats, variant.kv_format, settings, BATCHES)
+    mine = np.flatnonzero(able[placed.shape])
+    rows, shape = placed.rows.take(mine), placed.shape[mine]
+    places = np.flatnonzero(np.bincount(placed.seat[mine], minlength=placed.seats.rows))
+    seat = np.searchsorted(places, placed.seat[mine])
+    seats, settings = placed.seats.take(places), placed.settings
+    memory = measure_memory(
+        variant.spec, variant.engine, seats, variant.kv_format, settings, BATCHES, placed.loaded, places
+    )
     refusals = _memory_refusals(variant, rows, seats, memory, settings)
-    fitting = np.flatnonzero(memory.fits[seat].any(axis=1))
-    rows, seat = rows.take(fitting), seat[fitting]
+    fitting = np.flatnonzero(np.any(memory.fits, axis=1)[seat])
+    rows, seat, shape = rows.take(fitting), seat[fitting], shape[fitting]
     speed = estimate(
         variant.spec,
         variant.engine.name,
@@ -240,10 +303,10 @@ def _evaluate(
         workload.input_tokens,
         workload.output_tokens,
         factors,
-        take_rows(hardware, shape[fitting]),
+        take_rows(hardware, shape),
         shortcuts,
     )
-    return Evaluation(variant, shape[fitting], rows, memory, seat, speed), refusals
+    return Evaluation(variant, shape, rows, memory, seat, speed), refusals
 
 
 def _memory_rows(rows: ReplicaColumns) -> tuple[Ints, Ints]:

@@ -13,7 +13,7 @@ from catalog.quantization import available_formats, requantized
 from gpu_db.gpu import Gpu
 from gpu_db.offer import Offer
 from gpu_db.query import select_offers
-from optimizer.candidates import Candidates, Outcome, Variant, collect, try_variant
+from optimizer.candidates import Candidates, Outcome, Placed, Variant, collect, try_variant
 from optimizer.cp_sat.objectives import GOALS, Goal
 from optimizer.cp_sat.program import Purchase, solve_program
 from optimizer.engines.engine import Engine
@@ -121,6 +121,7 @@ class Search:
         self._candidates = lru_cache(maxsize=64)(self._collect)
         self._promised = lru_cache(maxsize=64)(self._promise)
         self._outcome = lru_cache(maxsize=64)(self._try)
+        self._placed = lru_cache(maxsize=16)(self._place)
 
     def candidates(self, requirements: Requirements) -> Candidates:
         """Every replica that could serve, on any machine there is, whatever demand, service level and limits are."""
@@ -245,13 +246,20 @@ class Search:
     def _hardware(self, engine: str, tensor_parallel: int | None, pipeline_parallel: int | None) -> Hardware:
         return self._tables.hardware(engine, self._experts, tensor_parallel, pipeline_parallel)
 
-    def _try(self, tried: Tried, settings: MemorySettings, workload: Workload, shortcuts: Shortcuts) -> Outcome:
+    def _place(
+        self, weight_format: str, engine: str, layout: tuple[int | None, int | None], settings: MemorySettings
+    ) -> Placed:
         known = self.knowledge
-        stored = requantized(known.spec, tried.weight_format)
-        variant = Variant(stored, known.engines[tried.engine], tried.kv_format)
-        shapes = self._shapes(tried.tensor_parallel, tried.pipeline_parallel)
-        hardware = self._hardware(variant.engine.name, tried.tensor_parallel, tried.pipeline_parallel)
-        return try_variant(variant, shapes, hardware, settings, workload, known.factors, shortcuts)
+        return Placed(
+            requantized(known.spec, weight_format), known.engines[engine], self._shapes(*layout).columns, settings
+        )
+
+    def _try(self, tried: Tried, settings: MemorySettings, workload: Workload, shortcuts: Shortcuts) -> Outcome:
+        layout = tried.tensor_parallel, tried.pipeline_parallel
+        placed = self._placed(tried.weight_format, tried.engine, layout, settings)
+        variant = Variant(placed.spec, placed.engine, tried.kv_format)
+        hardware = self._hardware(tried.engine, *layout)
+        return try_variant(variant, placed, hardware, workload, self.knowledge.factors, shortcuts)
 
 
 def _without_power_limit(requirements: Requirements) -> Requirements:

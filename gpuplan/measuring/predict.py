@@ -33,7 +33,7 @@ from optimizer.memory.kv_cache import PACKED_VECTORS
 from optimizer.memory.page_groups import PagePlan
 from optimizer.memory.pools import PagePlans, lay_out_pages
 from optimizer.memory.speculation import Speculation, with_drafts
-from optimizer.memory.stages import lay_out_stages
+from optimizer.memory.stages import cut_pools
 from optimizer.memory.vram import MemoryColumns, MemorySettings, measure_memory
 from optimizer.replica_columns import Floats, ReplicaColumns
 
@@ -439,7 +439,7 @@ def tokens_in_pool(start: Start, rows: ReplicaColumns, pool_bytes: float) -> Flo
     )
     spec, guessed = with_drafts(start.spec, start.speculation), start.model.guessed_tokens
     pages = lay_out_pages(spec, start.engine, rows, start.kv_format or "bf16", batched, guessed_tokens=guessed)
-    stages = lay_out_stages(spec, start.engine, rows, pages)
+    stages = cut_pools(spec, rows, pages)
     blocks = stages.minimum(stages.blocks(np.full((len(stages.row), 1), pool_bytes)))[:, 0]
     if start.prints_groups:
         return np.maximum(blocks, 0) * _printed_tokens_per_block(pages)

@@ -263,17 +263,18 @@ class Engine(ABC):
         """
         return self.refusals(spec, (gpu,), kv_format)[0]
 
-    def refusals(self, spec: ModelSpec, gpus: Sequence[Gpu], kv_format: str) -> list[str | None]:
-        """`refuses` of every GPU; what does not depend on the GPU is found once."""
+    def refusals(self, spec: ModelSpec, gpus: Sequence[Gpu], kv_format: str | None) -> list[str | None]:
+        """`refuses` of every GPU, what does not depend on the GPU found once; with None whatever the KV format is."""
+        architecture = self._refuses_architecture(spec)
         weights = self._kernels("kernels", spec.weight_format, spec)
-        cache = self._kernels("kv_formats", kv_format, spec)
-        whatever = self._refuses_architecture(spec), self._refuses_packed_latent(spec, kv_format)
+        cache = {} if kv_format is None else self._kernels("kv_formats", kv_format, spec)
+        packed = "" if kv_format is None else self._refuses_packed_latent(spec, kv_format)
         return [
             self._refuses_gpu(gpu)
-            or whatever[0]
+            or architecture
             or self._refuses_kernel(f"{spec.weight_format} weights", weights, gpu)
-            or self._refuses_kernel(f"{kv_format} KV cache", cache, gpu)
-            or whatever[1]
+            or (kv_format is not None and self._refuses_kernel(f"{kv_format} KV cache", cache, gpu))
+            or packed
             or self._refuses_half_precision(spec, gpu)
             or None
             for gpu in gpus

@@ -81,15 +81,20 @@ class Spans:
         at = np.asarray(spans, dtype=np.int64)
         return Spans(self.total, self.depth[at], self.begin[at], self.end[at], self.is_first[at], self.is_last[at])
 
-    def unlike(self, table: Floats) -> list[int]:
+    def unlike(self, table: Floats) -> tuple[list[int], Ints]:
         """Spans without those that equal an earlier one of their pipeline in every column of a table.
 
         Args:
             table: shape (columns, spans).
+
+        Returns:
+            Those that are kept, and for each span which of them it equals, shape (spans,).
         """
         lines = np.ascontiguousarray(np.vstack([self.depth, self.is_first, self.is_last, self.layers, table]).T)
-        first = {line.tobytes(): number for number, line in reversed(list(enumerate(lines)))}
-        return sorted(first.values())
+        first: dict[bytes, int] = {}
+        equals = [first.setdefault(line.tobytes(), number) for number, line in enumerate(lines)]
+        kept = list(first.values())
+        return kept, np.searchsorted(kept, equals)
 
 
 @lru_cache(maxsize=64)

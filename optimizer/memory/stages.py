@@ -2,6 +2,9 @@
 
 A flat table has one entry per stage of each row, rows in order. Stages of a row that hold alike are one entry. Without
 pipeline parallelism it is the rows themselves.
+
+There are two such tables: `Stages` with what a stage holds whatever the format of the KV cache is, and `PoolStages`,
+which tells more stages apart: those whose layers keep unlike caches.
 """
 
 from __future__ import annotations
@@ -41,11 +44,13 @@ NO_LIMIT = np.iinfo(np.int64).max // 4
 
 @dataclass(frozen=True)
 class Stages:
-    """The flat table; arrays have shape (stages,) unless said otherwise.
+    """What a model puts on the stages of rows; arrays have shape (stages,) unless said otherwise.
 
     Attributes:
+        depths: of the rows' pipelines, rising.
         row: index of the replica row.
         first: index of each row's first stage, shape (rows,).
+        span: index into the spans that hold unlike weights.
         is_last: whether the stage samples.
         layers: layers it runs.
         weight_bytes: on its fullest rank, as they are served.
@@ -53,12 +58,12 @@ class Stages:
         encoder_bytes_per_token: of encoding an image, on the first stage; zero elsewhere and for text models.
         adapter_bytes: LoRA buffers.
         layer_bytes: weights of the stage's largest layer.
-        block_bytes: of one block of the KV pool.
-        rates: bytes per token that grow, bytes per token of windows, bytes per request, shape (3, stages).
     """
 
+    depths: tuple[int, ...]
     row: Ints
     first: Ints
+    span: Ints
     is_last: Bools
     layers: Ints
     weight_bytes: Ints
@@ -66,8 +71,73 @@ class Stages:
     encoder_bytes_per_token: Floats
     adapter_bytes: Ints
     layer_bytes: Ints
+
+
+def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapters: Adapters | None = None) -> Stages:
+    """The stages of all rows with what the model puts on them.
+
+    Args:
+        spec: the model.
+        engine: whose kernels may pad experts.
+        rows: shapes of one replica; a row with more stages than layers gets empty ones.
+        adapters: LoRA adapters loaded at once.
+    """
+    depths = _depths(rows)
+    spans = _unlike_spans(spec.layer_count, depths, layers_of_groups(spec))[0]
+    keys, key = distinct_columns(_division_columns(spec, engine, rows))
+    division = Division(*keys)
+    layers = np.stack([layer_bytes(group, division) for group in spec.layers])
+    weights = weights_by_stage(spec, division, spans, layers) + _copies_by_stage(spec, engine, division, spans)
+    added = np.zeros_like(weights) if adapters is None else adapters_by_stage(spec, adapters, division, spans)
+    row, first, span = _spread(spans, rows.pipeline_parallel)
+    key = key[row]
+    encoder = encoder_bytes_per_token(spec, division)[key]
+    return Stages(
+        depths=depths,
+        row=row,
+        first=first,
+        span=span,
+        is_last=spans.is_last[span],
+        layers=spans.layers[span],
+        weight_bytes=weights[span, key],
+        forward_bytes_per_token=forward_bytes_per_token(spec, division)[key],
+        encoder_bytes_per_token=np.where(spans.is_first[span], encoder, 0),
+        adapter_bytes=added[span, key],
+        layer_bytes=layers.max(axis=0)[key],
+    )
+
+
+@dataclass(frozen=True)
+class PoolStages:
+    """How the stages of rows cut their KV pools; arrays have shape (stages,) unless said otherwise.
+
+    Attributes:
+        row: index of the replica row.
+        first: index of each row's first stage, shape (rows,).
+        is_last: whether it is the last of its pipeline.
+        block_bytes: of one block of the KV pool.
+        rates: bytes per token that grow, bytes per token of windows, bytes per request, shape (3, stages).
+        span: index into the spans that hold unlike weights.
+    """
+
+    row: Ints
+    first: Ints
+    is_last: Bools
     block_bytes: Ints
     rates: Floats
+    span: Ints
+
+    def places(self, stages: Stages, rows: Ints) -> Ints | slice:
+        """Where each stage is in the table of what stages hold; shape (stages,), or all of it.
+
+        Args:
+            stages: of these rows among others, with the same depths.
+            rows: each row's place there, shape (rows,).
+        """
+        begin = stages.first[rows]
+        at = self.span + (begin - stages.span[begin])[self.row]
+        whole = np.arange(len(stages.row))
+        return slice(None) if np.array_equal(at, whole) else at
 
     def blocks(self, pool_bytes: Floats) -> Ints:
         """Whole blocks in every stage's pool, shape (stages, batches)."""
@@ -90,38 +160,28 @@ class Stages:
         return np.lexsort((pool, blocks, self.row))[self.first]
 
 
-def lay_out_stages(
-    spec: ModelSpec, engine: Engine, rows: ReplicaColumns, pages: PagePlans, adapters: Adapters | None = None
-) -> Stages:
-    """The stages of all rows with what the model puts on them.
+def cut_pools(
+    spec: ModelSpec, rows: ReplicaColumns, pages: PagePlans, depths: tuple[int, ...] | None = None
+) -> PoolStages:
+    """The stages of all rows with how the KV pool of each is cut.
 
     Args:
         spec: the model.
-        engine: whose kernels may pad experts.
-        rows: shapes of one replica; a row with more stages than layers gets empty ones.
+        rows: shapes of one replica.
         pages: how the rows' KV pools are cut.
-        adapters: LoRA adapters loaded at once.
+        depths: pipelines to lay out, those of the rows among them; None = those of the rows.
     """
-    spans, blocks, rates = _distinct_spans(spec, rows, pages)
-    keys, key = distinct_columns(_division_columns(spec, engine, rows))
-    division = Division(*keys)
-    weights = weights_by_stage(spec, division, spans) + _copies_by_stage(spec, engine, division, spans)
-    added = np.zeros_like(weights) if adapters is None else adapters_by_stage(spec, adapters, division, spans)
+    pipeline = spec.layer_count, depths or _depths(rows), layers_of_groups(spec)
+    spans, blocks, rates, weights = _spans_of_plans(*pipeline, pages.plans)
     row, first, span = _spread(spans, rows.pipeline_parallel)
-    key, plan = key[row], pages.plan[row]
-    encoder = encoder_bytes_per_token(spec, division)[key]
-    return Stages(
+    plan = pages.plan[row]
+    return PoolStages(
         row=row,
         first=first,
         is_last=spans.is_last[span],
-        layers=spans.layers[span],
-        weight_bytes=weights[span, key],
-        forward_bytes_per_token=forward_bytes_per_token(spec, division)[key],
-        encoder_bytes_per_token=np.where(spans.is_first[span], encoder, 0),
-        adapter_bytes=added[span, key],
-        layer_bytes=np.max([layer_bytes(group, division) for group in spec.layers], axis=0)[key],
         block_bytes=blocks[plan, span],
         rates=rates[:, plan, span] / pages.context_parallel,
+        span=weights[span],
     )
 
 
@@ -132,26 +192,37 @@ def _division_columns(spec: ModelSpec, engine: Engine, rows: ReplicaColumns) -> 
     return np.stack([rows.tensor_parallel, rows.data_parallel, rows.expert_parallel, *padding])
 
 
-def _distinct_spans(spec: ModelSpec, rows: ReplicaColumns, pages: PagePlans) -> tuple[Spans, Ints, Floats]:
-    """The stages of all depths that differ in what they hold.
+def _depths(rows: ReplicaColumns) -> tuple[int, ...]:
+    """Of the rows' pipelines, rising."""
+    return tuple(np.flatnonzero(np.bincount(rows.pipeline_parallel)).tolist()) or (1,)
 
-    Returns:
-        The spans, bytes of a block of shape (plans, spans), and rates of shape (3, plans, spans).
-    """
-    depths = np.flatnonzero(np.bincount(rows.pipeline_parallel)).tolist() or [1]
-    return _spans_of_plans(spec.layer_count, tuple(depths), layers_of_groups(spec), pages.plans)
+
+GroupLayers = tuple[tuple[int, ...], ...]
+
+
+@lru_cache(maxsize=64)
+def _unlike_spans(layers: int, depths: tuple[int, ...], groups: GroupLayers) -> tuple[Spans, Ints]:
+    """The stages of all depths that differ in the layers that they run; and which of them each stage is."""
+    spans = pipelines(layers, depths)
+    unlike, kind = spans.unlike(spans.counts(groups).T.astype(np.float64))
+    return spans.take(unlike), kind
 
 
 @lru_cache(maxsize=64)
 def _spans_of_plans(
-    layers: int, depths: tuple[int, ...], groups: tuple[tuple[int, ...], ...], plans: tuple[CachePlan, ...]
-) -> tuple[Spans, Ints, Floats]:
-    """Of the formats that weights are stored in, all have the same."""
+    layers: int, depths: tuple[int, ...], groups: GroupLayers, plans: tuple[CachePlan, ...]
+) -> tuple[Spans, Ints, Floats, Ints]:
+    """The stages of all depths that differ in what they hold; all formats of weights have the same.
+
+    Returns:
+        The spans, bytes of a block of shape (plans, spans), rates of shape (3, plans, spans), and which of the spans
+        that hold unlike weights each is.
+    """
     spans = pipelines(layers, depths)
     blocks = np.array([plan.block_bytes(spans) for plan in plans], dtype=np.int64).reshape(-1, len(spans))
     rates = np.array([plan.rates(spans) for plan in plans]).reshape(-1, 3, len(spans)).swapaxes(0, 1)
-    unlike = spans.unlike(np.vstack([spans.counts(groups).T, blocks, *rates]))
-    return spans.take(unlike), blocks[:, unlike], rates[:, :, unlike]
+    unlike, _ = spans.unlike(np.vstack([spans.counts(groups).T, blocks, *rates]))
+    return spans.take(unlike), blocks[:, unlike], rates[:, :, unlike], _unlike_spans(layers, depths, groups)[1][unlike]
 
 
 def _spread(spans: Spans, depth: Ints) -> tuple[Ints, Ints, Ints]:

@@ -6,6 +6,7 @@
     fits    = blocks hold one request of max_model_len, and max_num_seqs requests of tokens_per_request
 
 Rows share few ways to divide a model, so weights and page plans are worked out per way and spread over rows with numpy.
+What does not depend on the format of the KV cache (`Loaded`) is worked out once for all formats.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from optimizer.memory.graphs import GraphLaw, captured_sizes, graph_bytes
 from optimizer.memory.lengths import Lengths
 from optimizer.memory.pools import PagePlans, lay_out_pages
 from optimizer.memory.speculation import Speculation, with_drafts
-from optimizer.memory.stages import Stages, lay_out_stages
-from optimizer.replica_columns import ReplicaColumns
+from optimizer.memory.stages import Stages, cut_pools, lay_out_stages
+from optimizer.replica_columns import ReplicaColumns, take_rows
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -161,6 +162,8 @@ def measure_memory(
     kv_format: str,
     settings: MemorySettings,
     max_num_seqs: Ints,
+    loaded: Loaded | None = None,
+    places: Ints | None = None,
 ) -> MemoryColumns:
     """Memory of every row at every batch size.
 
@@ -171,35 +174,40 @@ def measure_memory(
         kv_format: "bf16", "fp8", ...
         settings: lengths and options.
         max_num_seqs: shape (batches,), per attention-DP rank.
+        loaded: what `load_model` found of these rows, and of others, with all else alike; None = not asked yet.
+        places: each row's place in `loaded`, shape (rows,); None = they are its rows.
 
     Raises:
         ValueError: a GPU whose usable memory nobody published.
     """
     max_num_seqs = np.atleast_1d(np.asarray(max_num_seqs, dtype=np.int64))
-    spec = as_started(spec, settings)
-    cards = _read_cards(spec, engine, rows, settings)
+    loaded = loaded or load_model(spec, engine, rows, settings, max_num_seqs)
+    places = np.arange(rows.rows) if places is None else places
+    spec, cards = as_started(spec, settings), take_rows(loaded.cards, places)
     pages = _page_plans(spec, engine, rows, kv_format, settings, cards.batched_tokens)
-    stages = lay_out_stages(spec, engine, rows, pages, settings.adapters)
-    parts = _measure_parts(spec, engine, rows, stages, cards, settings, max_num_seqs)
-    stage_blocks = stages.blocks(parts.pool)
-    poorest = stages.poorest(stage_blocks[:, -1], parts.pool[:, -1])
+    pools = cut_pools(spec, rows, pages, loaded.stages.depths)
+    at = pools.places(loaded.stages, places)
+    pool = loaded.pool[at]
+    stage_blocks = pools.blocks(pool)
+    poor = pools.poorest(stage_blocks[:, -1], pool[:, -1])
+    poorest = poor if isinstance(at, slice) else at[poor]
     return MemoryColumns(
         total_bytes=cards.total,
         budget_bytes=cards.budget,
         context_bytes=cards.context,
-        weight_bytes=(stages.weight_bytes - parts.offloaded)[poorest],
-        draft_bytes=np.where(stages.is_last[poorest], draft_weight_bytes(spec, engine, rows), 0),
-        adapter_bytes=stages.adapter_bytes[poorest],
-        offloaded_bytes=parts.offloaded[poorest],
-        non_torch_bytes=parts.non_torch,
-        activation_bytes=parts.activation[poorest],
-        graph_bytes=parts.graphs[poorest],
-        kv_pool_bytes=parts.pool[poorest],
-        kv_bytes_per_token=stages.rates[0, poorest],
-        window_bytes_per_token=stages.rates[1, poorest],
-        state_bytes_per_request=stages.rates[2, poorest],
+        weight_bytes=loaded.stages.weight_bytes[poorest] - loaded.offloaded[poorest],
+        draft_bytes=np.where(pools.is_last[poor], loaded.draft[places], 0),
+        adapter_bytes=loaded.stages.adapter_bytes[poorest],
+        offloaded_bytes=loaded.offloaded[poorest],
+        non_torch_bytes=loaded.non_torch[places],
+        activation_bytes=loaded.activation[poorest],
+        graph_bytes=loaded.graphs[poorest],
+        kv_pool_bytes=pool[poor],
+        kv_bytes_per_token=pools.rates[0, poor],
+        window_bytes_per_token=pools.rates[1, poor],
+        state_bytes_per_request=pools.rates[2, poor],
         **_requests(
-            engine, pages, stages.minimum(stage_blocks), settings, max_num_seqs, stages.every(parts.fits_beside)
+            engine, pages, pools.minimum(stage_blocks), settings, max_num_seqs, pools.every(loaded.fits_beside[at])
         ),
         pages=pages,
         most_tokens=max(spec.max_context_tokens, settings.max_model_len),
@@ -256,7 +264,7 @@ def _capacity(pages: PagePlans, free: Ints, settings: MemorySettings) -> Ints:
 
 
 @dataclass(frozen=True)
-class _Cards:
+class Cards:
     """What the card and the engine's defaults say, shape (rows,)."""
 
     total: Ints
@@ -267,14 +275,14 @@ class _Cards:
     largest_graph: Ints
 
 
-def _read_cards(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, settings: MemorySettings) -> _Cards:
+def _read_cards(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, settings: MemorySettings) -> Cards:
     total = np.array([visible_bytes(gpu) for gpu in rows.gpus], dtype=np.int64)[rows.gpu]
     context = context_bytes(rows)
     batched = _batched_tokens(engine, rows, settings)
     asked = settings.memory_utilization
     share = engine.utilization(spec, rows, batched) if asked is None else np.full(rows.rows, asked)
     of = total if engine.accounting == "share_of_total" else total - context
-    return _Cards(
+    return Cards(
         total=total,
         context=context,
         utilization=share,
@@ -292,9 +300,22 @@ def _batched_tokens(engine: Engine, rows: ReplicaColumns, settings: MemorySettin
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """Bytes per stage and batch, shape (stages, batches); non_torch has shape (rows,), offloaded (stages,)."""
+class Loaded:
+    """GPUs with the model loaded, before the KV pool is cut into blocks: the same for all formats of the KV cache.
 
+    Attributes:
+        cards: of the rows.
+        stages: what the model puts on each stage.
+        draft: (rows,) bytes of what guesses tokens, on the last stage.
+        non_torch: (rows,) bytes.
+        offloaded: (stages,) bytes in the host's memory.
+        activation, graphs, pool: (stages, batches) bytes.
+        fits_beside: (stages, batches) whether what lies beside the budget fits there.
+    """
+
+    cards: Cards
+    stages: Stages
+    draft: Ints
     non_torch: Floats
     offloaded: Ints
     activation: Floats
@@ -303,26 +324,26 @@ class _Parts:
     fits_beside: Bools
 
 
-def _measure_parts(
-    spec: ModelSpec,
-    engine: Engine,
-    rows: ReplicaColumns,
-    stages: Stages,
-    cards: _Cards,
-    settings: MemorySettings,
-    max_num_seqs: Ints,
-) -> _Parts:
+def load_model(
+    spec: ModelSpec, engine: Engine, rows: ReplicaColumns, settings: MemorySettings, max_num_seqs: Ints
+) -> Loaded:
+    """What of the memory of every row does not depend on the format of the KV cache; see `measure_memory`."""
+    spec = as_started(spec, settings)
+    cards = _read_cards(spec, engine, rows, settings)
+    stages = lay_out_stages(spec, engine, rows, settings.adapters)
     non_torch = non_torch_bytes(rows, engine.non_torch, quantized=spec.weight_format not in SIXTEEN_BIT)
     offloaded = np.minimum(stages.weight_bytes, settings.offload_bytes)
-    streamed = np.where(offloaded > 0, stages.layer_bytes, 0)[:, None]
-    activation = _activation(spec, engine, stages, cards, settings, max_num_seqs) + streamed
+    activation = _activation(spec, engine, stages, cards, settings, max_num_seqs)
+    if settings.offload_bytes:
+        activation += np.where(offloaded > 0, stages.layer_bytes, 0)[:, None]
     ranks = rows.tensor_parallel[stages.row]
     graphs = np.zeros_like(activation)
     if not settings.enforce_eager:
         graphs = _graphs(engine.graph_law, stages, cards, max_num_seqs, ranks)
     kept = stages.weight_bytes - offloaded + stages.adapter_bytes + non_torch[stages.row]
     pool, beside = _pool_bytes(engine, cards, stages, kept[:, None], activation, graphs, settings.occupied_bytes)
-    return _Parts(non_torch, offloaded, activation, graphs, pool, beside)
+    draft = draft_weight_bytes(spec, engine, rows)
+    return Loaded(cards, stages, draft, non_torch, offloaded, activation, graphs, pool, beside)
 
 
 CHECKED_ROWS = 2
@@ -330,7 +351,7 @@ CHECKED_ROWS = 2
 
 
 def _activation(
-    spec: ModelSpec, engine: Engine, stages: Stages, cards: _Cards, settings: MemorySettings, max_num_seqs: Ints
+    spec: ModelSpec, engine: Engine, stages: Stages, cards: Cards, settings: MemorySettings, max_num_seqs: Ints
 ) -> Floats:
     """The largest of what is profiled one after the other, shape (stages, batches)."""
     batched = cards.batched_tokens[stages.row][:, None]
@@ -342,7 +363,7 @@ def _activation(
     return np.maximum(np.maximum(np.maximum(forward, gathered), encoder), sampler)
 
 
-def _graphs(law: GraphLaw, stages: Stages, cards: _Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
+def _graphs(law: GraphLaw, stages: Stages, cards: Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
     limits, which = np.unique(cards.largest_graph, return_inverse=True)
     sizes = captured_sizes(max_num_seqs[None, :], limits[:, None], law)
     return graph_bytes(stages.layers[:, None], sizes[which.reshape(-1)[stages.row]], ranks[:, None], law)
@@ -350,7 +371,7 @@ def _graphs(law: GraphLaw, stages: Stages, cards: _Cards, max_num_seqs: Ints, ra
 
 def _pool_bytes(
     engine: Engine,
-    cards: _Cards,
+    cards: Cards,
     stages: Stages,
     kept: Floats,
     activation: Floats,

@@ -231,7 +231,7 @@ def layers_of_groups(spec: ModelSpec) -> tuple[tuple[int, ...], ...]:
     return tuple(() if group.next_token_prediction else group.indices for group in spec.layers)
 
 
-def weights_by_stage(spec: ModelSpec, division: Division, spans: Spans) -> Ints:
+def weights_by_stage(spec: ModelSpec, division: Division, spans: Spans, layers: Ints | None = None) -> Ints:
     """Weight bytes of every stage on its fullest rank, shape (stages, keys).
 
     The first stage adds the embedding and the vision tower, the last one the LM head (the embedding once more when it
@@ -241,8 +241,10 @@ def weights_by_stage(spec: ModelSpec, division: Division, spans: Spans) -> Ints:
         spec: the model.
         division: ways to divide each stage.
         spans: the layers of each stage, of pipelines of any depths.
+        layers: `layer_bytes` of each group, shape (groups, keys), where they are known already.
     """
-    layers = np.stack([layer_bytes(group, division) for group in spec.layers])
+    if layers is None:
+        layers = np.stack([layer_bytes(group, division) for group in spec.layers])
     stages = _stored_layers(spec, layers_by_stage(spec, spans)) @ layers
     for matrix in spec.outside:
         stages += _holds(matrix, spec, spans)[:, None] * shard_bytes(matrix, division)
