@@ -51,12 +51,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a GPU's shapes cannot run: `stage` says how far they came ("facts" < "engine" < "shape" < "memory")."""
+    """Why a GPU's shapes cannot run: `stage` says how far they came ("facts" < "engine" < "shape" < "memory").
+
+    Attributes:
+        shapes: how many.
+        short_bytes: what the best of them lacks on each GPU, where it is memory that is lacking.
+    """
 
     gpu: str
     stage: str
     reason: str
     shapes: int
+    short_bytes: float = 0.0
 
 
 STAGES = ("facts", "engine", "shape", "memory", "speed")
@@ -330,12 +336,12 @@ def _memory_refusals(
     for index in np.flatnonzero(fitting == 0):
         mine = np.flatnonzero(seats.gpu == index)
         best = mine[np.argmin(needed[mine])]
-        short = max(float(needed[best]), 0.0) / GIB
+        short = max(float(needed[best]), 0.0)
         reason = (
-            f"does not fit: {short:.1f} GiB short per GPU at best (TP{seats.tensor_parallel[best]} "
+            f"does not fit: {short / GIB:.1f} GiB short per GPU at best (TP{seats.tensor_parallel[best]} "
             f"PP{seats.pipeline_parallel[best]}, {variant.spec.weight_format} weights)"
         )
-        refusals.append(Refusal(seats.gpus[index].name, "memory", reason, int(shapes[index])))
+        refusals.append(Refusal(seats.gpus[index].name, "memory", reason, int(shapes[index]), short))
     return refusals
 
 

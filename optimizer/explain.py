@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from gpu_db.query import find_gpus
 from optimizer.candidates import STAGES, Candidates
 from optimizer.cp_sat.program import Purchase
 from optimizer.plan import Rejection
@@ -16,7 +19,8 @@ from optimizer.uniform import UniformPlans, uniform_plans
 def rejections(search: Search, requirements: Requirements, purchase: Purchase | None = None) -> tuple[Rejection, ...]:
     """For each GPU that the plan does not use: the best it could do alone, and what decided against it.
 
-    Cheapest first; then the GPUs on which nothing can run, with the reason of the shape that came furthest.
+    Cheapest first; then the GPUs on which nothing keeps the promises, the nearest miss first, with the reason of the
+    shape that came furthest.
     """
     used = set() if purchase is None else {purchase.columns.offers[m].gpu for m in np.flatnonzero(purchase.machines)}
     # The columns of the shortest latency, and those of a limited power, are only what a best plan can use.
@@ -34,7 +38,9 @@ def rejections(search: Search, requirements: Requirements, purchase: Purchase | 
         for gpu in names
         if gpu in best
     ]
-    could_not = [Rejection(gpu=gpu, reason=why_not(search, requirements, gpu)) for gpu in names if gpu not in best]
+    missed = [(why_not(search, requirements, gpu), gpu) for gpu in names if gpu not in best]
+    missed += not_offered(search, requirements)
+    could_not = [Rejection(gpu=gpu, reason=why.reason) for why, gpu in sorted(missed, key=lambda one: one[0].nearness)]
     return (*sorted(could, key=lambda one: (one.cost_usd_per_hour or 0.0, one.gpu)), *could_not)
 
 
@@ -70,7 +76,11 @@ def _described(search: Search, requirements: Requirements, plans: UniformPlans, 
         output_tokens_per_second=float(plans.replicas[column] * plans.columns.output_tokens_per_second[column]),
         tensor_parallel=int(shape.tensor_parallel[row]),
         pipeline_parallel=int(shape.pipeline_parallel[row]),
+        data_parallel=int(shape.data_parallel[row]),
+        expert_parallel=int(shape.expert_parallel[row]),
+        replicas=int(plans.replicas[column]),
         machines=int(plans.machines[column]),
+        gpus=int(plans.machines[column]) * offer.gpu_count,
         offer_id=offer.offer_id,
     )
 
@@ -115,7 +125,41 @@ def _by_how_much(
     )
 
 
-def why_not(search: Search, requirements: Requirements, gpu: str) -> str:
+@dataclass(frozen=True)
+class Miss:
+    """Why no replica on a GPU can be part of a plan.
+
+    Attributes:
+        stage: how far its best shape came; see `candidates.STAGES`.
+        excess: by how much that misses, to be compared within a stage.
+        reason: in words.
+    """
+
+    stage: str
+    excess: float
+    reason: str
+
+    @property
+    def nearness(self) -> tuple[int, float]:
+        """A key that sorts the nearest miss first."""
+        return -STAGES.index(self.stage), self.excess
+
+
+def not_offered(search: Search, requirements: Requirements) -> list[tuple[Miss, str]]:
+    """The GPUs of each name that was asked for and of which no machine is left to choose from, with the reason."""
+    choices = requirements.choices
+    offered = {offer.gpu for offer in search.offers(choices)}
+    asked = [{gpu.name for gpu in find_gpus(name)} for name in choices.gpus or ()]
+    absent = sorted(set().union(*(names for names in asked if not names & offered)))
+    priced = {offer.gpu for offer in search.knowledge.offers}
+    reasons = {
+        True: "no machine with it is left by --provider, --region, --billing, --exclude-gpu and --allow",
+        False: "nobody's price of it is known: --offers FILE.csv takes yours",
+    }
+    return [(Miss(STAGES[0], 0.0, reasons[gpu in priced]), gpu) for gpu in absent]
+
+
+def why_not(search: Search, requirements: Requirements, gpu: str) -> Miss:
     """Why no replica on this GPU can be part of a plan: the reason of the shapes that came furthest."""
     candidates = search.candidates(requirements)
     mine = _rows_on(candidates, gpu)
@@ -123,8 +167,9 @@ def why_not(search: Search, requirements: Requirements, gpu: str) -> str:
         return _too_slow(candidates, mine, requirements)
     refusals = [one for one in candidates.refusals if one.gpu == gpu]
     if not refusals:
-        return "no shape of the model fits its machines"
-    return max(refusals, key=lambda one: (STAGES.index(one.stage), one.shapes)).reason
+        return Miss(STAGES[0], 0.0, "no shape of the model fits its machines")
+    nearest = max(refusals, key=lambda one: (STAGES.index(one.stage), -one.short_bytes, one.shapes))
+    return Miss(nearest.stage, nearest.short_bytes, nearest.reason)
 
 
 def _rows_on(candidates: Candidates, gpu: str) -> Ints:
@@ -133,14 +178,15 @@ def _rows_on(candidates: Candidates, gpu: str) -> Ints:
     return np.flatnonzero((shapes.gpu == number)[candidates.shape])
 
 
-def _too_slow(candidates: Candidates, mine: Ints, requirements: Requirements) -> str:
+def _too_slow(candidates: Candidates, mine: Ints, requirements: Requirements) -> Miss:
     level = requirements.service_level
-    allowed = keeps_service_level(candidates, requirements)[mine]
-    if allowed.any():
-        return "its power draw is not known"
+    if keeps_service_level(candidates, requirements)[mine].any():
+        return Miss("speed", 0.0, "its power draw is not known")
     ttft, tpot = float(candidates.ttft_seconds[mine].min()), float(candidates.tpot_seconds[mine].min())
     if level.tpot_seconds is not None and tpot > level.tpot_seconds:
-        return f"TPOT {tpot * 1e3:.1f} ms at best, {level.tpot_seconds * 1e3:g} ms asked"
+        reason = f"TPOT {tpot * 1e3:.1f} ms at best, {level.tpot_seconds * 1e3:g} ms asked"
+        return Miss("speed", tpot / level.tpot_seconds, reason)
     if level.ttft_seconds is not None and ttft > level.ttft_seconds:
-        return f"TTFT {ttft * 1e3:.0f} ms at best, {level.ttft_seconds * 1e3:g} ms asked"
-    return "no shape keeps TTFT and TPOT at once"
+        reason = f"TTFT {ttft * 1e3:.0f} ms at best, {level.ttft_seconds * 1e3:g} ms asked"
+        return Miss("speed", ttft / level.ttft_seconds, reason)
+    return Miss("speed", 1.0, "no shape keeps TTFT and TPOT at once")

@@ -176,7 +176,12 @@ class Line(Frozen):
 
 
 class Rejection(Frozen):
-    """The best that another GPU could do, and what decided against it."""
+    """The best that another GPU could do, and what decided against it.
+
+    Attributes:
+        replicas, machines, gpus: in all; GPUs are those that are paid for. None = nothing on it could do it.
+        tensor_parallel, pipeline_parallel, data_parallel, expert_parallel: of each replica.
+    """
 
     gpu: str
     reason: str
@@ -184,7 +189,11 @@ class Rejection(Frozen):
     output_tokens_per_second: float | None = None
     tensor_parallel: int | None = None
     pipeline_parallel: int | None = None
+    data_parallel: int | None = None
+    expert_parallel: int | None = None
+    replicas: int | None = None
     machines: int | None = None
+    gpus: int | None = None
     offer_id: str | None = None
 
 

@@ -110,15 +110,19 @@ def machines(line: nouns.Line) -> str:
 
 def layout(replica: nouns.Replica) -> str:
     """How one replica lies on its GPUs: only what is not 1."""
-    kinds = [
-        ("TP", replica.tensor_parallel),
-        ("PP", replica.pipeline_parallel),
-        ("DP", replica.data_parallel),
-        ("EP", replica.expert_parallel),
-    ]
-    said = [f"{name} {degree}" for name, degree in kinds if degree > 1 or name == "TP"]
     nodes = f" over {replica.nodes} machines" if replica.nodes > 1 else ""
-    return " ".join(said) + nodes
+    return degrees(replica) + nodes
+
+
+def degrees(one: nouns.Replica | nouns.Rejection) -> str:
+    """In how many parts a replica is divided, and along what: TP, and what else is not 1; "" where nothing runs."""
+    kinds = [
+        ("TP", one.tensor_parallel),
+        ("PP", one.pipeline_parallel),
+        ("DP", one.data_parallel),
+        ("EP", one.expert_parallel),
+    ]
+    return " ".join(f"{name} {degree}" for name, degree in kinds if degree and (degree > 1 or name == "TP"))
 
 
 def servers(line: nouns.Line) -> str:
@@ -309,28 +313,28 @@ def proof(answer: nouns.Plan) -> str:
 
 
 def rejections(rows: Sequence[nouns.Rejection], shown: int | None) -> list[Line]:
-    """The best on each other GPU, and what decided against it."""
-    table: list[list[Part]] = [header(["GPU", "", "USD/h", "tok/s", "what decided"])]
-    for row in rows[:shown]:
-        shape = " ".join(
-            f"{name} {degree}"
-            for name, degree in (("TP", row.tensor_parallel), ("PP", row.pipeline_parallel))
-            if degree is not None and (degree > 1 or name == "TP")
-        )
-        many = f"{row.machines} x " if row.machines is not None else ""
-        table.append(
-            [
-                row.gpu,
-                Styled(f"{many}{shape}", "dim"),
-                usd(row.cost_usd_per_hour) if row.cost_usd_per_hour is not None else "",
-                quantity(row.output_tokens_per_second) if row.output_tokens_per_second is not None else "",
-                row.reason,
-            ]
-        )
-    lines = aligned(table, right=(2, 3))
+    """The best on each other GPU and what decided against it, then those that cannot and why."""
+    could = [row for row in rows[:shown] if row.cost_usd_per_hour is not None]
+    could_not = [row for row in rows[:shown] if row.cost_usd_per_hour is None]
+    lines = aligned(
+        [header(["GPU", "GPUs", "replicas", "USD/h", "tok/s", "what decided"]), *map(_rejected, could)], (1, 3, 4)
+    )
+    reasons: list[list[Part]] = [[row.gpu, row.reason] for row in could_not]
+    lines = [*(lines if could else []), *aligned([header(["GPU", "why not"]), *reasons] if reasons else [])]
     if shown is not None and len(rows) > shown:
         lines.append((Styled(f"  and {len(rows) - shown} more; --verbose shows all", "dim"),))
     return lines
+
+
+def _rejected(row: nouns.Rejection) -> list[Part]:
+    return [
+        row.gpu,
+        f"{row.gpus:,}" if row.gpus is not None else "",
+        Styled(f"{row.replicas:,} x {degrees(row)}" if row.replicas is not None else degrees(row), "dim"),
+        usd(row.cost_usd_per_hour) if row.cost_usd_per_hour is not None else "",
+        quantity(row.output_tokens_per_second) if row.output_tokens_per_second is not None else "",
+        row.reason,
+    ]
 
 
 def warnings(answer: nouns.Plan, ink: Ink) -> list[Line]:

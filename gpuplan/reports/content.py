@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 
 from gpuplan.cli.console import quantity, usd
-from gpuplan.cli.plan_page import asked_for, layout, machines, proof, servers
+from gpuplan.cli.plan_page import asked_for, degrees, layout, machines, proof, servers
 from gpuplan.reports.assumptions import Assumptions
 from gpuplan.reports.document import Calculation, Chart, Column, Report, Section, Table
 from gpuplan.reports.money import calculation_of, money, paid_usd_per_year
@@ -233,10 +233,8 @@ def _bill(plan: Plan) -> str:
 
 
 def _rejected(each: Rejection) -> tuple[str | float | None, ...]:
-    degrees = (("TP", each.tensor_parallel), ("PP", each.pipeline_parallel))
-    shape = " ".join(f"{name} {degree}" for name, degree in degrees if degree and (degree > 1 or name == "TP"))
     bill = f"{each.machines} x {each.offer_id}" if each.machines is not None and each.offer_id else None
-    return (each.gpu, bill, each.cost_usd_per_hour, each.output_tokens_per_second, shape or None, each.reason)
+    return (each.gpu, bill, each.cost_usd_per_hour, each.output_tokens_per_second, degrees(each) or None, each.reason)
 
 
 def _by_commitment(plan: Plan, studies: Studies) -> Table:
