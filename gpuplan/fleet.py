@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -17,16 +17,17 @@ from gpu_db.load import load_gpus, load_offers, load_user_offers
 from gpu_db.machines import scaleup, topology_of_gpu
 from gpu_db.offer import Offer
 from gpu_db.ownership import System, electricity_price, load_systems, power_usage_effectiveness
-from gpu_db.query import find_gpu, find_gpus, override_offers, staleness_warnings
+from gpu_db.query import find_gpu, override_offers, staleness_warnings
 from gpu_db.regions import region_classes
 from gpuplan import __version__
 from gpuplan.errors import nearest
-from gpuplan.planning import data_fingerprint, engine_named
+from gpuplan.fleet_explained import Again, Wishes, explain
+from gpuplan.planning import check_options, data_fingerprint, engine_named, in_known_names
 from optimizer.answer import HOURS_PER_MONTH, Stamp
 from optimizer.cp_sat.integers import MICRO
 from optimizer.engines.find import ENGINES
 from optimizer.errors import BadRequirements, OptimizerError
-from optimizer.fleet.answer import Explained, limit_uses, write_fleet_plan
+from optimizer.fleet.answer import write_fleet_plan
 from optimizer.fleet.branching import solve_small
 from optimizer.fleet.calendar import (
     Calendar,
@@ -35,14 +36,13 @@ from optimizer.fleet.calendar import (
     without_commitments,
     write_calendar,
 )
-from optimizer.fleet.explain import conflicts, dropped_services, relaxations, sensitivity, why_not, worth_of_limits
 from optimizer.fleet.fleet import Program, build_program
 from optimizer.fleet.market import PURCHASED, Market, market_of
 from optimizer.fleet.plan import FleetPlan
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas, replicas_of
 from optimizer.fleet.services import Fleet, Purchase, Service, with_shared_replicas
-from optimizer.fleet.solution import FleetSolution, FleetStatus
+from optimizer.fleet.solution import FleetSolution
 from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED
 from optimizer.performance.factors import load_factors
 from optimizer.search import Knowledge, Search
@@ -65,22 +65,6 @@ class Effort:
     seed: int = SEED
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What is to be explained beside the plan.
-
-    Attributes:
-        worth: what a little more of each binding limit saves.
-        why_not: GPUs that are forced into the plan, by any of their names.
-        sensitivity: GPUs whose edge of price is sought; "plan" stands for those in the plan.
-    """
-
-    worth: bool = True
-    why_not: tuple[str, ...] = ()
-    sensitivity: tuple[str, ...] = ()
-
-
-IN_THE_PLAN = "plan"
 HOURS_PER_YEAR = 12 * HOURS_PER_MONTH
 WATTS_PER_KILOWATT = 1000
 
@@ -117,7 +101,10 @@ def plan_fleet(
     desk = Desk(fleet, offers_for(fleet, offers_file, today), factors_dir, offline)
     program = desk.program()
     solution = _solve(program.problem, effort, progress)
-    explained = _explained(desk, program, solution, effort, wishes)
+    again = Again(
+        lambda problem, seconds: _solve(problem, replace(effort, time_limit_seconds=seconds)), effort.time_limit_seconds
+    )
+    explained = explain(program, solution, wishes, again, replicas=desk.replicas, opened=desk.program)
     plan = write_fleet_plan(program, solution, Stamp(__version__, data_fingerprint()), explained)
     used = {line.offer.offer_id for line in plan.machines}
     offers = [supply.offer for supply in program.market.supplies if supply.offer.offer_id in used]
@@ -192,74 +179,6 @@ def _solve(problem: FleetProblem, effort: Effort, progress: Progress | None = No
     )
 
 
-class _Again:
-    """Solving again, until the time for explanations is used up: from then on nothing is known."""
-
-    def __init__(self, effort: Effort) -> None:
-        self._effort = effort
-        self._until = time.perf_counter() + effort.time_limit_seconds
-
-    def __call__(self, problem: FleetProblem) -> FleetSolution:
-        left = max(self._until - time.perf_counter(), 0.01)
-        return _solve(problem, replace(self._effort, time_limit_seconds=left))
-
-
-def _explained(desk: Desk, program: Program, solution: FleetSolution, effort: Effort, wishes: Wishes) -> Explained:
-    """What was wished for, and always what is not served and why."""
-    solve = _Again(effort)
-    if solution.status is FleetStatus.INFEASIBLE:
-        return Explained(
-            limits=limit_uses(program, solution.counts),
-            conflicts=conflicts(program, solve),
-            relaxations=relaxations(program, solve),
-        )
-    everything = bool(solution.served.all()) or solution.status is FleetStatus.UNKNOWN
-    explained = Explained(
-        limits=worth_of_limits(program, solution, solve) if wishes.worth else limit_uses(program, solution.counts),
-        dropped=() if everything else dropped_services(program, solution, solve),
-        relaxations=() if everything else relaxations(program, solve),
-    )
-    if solution.status is FleetStatus.UNKNOWN:
-        return explained
-    return _asked_about(desk, program, solution, effort, wishes, explained)
-
-
-def _asked_about(
-    desk: Desk, program: Program, solution: FleetSolution, effort: Effort, wishes: Wishes, explained: Explained
-) -> Explained:
-    """GPUs that were asked about by name, in a program that keeps them whatever they cost."""
-    doubted = _gpu_names(wishes.why_not)
-    edges = _gpu_names(name for name in wishes.sensitivity if name != IN_THE_PLAN)
-    if IN_THE_PLAN in wishes.sensitivity:
-        edges = tuple(dict.fromkeys([*gpus_in(program, solution), *edges]))
-    if not doubted and not edges:
-        return explained
-    solve = _Again(effort)
-    opened = desk.program(frozenset([*doubted, *edges]))
-    best = solve(opened.problem)
-    return replace(
-        explained,
-        why_not=tuple(why_not(opened, best, gpu, solve) for gpu in doubted),
-        sensitivity=tuple(sensitivity(opened, best, gpu, solve) for gpu in edges),
-    )
-
-
-def _gpu_names(words: Iterable[str]) -> tuple[str, ...]:
-    """Full names of the GPUs that the words cover."""
-    return tuple(dict.fromkeys(gpu.name for word in words for gpu in find_gpus(word)))
-
-
-def gpus_in(program: Program, solution: FleetSolution) -> tuple[str, ...]:
-    """GPUs of the machines that a plan has, in the order of the offers."""
-    return tuple(
-        dict.fromkeys(
-            program.market.supplies[number].offer.gpu
-            for number, column in enumerate(program.supply.tolist())
-            if column >= 0 and solution.counts[column]
-        )
-    )
-
-
 class Desk:
     """One fleet with everything that is known about its models; the replicas of its services are found once."""
 
@@ -268,15 +187,15 @@ class Desk:
     ) -> None:
         shelf, fleet = _Shelf(offers, factors_dir, offline), with_shared_replicas(fleet)
         self.fleet, self.market = fleet, market_of(fleet, offers)
-        self._replicas = [shelf.replicas(fleet, self.market, number) for number in range(len(fleet.services))]
+        self.replicas = [shelf.replicas(fleet, self.market, number) for number in range(len(fleet.services))]
 
     def calendar(self, only: str | None = None) -> CalendarProgram:
         """The integer program over the months; `only` plans for one scenario alone."""
-        return build_calendar(self.fleet, self.market, self._replicas, only)
+        return build_calendar(self.fleet, self.market, self.replicas, only)
 
     def program(self, open_gpus: frozenset[str] = frozenset()) -> Program:
         """The integer program; machines with an open GPU stay in it whatever they cost."""
-        return build_program(self.fleet, self.market, self._replicas, open_gpus)
+        return build_program(self.fleet, self.market, self.replicas, open_gpus)
 
 
 def offers_for(fleet: Fleet, offers_file: str | Path | None, today: date) -> tuple[Offer, ...]:
@@ -361,6 +280,15 @@ def _bought(system: System, purchase: Purchase) -> Offer:
     )
 
 
+def in_the_files_words(sentence: str) -> str:
+    """A sentence in which options of the command line are the words of a fleet file.
+
+    >>> in_the_files_words("lower --isl or --max-model-len")
+    'lower isl or max_model_len'
+    """
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), sentence)
+
+
 class _Shelf:
     """Models with what is known about them, each looked up once."""
 
@@ -382,18 +310,19 @@ class _Shelf:
                 for search, asked in [self._asked(service, model)]
             ]
         except BadRequirements as wrong:
-            raise BadRequirements(f"Service {service.name!r}: {wrong}") from wrong
+            raise BadRequirements(f"Service {service.name!r}: {in_the_files_words(str(wrong))}") from wrong
         return found
 
     def _asked(self, service: Service, model: str) -> tuple[Search, Service]:
         """The search for a model, and the service in the engines' and the model's own words."""
-        engines = {engine.name: engine for engine in map(engine_named, service.choices.engines)}
+        engines = tuple({engine.name: engine for engine in map(engine_named, service.choices.engines)}.values())
         search = self._search(model, service.choices.engines)
-        update: dict[str, object] = {"engines": tuple(engines)}
-        formats = formats_above(search.knowledge.spec, service)
+        spec, question = search.knowledge.spec, service.question(model, service.sizes[0])
+        check_options(question, spec, engines, None)
+        choices = in_known_names(question, spec, engines).choices
+        formats = formats_above(spec, service)
         if formats is not None:
-            update["weight_formats"] = formats
-        choices = service.choices.model_copy(update=update)
+            choices = choices.model_copy(update={"weight_formats": formats})
         return search, service.model_copy(update={"choices": choices})
 
     def _search(self, model: str, named: Sequence[str]) -> Search:

@@ -133,9 +133,9 @@ def answer(
     asked = requirements.model_copy(update={"options": with_adapter(requirements.options, spec)})
     named = _engines(requirements.choices.engines)
     draft = draft_of(asked.options, offline=offline)
-    _check_options(asked, spec, named, draft)
+    check_options(asked, spec, named, draft)
     solved = solve(
-        _in_known_names(asked, spec, named),
+        in_known_names(asked, spec, named),
         spec,
         facts.offers,
         facts.gpus,
@@ -201,7 +201,7 @@ def draft_of(options: EngineOptions, *, offline: bool = False) -> ModelSpec | No
     return replace(found, repo_id=name) if Path(name).exists() else found
 
 
-def _check_options(
+def check_options(
     requirements: Requirements, spec: ModelSpec, named: Sequence[Engine], draft: ModelSpec | None
 ) -> None:
     """Refuse a question that none of the named engines can be started for."""
@@ -255,7 +255,7 @@ def _with_the_others(named: Sequence[Engine]) -> tuple[Engine, ...]:
     return (*named, *(engine_named(name) for name in ENGINES if name not in taken))
 
 
-def _in_known_names(requirements: Requirements, spec: ModelSpec, engines: Sequence[Engine]) -> Requirements:
+def in_known_names(requirements: Requirements, spec: ModelSpec, engines: Sequence[Engine]) -> Requirements:
     """The same question with engines by their bare names and KV-cache formats by their own ("auto" is the model's)."""
     update: dict[str, object] = {"engines": tuple(engine.name for engine in engines)}
     formats = requirements.choices.kv_cache_formats

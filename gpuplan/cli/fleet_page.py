@@ -8,6 +8,7 @@ from gpuplan.cli.console import Ink, Line, Part, Styled, aligned, header, quanti
 from optimizer.fleet.market import PURCHASED
 from optimizer.fleet.plan import FleetPlan, LimitUse, MachineLine, ServedBy, ServiceAnswer
 
+CONFLICT = "the conflict"
 UNITS = {"output_tokens_per_second": "tok/s", "requests_per_second": "req/s", "concurrency": "in flight"}
 
 
@@ -29,6 +30,7 @@ def full(plan: FleetPlan, ink: Ink, *, verbose: bool = False) -> list[Line]:
         _conflicts(plan, ink),
         _relaxations(plan, ink),
         _gpus(plan, ink),
+        _cut_short(plan, ink),
         _proof(plan, ink),
         _commands(plan) if verbose else [],
         _warnings(plan, ink),
@@ -72,6 +74,9 @@ def _cost(plan: FleetPlan) -> Iterator[Line]:
             "No plan serves every required service." if plan.status == "infeasible" else "No plan was found in time."
         )
         yield (Styled(words, "red"),)
+        return
+    if not any(one.served for one in plan.services):
+        yield (Styled("No service can be served.", "red"),)
         return
     month = usd(plan.cost_usd_per_month or 0.0)
     yield (
@@ -122,7 +127,7 @@ def _carried(line: MachineLine) -> str:
 
 
 def _services(plan: FleetPlan) -> Iterator[Line]:
-    if plan.cost_usd_per_hour is None:
+    if not any(one.served for one in plan.services):
         return
     yield (Styled("Services", "bold"),)
     rows: list[Sequence[Part]] = [header(("service", "asked", "given", "USD/h", "served by"))]
@@ -180,27 +185,37 @@ def _limits(plan: FleetPlan) -> Iterator[Line]:
 
 
 def _worth(limit: LimitUse) -> str:
-    if limit.worth_serves:
-        return f"{limit.worth_step:g} more serves {', '.join(limit.worth_serves)}"
-    if limit.worth_usd_per_hour is None:
+    """What a little more of a limit is worth; where the proofs leave a span, the span."""
+    if limit.worth_unknown:
+        return "time ended before its worth was found"
+    if limit.worth_step is None:
         return ""
-    if limit.worth_usd_per_hour <= 0:
-        return f"{limit.worth_step:g} more saves nothing"
-    return f"{limit.worth_step:g} more saves {usd(limit.worth_usd_per_hour)} USD/h"
+    more = f"{limit.worth_step:,.2f}" if limit.unit == "USD/h" else f"{limit.worth_step:g}"
+    if limit.worth_serves:
+        instead = f" instead of {', '.join(limit.worth_drops)}" if limit.worth_drops else ""
+        return f"{more} more serves {', '.join(limit.worth_serves)}{instead}"
+    least, most = usd(limit.worth_least_usd_per_hour or 0.0), usd(limit.worth_most_usd_per_hour or 0.0)
+    if most == usd(0.0):
+        return f"{more} more saves nothing"
+    return f"{more} more saves {least if least == most else f'{least} to {most}'} USD/h"
 
 
 def _conflicts(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
     if plan.conflicts:
-        yield (Styled("These rules cannot all be kept", "bold"),)
+        more = " (perhaps fewer of them cannot either: time ended)" if CONFLICT in plan.cut_short else ""
+        yield (Styled(f"These rules cannot all be kept{more}", "bold"),)
         for sentence in plan.conflicts:
             yield from wrapped(sentence, ink.width, 2, mark="- ")
 
 
 def _relaxations(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
     if plan.relaxations:
-        yield (Styled("What would serve everything (each alone is enough)", "bold"),)
+        never = any(not one.has_machine for one in plan.dropped)
+        words = "all others" if never else "everything"
+        yield (Styled(f"What would serve {words} (each alone is enough)", "bold"),)
         for one in plan.relaxations:
-            yield from wrapped(one.sentence, ink.width, 2, mark="- ")
+            less = "" if one.proven else "; less may do"
+            yield from wrapped(f"{one.sentence}{less}", ink.width, 2, mark="- ")
 
 
 def _gpus(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
@@ -210,21 +225,37 @@ def _gpus(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
             yield from wrapped(sentence, ink.width, 2, mark="- ")
 
 
+def _cut_short(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
+    if plan.cut_short:
+        yield (Styled("Not all was found", "bold"),)
+        words = f"time ended while finding {', '.join(plan.cut_short)}; raise --time-limit"
+        yield from wrapped(words, ink.width, 2, mark="! ")
+
+
 def _proof(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
     proof = plan.proof
     yield (Styled("Proof", "bold"),)
+    solver = f"{proof.solver} {proof.solver_version} ({proof.engine}); {proof.columns:,} columns"
     if proof.bound_usd_per_hour is None:
         text = "no plan exists" if plan.status == "infeasible" else "neither a plan nor a proof"
-        yield from wrapped(f"{text}; {proof.solver} {proof.solver_version}; {proof.columns:,} columns", ink.width, 2)
+        yield from wrapped(f"{text}; {solver}", ink.width, 2)
         return
     served = "nothing that serves as much" if plan.dropped else "nothing"
     gap = f"gap {proof.gap:.2%}" if proof.gap else "gap 0%"
     yield from wrapped(
-        f"{served} costs less than {usd(proof.bound_usd_per_hour)} USD/h; {gap}; {proof.solver} "
-        f"{proof.solver_version} ({proof.engine}); {proof.columns:,} columns; every rule re-derived from the counts",
+        f"{served} costs less than {usd(proof.bound_usd_per_hour)} USD/h; {gap}; {_choice(plan)}{solver}; every rule "
+        "re-derived from the counts",
         ink.width,
         2,
     )
+
+
+def _choice(plan: FleetPlan) -> str:
+    """Whether it is proven that nobody more important could be served."""
+    if not any(one.has_machine for one in plan.dropped):
+        return ""
+    proven = plan.proof.served_proven
+    return f"who is served is {'proven' if proven else 'not proven'} to be the most important that can be; "
 
 
 def _commands(plan: FleetPlan) -> Iterator[Line]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpuplan.batch.together import NOT_IN_A_FLEET, Rows, fleet_of, records_of, services_of, understood_together
@@ -11,8 +12,6 @@ from gpuplan.cli.options import Asked
 from gpuplan.errors import BadWord
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gpuplan.batch.output import Basis, Record
     from gpuplan.batch.tables import Table
     from optimizer.fleet.plan import FleetPlan
@@ -67,13 +66,14 @@ def _check(asked: Asked) -> None:
 def _plan(rows: Rows, asked: Asked) -> tuple[Rows, FleetPlan | None]:
     """The plan of all rows that can be planned, and which those are."""
     from gpuplan.cli.app import known_errors
-    from gpuplan.fleet import Effort, Wishes, plan_fleet, unplannable
+    from gpuplan.fleet import Effort, plan_fleet, unplannable
+    from gpuplan.fleet_explained import Wishes
 
     terms, offers_file = _terms(asked)
     files: dict[str, Any] = {"offers_file": offers_file, "factors_dir": asked.factors, "offline": asked.offline}
     effort, wishes = Effort(time_limit_seconds=asked.time_limit), Wishes(worth=False)
     while rows.services:
-        fleet = fleet_of(rows.services, terms, asked.file)
+        fleet = fleet_of(rows.services, terms, Path(asked.file).stem.strip("-"))
         try:
             plan = plan_fleet(fleet, **files, effort=effort, wishes=wishes, progress=console.progress())
             console.hush()

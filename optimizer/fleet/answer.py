@@ -44,6 +44,7 @@ class Explained:
     dropped: tuple[Dropped, ...] = ()
     why_not: tuple[WhyNot, ...] = ()
     sensitivity: tuple[PriceSensitivity, ...] = ()
+    cut_short: tuple[str, ...] = ()
 
 
 def write_fleet_plan(program: Program, solution: FleetSolution, stamp: Stamp, explained: Explained) -> FleetPlan:
@@ -67,6 +68,7 @@ def write_fleet_plan(program: Program, solution: FleetSolution, stamp: Stamp, ex
         relaxations=explained.relaxations,
         why_not=explained.why_not,
         sensitivity=explained.sensitivity,
+        cut_short=explained.cut_short,
         proof=_proof(program, solution),
         prices_as_of=min((line.offer.as_of for line in machines), default=None),
         data_fingerprint=stamp.data_fingerprint,
@@ -74,10 +76,14 @@ def write_fleet_plan(program: Program, solution: FleetSolution, stamp: Stamp, ex
     )
 
 
+SOLVERS = {"compact": "CP-SAT", "branch and cut": "SCIP", "decomposition": "HiGHS, SCIP and CP-SAT"}
+"""Engine -> the solvers of OR-Tools that do its work."""
+
+
 def _proof(program: Program, solution: FleetSolution) -> FleetProof:
     found = solution.status not in NO_PLAN
     return FleetProof(
-        solver="OR-Tools CP-SAT",
+        solver=f"OR-Tools {SOLVERS.get(solution.engine, '')}".strip(),
         solver_version=SOLVER_VERSION,
         engine=solution.engine,
         status=solution.status.value,

@@ -20,6 +20,8 @@ SLACK = 1e-6
 """Rates are rounded to whole units before they are compared; exchanges this near to equal are not made."""
 BLOCK = 4_000_000
 """Pairs of replicas that are compared at once, to bound memory."""
+PAIRS_MOST = 10_000_000
+"""Pairs of replicas of one service that are compared in all (under a second); beyond it fewer stand for their pool."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def _exchangeable(standing: Standing, machines: Machines) -> Bools:
     """Whether a column can be exchanged for one of a pool, shape (columns, pools)."""
     able = np.zeros((len(standing.pool), len(machines.gpus)), dtype=bool)
     by = np.flatnonzero(np.isfinite(_own_cost(standing, machines)))
-    by = by[np.argsort(standing.pool[by], kind="stable")]
+    by = _few(standing, by, PAIRS_MOST // max(len(standing.pool), 1))
     if not len(by):
         return able
     pools, start = np.unique(standing.pool[by], return_index=True)
@@ -112,6 +114,23 @@ def _exchangeable(standing: Standing, machines: Machines) -> Bools:
         fine = _replaces(standing, machines, rows, by)
         able[rows[:, None], pools[None]] = np.logical_or.reduceat(fine, start, axis=1)
     return able
+
+
+def _few(standing: Standing, by: Ints, most: int) -> Ints:
+    """About so many of `by`, in the order of their pools; of each pool evenly from the slowest to the fastest.
+
+    Where watts count, a replica stays at every batch, and tens of thousands would be compared with each other. To leave
+    one out of the comparison is safe: less is exchanged.
+    """
+    order = by[np.lexsort((standing.rates[by, 0], standing.pool[by]))]
+    pools, start, size = np.unique(standing.pool[order], return_index=True, return_counts=True)
+    each = max(most // max(len(pools), 1), 1)
+    last = start + size - 1
+    taken = [
+        np.linspace(top, first, min(each, number)).astype(np.int64)
+        for first, top, number in zip(start, last, size, strict=True)
+    ]
+    return order[np.sort(np.concatenate(taken))] if taken else order
 
 
 def _remaining_pools(services: Sequence[Standing], exchanges: Sequence[Bools], machines: Machines) -> Bools:
@@ -133,6 +152,7 @@ def _needed_of_one(standing: Standing, machines: Machines, remaining: Bools) -> 
     fills = (standing.gpus % machines.gpus[standing.pool] == 0) & ~machines.open[standing.pool]
     rows = np.flatnonzero(kept & fills)
     by = np.flatnonzero(kept & np.isfinite(_own_cost(standing, machines)))
+    by = _few(standing, by, PAIRS_MOST // max(len(rows), 1))
     if not len(rows) or not len(by):
         return kept
     step = max(BLOCK // (len(by) * standing.rates.shape[1]), 1)

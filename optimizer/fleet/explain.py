@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,10 +14,12 @@ from optimizer.fleet.plan import Dropped, FleetRelaxation, LimitUse, PriceSensit
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.fleet.sparse import SparseRows
-from optimizer.replica_columns import Ints
+from optimizer.replica_columns import Bools, Ints
 
 Solve = Callable[[FleetProblem], FleetSolution]
 """How a problem is solved: `solve_fleet` with a gap, a time limit and a seed."""
+Remedy = Callable[[int], str]
+"""What to say of a service, by its number, that no machine can serve."""
 
 CENTS = 10_000
 """Micro-dollars in a cent: budgets are rounded up to whole ones."""
@@ -33,8 +35,9 @@ def _found(solution: FleetSolution) -> bool:
 def worth_of_limits(program: Program, solution: FleetSolution, solve: Solve) -> tuple[LimitUse, ...]:
     """How much of each limit is used, and what a little more of those that bind would save.
 
-    A limit binds when some machine no longer fits under it. It is raised by one; if that saves nothing, by the largest
-    machine that it counts. The saving is the difference of the two proven plans.
+    A limit is tried when no further machine of the largest kind fits under it. It is raised by one; if that saves
+    nothing, by the largest machine that it counts. The saving is the difference of two solved plans; how exact it is
+    follows from their bounds.
     """
     uses = limit_uses(program, solution.counts)
     if not _found(solution):
@@ -50,37 +53,63 @@ def _with_worth(program: Program, solution: FleetSolution, solve: Solve, limit: 
     slack = round((use.most - use.used) * limit.scale)
     if not len(amounts) or slack >= int(amounts.max()) or (limit.kind == "budget" and solution.served.all()):
         return use
-    steps = dict.fromkeys((step_of(limit), max(-(-int(amounts.max()) // limit.scale), step_of(limit))))
-    for step in steps:
-        most = int(problem.resource_limit[limit.resource]) + step * limit.scale
-        more = solve(with_limit(problem, limit.resource, most))
-        use = _judged(program, solution, more, use, step)
-        if use.worth_usd_per_hour or use.worth_serves:
+    asked = int(problem.resource_limit[limit.resource])
+    for step in dict.fromkeys((step_of(limit) * limit.scale, max(int(amounts.max()), step_of(limit) * limit.scale))):
+        more = solve(with_limit(problem, limit.resource, asked + step))
+        used = rounded_up(limit, used_of(problem, limit.resource, more.counts))
+        taken = used - asked if used > asked else step
+        use = _judged(program, solution, more, use, taken / limit.scale)
+        if use.worth_usd_per_hour or use.worth_serves or use.worth_unknown:
             break
     return use
 
 
 def step_of(limit: LimitRow) -> int:
-    """By how much a limit is raised to see what it is worth, in its own unit."""
+    """By how much a limit is raised at first to see what it is worth, in its own unit."""
     return WATTS_STEP if limit.kind == "power" else 1
 
 
-def _judged(program: Program, before: FleetSolution, after: FleetSolution, use: LimitUse, step: int) -> LimitUse:
-    """What the raised limit changed: services that are served now, or money."""
+def _judged(program: Program, before: FleetSolution, after: FleetSolution, use: LimitUse, step: float) -> LimitUse:
+    """What the raised limit changed: services that are served now, or money.
+
+    Each plan costs from its bound to what it costs, so the saving lies between the differences of those.
+    """
     if not _found(after):
-        return use
-    more = bool((after.served >= before.served).all())
-    newly = np.flatnonzero(after.served & ~before.served).tolist() if more else []
-    same = more and not newly
-    proven = before.status is FleetStatus.OPTIMAL and after.status is FleetStatus.OPTIMAL
-    saved = (before.cost_micro_usd - after.cost_micro_usd) / MICRO
+        return use.model_copy(update={"worth_unknown": True})
+    newly = _names(program, after.served & ~before.served)
+    saved = _span(before, after) if (after.served == before.served).all() else None
     return use.model_copy(
         update={
-            "worth_step": float(step),
-            "worth_usd_per_hour": max(saved, 0.0) if same else None,
-            "worth_serves": tuple(program.fleet.services[number].name for number in newly),
-            "worth_proven": proven,
+            "worth_step": step,
+            "worth_usd_per_hour": None if saved is None else max(saved.amount, 0.0),
+            "worth_least_usd_per_hour": None if saved is None else max(saved.least, 0.0),
+            "worth_most_usd_per_hour": None if saved is None else max(saved.most, 0.0),
+            "worth_serves": newly,
+            "worth_drops": _names(program, before.served & ~after.served),
+            "worth_proven": before.status is FleetStatus.OPTIMAL and after.status is FleetStatus.OPTIMAL,
         }
+    )
+
+
+def _names(program: Program, services: Bools) -> tuple[str, ...]:
+    return tuple(program.fleet.services[number].name for number in np.flatnonzero(services).tolist())
+
+
+@dataclass(frozen=True)
+class Span:
+    """By how many dollars per hour one plan is cheaper than another: as found, and the least and most by the bounds."""
+
+    amount: float
+    least: float
+    most: float
+
+
+def _span(dear: FleetSolution, cheap: FleetSolution) -> Span:
+    """The saving from one plan to another, which serve the same."""
+    return Span(
+        (dear.cost_micro_usd - cheap.cost_micro_usd) / MICRO,
+        (dear.lower_bound_micro_usd - cheap.cost_micro_usd) / MICRO,
+        (dear.cost_micro_usd - cheap.lower_bound_micro_usd) / MICRO,
     )
 
 
@@ -97,30 +126,32 @@ def _lifted(problem: FleetProblem, limits: Sequence[LimitRow]) -> FleetProblem:
     return problem
 
 
-def all_required(problem: FleetProblem) -> FleetProblem:
-    """The same problem in which nothing may be dropped."""
-    return replace(problem, required=np.ones(problem.services, dtype=bool))
-
-
-def dropped_services(program: Program, solution: FleetSolution, solve: Solve) -> tuple[Dropped, ...]:
+def dropped_services(program: Program, solution: FleetSolution, solve: Solve, remedy: Remedy) -> tuple[Dropped, ...]:
     """Services that are not served, and what each alone would need: the cost it adds without any shared limit."""
     if not _found(solution):
         return ()
-    missing = np.flatnonzero(~solution.served).tolist()
+    able = servable(program)
     free = _lifted(program.problem, program.limits)
     return tuple(
         Dropped(
             service=program.fleet.services[number].name,
             priority=program.fleet.services[number].priority,
-            reason=_reason(program, solution, solve, free, number),
+            reason=_reason(program, solution, solve, free, number) if able[number] else remedy(number),
+            has_machine=bool(able[number]),
         )
-        for number in missing
+        for number in np.flatnonzero(~solution.served).tolist()
     )
 
 
+def servable(program: Program) -> Bools:
+    """Services for which some machine keeps every promise, shape (services,)."""
+    columns: Bools = np.bincount(
+        program.problem.column_service[program.problem.column_service >= 0], minlength=program.problem.services
+    ).astype(bool)
+    return columns
+
+
 def _reason(program: Program, solution: FleetSolution, solve: Solve, free: FleetProblem, number: int) -> str:
-    if not (program.problem.column_service == number).any():
-        return "no machine that it accepts keeps its promises; loosen max_ttft, max_tpot, region or gpu"
     wanted = solution.served.copy()
     wanted[number] = True
     alone = solve(_only(free, wanted))
@@ -129,10 +160,12 @@ def _reason(program: Program, solution: FleetSolution, solve: Solve, free: Fleet
     if not _found(alone):
         return "not even without the shared limits can enough machines be had; raise what is owned or available"
     added = (alone.cost_micro_usd - solution.cost_micro_usd) / MICRO
+    if added < 0:
+        return "the shared limits leave no room; without them all would cost less, and it is served too"
     return f"the shared limits leave no room; without them it would add {added:,.2f} USD/h"
 
 
-def _only(problem: FleetProblem, services: np.ndarray) -> FleetProblem:
+def _only(problem: FleetProblem, services: Bools) -> FleetProblem:
     """The problem in which exactly these services are required and the others ask for nothing."""
     demand = np.where(services[problem.cover_service], problem.cover_demand, 0)
     return replace(problem, required=np.ones(problem.services, dtype=bool), cover_demand=demand)
@@ -141,10 +174,10 @@ def _only(problem: FleetProblem, services: np.ndarray) -> FleetProblem:
 def relaxations(program: Program, solve: Solve) -> tuple[FleetRelaxation, ...]:
     """For each limit the least change that lets every service be served, and what the plan then costs.
 
-    With the limit lifted, the least that must be used of it is found; with exactly that (rounded up as it is printed)
-    the cheapest plan is solved again. The cheapest first.
+    Services that no machine can serve are left out. With the limit lifted, the least that must be used of it is found;
+    with exactly that (rounded up as it is printed) the cheapest plan is solved again. The cheapest first.
     """
-    problem = all_required(program.problem)
+    problem = _only(program.problem, servable(program))
     found = [one for limit in program.limits if (one := _relaxation(problem, limit, solve)) is not None]
     return tuple(sorted(found, key=lambda one: one.cost_usd_per_hour)) or _jointly(program, problem, solve)
 
@@ -172,6 +205,7 @@ def _relaxation(problem: FleetProblem, limit: LimitRow, solve: Solve) -> FleetRe
         sentence=f"{limit_name(limit)} {amount(limit, value_value)} instead of {amount(limit, asked_value)}: "
         f"{cost:,.2f} USD/h",
         cost_usd_per_hour=cost,
+        proven=least.status is FleetStatus.OPTIMAL and plan.status is FleetStatus.OPTIMAL,
     )
 
 
@@ -216,6 +250,8 @@ def _jointly(program: Program, problem: FleetProblem, solve: Solve) -> tuple[Fle
         needed = rounded_up(limit, used_of(problem, limit.resource, free.counts))
         if needed > int(problem.resource_limit[limit.resource]):
             exceeded.append(f"{limit_name(limit)} {amount(limit, needed / limit.scale)}")
+    if not exceeded:
+        return ()
     return (
         FleetRelaxation(
             option="several limits together",
@@ -224,15 +260,21 @@ def _jointly(program: Program, problem: FleetProblem, solve: Solve) -> tuple[Fle
             unit="",
             sentence=f"together: {', '.join(exceeded)}: {cost:,.2f} USD/h",
             cost_usd_per_hour=cost,
+            proven=free.status is FleetStatus.OPTIMAL,
         ),
     )
 
 
-def conflicts(program: Program, solve: Solve) -> tuple[str, ...]:
+def conflicts(program: Program, solve: Solve, remedy: Remedy) -> tuple[str, ...]:
     """A smallest set of rules that cannot all be kept: without any one of them there is a plan.
 
-    Limits are lifted one after the other, then services are left out; what is missed by nobody stays out.
+    Limits are lifted one after the other, then services are left out; what is missed by nobody stays out. A required
+    service that no machine can serve is a conflict by itself.
     """
+    never = np.flatnonzero(program.problem.required & ~servable(program)).tolist()
+    if never:
+        names = [program.fleet.services[number].name for number in never]
+        return tuple(f"service {name} must be served: {remedy(at)}" for name, at in zip(names, never, strict=True))
     problem = feasibility(all_required_of_required(program.problem))
     kept = _without_the_idle(problem, program.limits, solve)
     lifted = _lifted(problem, [limit for limit in program.limits if limit not in kept])
@@ -265,50 +307,75 @@ def _without_the_idle(problem: FleetProblem, limits: Sequence[LimitRow], solve: 
 
 
 def _services_in_conflict(problem: FleetProblem, solve: Solve) -> list[int]:
-    """Services that make the limits too tight: without any one of them there is a plan."""
+    """Services that make the limits too tight: without any one of them there is a plan.
+
+    They are left out by halves, quarters and so on, at last one by one.
+    """
     asks = np.zeros(problem.services, dtype=bool)
     asks[problem.cover_service[problem.cover_demand > 0]] = True
-    kept = asks.copy()
-    for number in np.flatnonzero(asks).tolist():
-        without = kept.copy()
-        without[number] = False
-        if without.any() and solve(_only(problem, without)).status is FleetStatus.INFEASIBLE:
-            kept = without
-    return [int(number) for number in np.flatnonzero(kept)]
+    kept = np.flatnonzero(asks)
+    size = len(kept)
+    while size > 1:
+        size = -(-size // 2)
+        for part in [kept[first : first + size] for first in range(0, len(kept), size)]:
+            without = np.setdiff1d(kept, part)
+            if len(without) and solve(_only(problem, _marked(problem, without))).status is FleetStatus.INFEASIBLE:
+                kept = without
+    return [int(number) for number in kept]
 
 
-def force_gpu(program: Program, best: FleetSolution, gpu: str, solve: Solve) -> FleetSolution | None:
-    """The cheapest plan that serves the same and has at least one machine with this GPU; None when there is none.
+def _marked(problem: FleetProblem, services: Ints) -> Bools:
+    """Which services these are, shape (services,)."""
+    marked = np.zeros(problem.services, dtype=bool)
+    marked[services] = True
+    return marked
+
+
+def force_gpu(program: Program, served: Bools, gpu: str, solve: Solve) -> FleetSolution | None:
+    """The cheapest plan that serves the same and has at least one machine with this GPU; None when nothing runs on it.
 
     Args:
         program: built with this GPU open, so that its machines are in it.
-        best: its best plan.
+        served: services that are to be served.
         gpu: full name.
         solve: how.
     """
     columns = supply_of(program, gpu)
     if not len(columns):
         return None
-    forced = solve(with_at_least_one(_only(program.problem, best.served), columns))
-    return replace(forced, served=best.served) if _found(forced) else None
+    forced = solve(with_at_least_one(_only(program.problem, served), columns))
+    return replace(forced, served=served) if _found(forced) else forced
 
 
 def why_not(program: Program, best: FleetSolution, gpu: str, solve: Solve) -> WhyNot:
-    """Why a GPU is not in the plan, answered by forcing it in."""
-    if best.counts[supply_of(program, gpu)].any():
-        return WhyNot(gpu=gpu, sentence=f"{gpu} is in the plan.")
-    forced = force_gpu(program, best, gpu, solve)
-    if forced is None:
-        return WhyNot(gpu=gpu, sentence=f"{gpu}: {_never_because(program, gpu)}.")
-    extra = (forced.cost_micro_usd - best.cost_micro_usd) / MICRO
+    """Why a GPU is not in the plan, answered by forcing it in; where the limits forbid that, without them."""
+    forced, words = force_gpu(program, best.served, gpu, solve), "with one machine of it"
+    if forced is not None and forced.status is FleetStatus.INFEASIBLE and program.limits:
+        lifted = replace(program, problem=_lifted(program.problem, program.limits))
+        forced, words = force_gpu(lifted, best.served, gpu, solve), "the limits leave no room for it; without them,"
+    if forced is None or forced.status is FleetStatus.INFEASIBLE:
+        return WhyNot(gpu=gpu, sentence=f"{gpu}: {_never_because(program, gpu)}.", exact=True)
+    if not _found(forced):
+        return WhyNot(gpu=gpu, sentence=f"{gpu}: time ended before a plan with it was found; raise --time-limit.")
+    return _forced_in(program, best, forced, gpu, words)
+
+
+def _forced_in(program: Program, best: FleetSolution, forced: FleetSolution, gpu: str, words: str) -> WhyNot:
+    """What the plan with a GPU costs more than the best, and whom the GPU serves there."""
+    extra = _span(forced, best)
+    exact = best.status is FleetStatus.OPTIMAL and forced.status is FleetStatus.OPTIMAL
     serves = tuple(dict.fromkeys(_on_gpu(program, forced, gpu)))
     use = f"it would serve {', '.join(serves)}" if serves else "even then it would serve nothing"
+    more = f"{extra.amount:,.2f}" if exact else f"{max(extra.least, 0.0):,.2f} to {extra.most:,.2f}"
     return WhyNot(
         gpu=gpu,
-        sentence=f"{gpu}: with one machine of it the plan costs {extra:,.2f} USD/h more; {use}.",
+        sentence=f"{gpu}: {words} the plan costs {more} USD/h more; {use}.",
         cost_usd_per_hour=forced.cost_micro_usd / MICRO,
-        extra_usd_per_hour=extra,
+        extra_usd_per_hour=extra.amount,
+        extra_least_usd_per_hour=max(extra.least, 0.0),
+        extra_most_usd_per_hour=extra.most,
         serves=serves,
+        exact=exact,
     )
 
 
@@ -317,7 +384,7 @@ def _never_because(program: Program, gpu: str) -> str:
         return "no offer of it is accepted (billing, region, provider, restrictions or gpu)"
     if not len(supply_of(program, gpu)):
         return "no service can run on it and keep its promises"
-    return "with a machine of it the limits cannot be kept"
+    return "of it there are too few to be had"
 
 
 def _on_gpu(program: Program, solution: FleetSolution, gpu: str) -> Iterator[str]:
@@ -357,9 +424,9 @@ def sensitivity(program: Program, best: FleetSolution, gpu: str, solve: Solve) -
     """At which price a GPU enters the plan, or leaves it.
 
     The least cost is a concave function of the factor f on the GPU's prices: of each plan it is a line, whose slope is
-    what the plan pays for the GPU. The edge is where that function meets the best cost without the GPU. From a plan
-    with the GPU one goes to where its line meets that cost, solves there, and again, until nothing is cheaper: then the
-    edge is exact.
+    what the plan pays for the GPU. The edge is where that function meets the best cost without the GPU; where nothing
+    but the GPU serves the same, where it meets the budget. From a plan with the GPU one goes to where its line meets
+    that cost, solves there, and again, until nothing is cheaper: then the edge is exact.
 
     Args:
         program: built with this GPU open.
@@ -371,19 +438,33 @@ def sensitivity(program: Program, best: FleetSolution, gpu: str, solve: Solve) -
     served = replace(program, problem=_only(program.problem, best.served))
     in_plan = bool(best.counts[columns].any())
     without = solve(_never(served.problem, columns)) if in_plan else best
-    start = best if in_plan else force_gpu(program, best, gpu, solve)
-    factor, exact = None, True
-    if start is not None and _found(without):
-        factor, exact = _edge(served, columns, start, without.cost_micro_usd, solve)
+    start = best if in_plan else force_gpu(program, best.served, gpu, solve)
+    goal = _goal(program, without)
+    unknown = FleetStatus.UNKNOWN in (without.status, None if start is None else start.status)
+    factor, exact = None, not unknown
+    if start is not None and _found(start) and goal is not None and not unknown:
+        factor, exact = _edge(served, columns, start, goal, solve)
+        exact &= without.status in (FleetStatus.OPTIMAL, FleetStatus.INFEASIBLE)
     price = None if factor is None else factor * cheapest_per_gpu(program, gpu)
     return PriceSensitivity(
         gpu=gpu,
         in_plan=in_plan,
         price_factor=factor,
         usd_per_gpu_hour=price,
-        sentence=_edge_sentence(gpu, in_plan, factor, price),
+        sentence=_edge_sentence(gpu, in_plan, price, factor, exact=exact),
         exact=exact,
     )
+
+
+def _goal(program: Program, without: FleetSolution) -> int | None:
+    """What a plan with the GPU may cost at most, in micro-dollars; None = there is no such sum.
+
+    That is the best cost without it; if nothing serves the same without it, the budget.
+    """
+    if _found(without):
+        return without.cost_micro_usd
+    budgets = [int(program.problem.resource_limit[one.resource]) for one in program.limits if one.kind == "budget"]
+    return next(iter(budgets), None)
 
 
 def cheapest_per_gpu(program: Program, gpu: str) -> float:
@@ -392,11 +473,14 @@ def cheapest_per_gpu(program: Program, gpu: str) -> float:
     return min(offer.price_usd_per_hour / offer.gpu_count for offer in offers if offer.gpu == gpu)
 
 
-def _edge_sentence(gpu: str, in_plan: bool, factor: float | None, price: float | None) -> str:
-    if factor is None or price is None:
-        return f"{gpu} {'stays at any price' if in_plan else 'enters at no price'}."
+def _edge_sentence(gpu: str, in_plan: bool, price: float | None, factor: float | None, *, exact: bool) -> str:
     verb = "leaves" if in_plan else "enters"
-    return f"{gpu} {verb} the plan at {price:,.2f} USD per GPU-hour ({factor:.0%} of today's price)."
+    if price is None or factor is None:
+        if not exact:
+            return f"{gpu}: time ended before the price at which it {verb} the plan was found; raise --time-limit."
+        return f"{gpu} {'stays at any price' if in_plan else 'enters at no price'}."
+    about = "" if exact else "about "
+    return f"{gpu} {verb} the plan at {about}{price:,.2f} USD per GPU-hour ({factor:.0%} of today's price)."
 
 
 def _never(problem: FleetProblem, columns: Ints) -> FleetProblem:

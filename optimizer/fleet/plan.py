@@ -89,12 +89,17 @@ class MachineLine(Frozen):
 
 
 class LimitUse(Frozen):
-    """A shared limit: how much of it is used, and what one more unit would save, found by solving again.
+    """A shared limit: how much of it is used, and what a little more would save, found by solving again.
 
     Attributes:
-        worth_usd_per_hour: saved by `worth_step` more; None = not binding, not asked for, or more is served then.
+        worth_step: how much more was allowed; None = one more of the largest machine fits under it anyway, or its worth
+            was not asked for.
+        worth_usd_per_hour: saved by `worth_step` more; None = not asked for, or others are served then.
+        worth_least_usd_per_hour, worth_most_usd_per_hour: between which the saving lies, by the bounds of both plans.
         worth_serves: services that are served only then.
+        worth_drops: services that are no longer served then, for those.
         worth_proven: both plans are proven optimal, so the saving is exact.
+        worth_unknown: time ended before it was found.
     """
 
     option: str
@@ -103,20 +108,34 @@ class LimitUse(Frozen):
     unit: str
     worth_step: float | None = None
     worth_usd_per_hour: float | None = None
+    worth_least_usd_per_hour: float | None = None
+    worth_most_usd_per_hour: float | None = None
     worth_serves: tuple[str, ...] = ()
+    worth_drops: tuple[str, ...] = ()
     worth_proven: bool = False
+    worth_unknown: bool = False
 
 
 class Dropped(Frozen):
-    """A service that is not served, and why."""
+    """A service that is not served, and why.
+
+    Attributes:
+        has_machine: some machine could serve it, if the shared limits left room.
+    """
 
     service: str
     priority: int
     reason: str
+    has_machine: bool = True
 
 
 class FleetRelaxation(Frozen):
-    """The least change of one limit that lets every service be served, and what that plan costs; solved again."""
+    """The least change of one limit that lets every service be served, and what that plan costs; solved again.
+
+    Attributes:
+        proven: no smaller change is enough, and with it no plan costs less; else the change is enough, and no more is
+            known.
+    """
 
     option: str
     asked: float
@@ -124,6 +143,7 @@ class FleetRelaxation(Frozen):
     unit: str
     sentence: str
     cost_usd_per_hour: float
+    proven: bool
 
 
 class WhyNot(Frozen):
@@ -131,14 +151,19 @@ class WhyNot(Frozen):
 
     Attributes:
         extra_usd_per_hour: of the cheapest plan that serves the same and has a machine with this GPU.
+        extra_least_usd_per_hour, extra_most_usd_per_hour: between which it lies, by the bounds of both plans.
         serves: services on it in that plan.
+        exact: both plans are proven optimal, or it is proven that there is none.
     """
 
     gpu: str
     sentence: str
     cost_usd_per_hour: float | None = None
     extra_usd_per_hour: float | None = None
+    extra_least_usd_per_hour: float | None = None
+    extra_most_usd_per_hour: float | None = None
     serves: tuple[str, ...] = ()
+    exact: bool = False
 
 
 class PriceSensitivity(Frozen):
@@ -174,7 +199,11 @@ class FleetProof(Frozen):
 
 
 class FleetPlan(Frozen):
-    """The answer to one fleet."""
+    """The answer to one fleet.
+
+    Attributes:
+        cut_short: explanations for which the time was too short: what is said of them is true, and not all.
+    """
 
     schema_version: Literal["1"] = FLEET_SCHEMA_VERSION
     gpuplan_version: str
@@ -191,6 +220,7 @@ class FleetPlan(Frozen):
     relaxations: tuple[FleetRelaxation, ...]
     why_not: tuple[WhyNot, ...] = ()
     sensitivity: tuple[PriceSensitivity, ...] = ()
+    cut_short: tuple[str, ...] = ()
     proof: FleetProof
     prices_as_of: date | None
     data_fingerprint: str

@@ -138,5 +138,5 @@ def _cost(desk, gpu, factor):
         for offer in load_offers()
     ]
     other = Desk.__new__(Desk)
-    other.fleet, other.market, other._replicas = desk.fleet, market_of(desk.fleet, offers), desk._replicas
+    other.fleet, other.market, other.replicas = desk.fleet, market_of(desk.fleet, offers), desk.replicas
     return solve_fleet(other.program().problem, gap=0.0).cost_micro_usd / 1e6

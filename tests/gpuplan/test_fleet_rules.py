@@ -1,256 +1,394 @@
-"""Each rule of a fleet three times: what it allows, what it forbids, and what just passes."""
+"""Each word of a fleet file three times: what it allows, what it forbids, and what just passes.
 
-from dataclasses import replace
-from datetime import date
-from functools import cache
+The market is small enough to say by hand which machines the cheapest plan has: see small_market.py.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from gpu_db.load import load_offers
-from gpuplan.fleet import Desk, formats_above, systems_to_buy
-from optimizer.errors import BadRequirements
-from optimizer.fleet.answer import limit_uses, machine_lines
-from optimizer.fleet.services import (
-    Buying,
-    Fleet,
-    FleetLimits,
-    OwnedMachines,
-    Purchase,
-    QuotaOn,
-    RequestSize,
-    Service,
-    with_shared_replicas,
-)
-from optimizer.fleet.solve import solve_fleet
-from optimizer.requirements import Choices, Demand, EngineOptions, LoraAdapters, ServiceLevel
+from catalog.errors import CatalogError
+from catalog.find import find_model
+from gpu_db.errors import GpuDbError
+from gpu_db.ownership import load_systems, power_usage_effectiveness
+from gpuplan import fleet_file
+from gpuplan.errors import GpuplanError
+from gpuplan.fleet import formats_above
+from optimizer.errors import OptimizerError
+from optimizer.fleet.services import QUOTA_UNITS, Service, with_shared_replicas
+from optimizer.requirements import Demand, LoraAdapters
+from tests.gpuplan.small_market import MODEL, fleet_of, machines, offer, planned, served, words
 
-MODEL = "llama-3.1-8b"
-PRICES = {"cheap": 1.0, "dear": 1.5, "spot": 0.4}
+TWO_MODELS = [MODEL, "Qwen/Qwen3-32B"]
+SYSTEM = "8x H100 SXM HGX server"
 
 
-def offers():
-    """One L40S each: a cheap one in the EU, a dear one in the US, a spot one; else alike."""
-    base = next(o for o in load_offers() if o.gpu == "L40S 48GB" and o.gpu_count == 1 and o.billing == "on-demand")
-    plain = replace(base, restrictions=(), available_count=None, minimum_count=1, as_of=date(2026, 11, 1))
+@dataclass(frozen=True)
+class Case:
+    """One fleet, and what its plan must be.
 
-    def one(name, provider, region, billing):
-        return replace(
-            plain,
-            offer_id=name,
-            provider=provider,
-            instance_type=f"{name}-type",
-            region=region,
-            region_class=region,
-            region_classes=(region,),
-            billing=billing,
-            price_usd_per_hour=PRICES[name],
-        )
+    Attributes:
+        services: their words.
+        gives: machines by offer; or names of the services served; or words of the refusal; or what `seen` finds.
+        rest: the words beside the services.
+    """
 
-    return (
-        one("cheap", "acme", "eu", "on-demand"),
-        one("dear", "brand", "us", "on-demand"),
-        one("spot", "acme", "eu", "spot"),
-    )
+    services: list[dict[str, Any]]
+    gives: Any
+    rest: dict[str, Any]
 
 
-def service(name="chat", machines=3.0, **more):
-    """A demand of so many machines' throughput."""
-    return Service(
-        name=name,
-        models=(MODEL,),
-        demand=Demand(output_tokens_per_second=1.0 if machines is None else machines * one_machine()),
-        service_level=ServiceLevel(tpot_seconds=0.05),
-        **more,
-    )
+def case(gives: Any, *services: dict[str, Any], **rest: Any) -> Case:
+    return Case(list(services) or [words()], gives, rest)
 
 
-def solved(*services, more_offers=(), **fleet):
-    asked = Fleet(services=services, **fleet)
-    desk = Desk(asked, (*offers(), *more_offers))
-    program = desk.program()
-    return program, solve_fleet(program.problem, gap=0.0)
+def one(gives: Any, machines: float = 3.0, **more: Any) -> Case:
+    """A single service with these words."""
+    return case(gives, words(machines=machines, **more))
 
 
-def bought(program, solution):
-    """Machines by offer."""
-    counts = {}
-    for line in machine_lines(program, solution):
-        name = line.offer.offer_id.split(" in ")[0]
-        counts[name] = counts.get(name, 0) + line.count
-    return counts
+def replica(word: str, plan: Any) -> Any:
+    """What all replicas of a plan have in common."""
+    found = {getattr(each.replica, word) for answer in plan.services for each in answer.serving}
+    return found.pop() if len(found) == 1 else found or None
 
 
-def machines_of(*services, **fleet):
-    program, solution = solved(*services, **fleet)
-    assert all(use.used <= use.most for use in limit_uses(program, solution.counts))
-    return bought(program, solution)
+def seen(plan: Any, gives: Any) -> Any:
+    """Of a plan, what a case speaks of."""
+    if isinstance(gives, set):
+        return served(plan)
+    if isinstance(gives, tuple):
+        return (gives[0], replica(gives[0], plan))
+    return machines(plan) if isinstance(gives, dict) else round(plan.cost_usd_per_hour, 6)
 
 
-@cache
-def one_machine():
-    """Tokens per second of one machine, a little less."""
-    program, _ = solved(service(machines=None))
-    (column,) = program.columns
-    return 0.99 * float(column.replicas.output_tokens_per_second.max())
+CHEAP, NONE = {"cheap": 3}, {}
+SPOT = {"billing": ["on-demand", "spot"]}
+TWO = (words("a"), words("b"))
+OWNED = {"name": "o", "gpu": "L40S", "gpus": 1, "machines": 3}
+LONE = {"budget": 3}
+LORA = {"max_lora_rank": 8, "max_loras": 1}
 
 
-def quota(kind, name, most):
-    return FleetLimits(quotas=(QuotaOn(kind=kind, name=name, most=most),))
+def group(first: str, second: str) -> tuple[dict[str, Any], ...]:
+    """Two services of almost half a machine each, in these groups."""
+    return tuple(words(name, 0.45, shares_replicas=of, **LORA) for name, of in (("a", first), ("b", second)))
 
 
-def test_without_rules_the_cheapest_serves():
-    assert machines_of(service()) == {"cheap": 3}
+def quota(kind: str, name: str, most: int) -> dict[str, Any]:
+    return {"limits": {kind: {name: most}}}
 
 
-@pytest.mark.parametrize(("kind", "name"), [("provider", "acme"), ("instance_type", "cheap-type"), ("region", "eu")])
-@pytest.mark.parametrize(("most", "expected"), [(3, {"cheap": 3}), (0, {"dear": 3}), (2, {"cheap": 2, "dear": 1})])
-def test_a_quota_is_kept_to_the_last_machine(kind, name, most, expected):
-    assert machines_of(service(), limits=quota(kind, name, most)) == expected
+def owned(gives: Any, service: dict[str, Any] | None = None, **change: Any) -> Case:
+    return case(gives, service or words(), owned=[OWNED | change])
 
 
-@pytest.mark.parametrize(("most", "served"), [(3, True), (2, False), (4, True)])
-@pytest.mark.parametrize("kind", ["gpu", "gpus"])
-def test_gpus_are_limited_by_kind_and_in_all(kind, most, served):
-    limits = FleetLimits(gpus=most) if kind == "gpus" else quota("gpu", "L40S", most)
-    _, solution = solved(service(), limits=limits)
-    assert bool(solution.served.all()) == served
+def bought(gives: Any, **terms: Any) -> Case:
+    """A demand for many H100, whose price for rent is 20 USD/h each."""
+    purchase = {"systems": SYSTEM, "usd_per_kwh": 0.1} | terms
+    return case(gives, words(machines=20, gpu="H100"), buying={"purchase": purchase})
 
 
-@pytest.mark.parametrize(("budget", "served"), [(3.0, True), (2.99, False), (3.01, True)])
-def test_a_budget_is_kept_to_the_cent(budget, served):
-    _, solution = solved(service(), limits=FleetLimits(budget_usd_per_hour=budget))
-    assert bool(solution.served.all()) == served
+def of_a_server(years: float = 4, upkeep: float = 0.0, usd_per_kwh: float = 0.1, room: str = "colo") -> float:
+    """USD per hour of one bought server, worked out from its row of the table."""
+    system = next(each for each in load_systems() if each.name == SYSTEM)
+    kilowatts = system.power_watts / 1000 * power_usage_effectiveness(room).value
+    return round(system.price_typical_usd * (1 / years + upkeep) / 8760 + kilowatts * usd_per_kwh, 6)
 
 
-def test_power_is_limited_to_what_the_replicas_need():
-    program, solution = solved(service(), limits=FleetLimits(power_watts=1e9))
-    used = limit_uses(program, solution.counts)[0].used
-    assert used > 0
-    enough, short = (solved(service(), limits=FleetLimits(power_watts=watts))[1] for watts in (used, 0.3 * used))
-    assert enough.served.all()
-    assert not short.served.all()
+TRIOS: dict[str, tuple[Case, Case, Case]] = {
+    # what a service is and asks for
+    "model": (
+        one(("model", "meta-llama/Llama-3.1-8B-Instruct"), model=TWO_MODELS),
+        one("no-such-model", model="no-such-model"),
+        one(("model", "Qwen/Qwen3-32B"), 0.1, model=TWO_MODELS[1:]),
+    ),
+    "name": (case({"a", "b"}, *TWO), case("names must differ", TWO[0], TWO[0]), case({"a", "A"}, TWO[0], words("A"))),
+    "isl": (one(CHEAP, isl=1024), one("longer than the context", isl="200k"), one({"cheap": 10}, isl="4k")),
+    "osl": (one(CHEAP, osl=512), one("longer than the context", osl="200k"), one({"cheap": 4}, osl="2k")),
+    "sizes": (
+        one(CHEAP, sizes="1024/512:1"),
+        one("longer than the context", sizes="1024/512:9, 200k/100:1"),
+        one({"cheap": 5}, sizes="1024/512:3, 4k/512:1"),
+    ),
+    "min_tps": (one(CHEAP, 3.0), one({"cheap": 4}, 3.05), one(CHEAP, 2.95)),
+    "requests_per_second": (
+        one({"cheap": 1}, requests_per_second=3.2),
+        one({"cheap": 2}, requests_per_second=6),
+        one({"cheap": 1}, requests_per_second=0.01),
+    ),
+    "concurrency": (one(CHEAP, concurrency=288), one({"cheap": 4}, concurrency=289), one(CHEAP, concurrency=287)),
+    # its promises
+    "max_ttft": (one({"cheap": 24}, max_ttft="100ms"), one(NONE, max_ttft="20ms"), one(CHEAP, max_ttft="1s")),
+    "max_tpot": (one({"cheap": 8}, max_tpot="20ms"), one(NONE, max_tpot="4ms"), one({"big": 2}, max_tpot="8ms")),
+    "percentile": (
+        one({"cheap": 2}, requests_per_second=6, max_ttft="300ms", percentile=50),
+        one({"cheap": 4}, requests_per_second=6, max_ttft="150ms", percentile=99.9),
+        one({"cheap": 2}, requests_per_second=6, max_ttft="300ms", percentile=99.9),
+    ),
+    "confidence": (
+        one(CHEAP, confidence="50%"),
+        one({"cheap": 5}, confidence="95%"),
+        one({"cheap": 4}, confidence="75%"),
+    ),
+    # what its replicas may be
+    "quantization": (
+        one(("weight_format", "bf16"), quantization="bf16"),
+        one("cannot be had in fp9 weights", quantization="fp9"),
+        one(("weight_format", "fp8"), quantization="bf16,fp8"),
+    ),
+    "quantization_floor": (
+        one(("weight_format", "bf16"), quantization_floor="bf16"),
+        one("below the floor bf16", quantization_floor="bf16", quantization="fp8"),
+        one(("weight_format", "fp8"), quantization_floor="fp8"),
+    ),
+    "kv_cache_dtype": (
+        one(("kv_cache_format", "fp8"), kv_cache_dtype="fp8"),
+        one("'int4' is no KV-cache format; kv_cache_dtype takes", kv_cache_dtype="int4"),
+        one(("kv_cache_format", "bf16"), kv_cache_dtype="auto"),
+    ),
+    "engine": (
+        one({"cheap": 4}, engine="sglang"),
+        one("No engine is called 'x'", engine="x"),
+        one(CHEAP, engine="vllm==0.33.0"),
+    ),
+    "max_model_len": (
+        one(("max_model_len", 8000), max_model_len="8k"),
+        one("max_model_len 1535 must lie between one request", max_model_len=1535),
+        one(("max_model_len", 1536), max_model_len=1536),
+    ),
+    "tensor_parallel": (
+        one({"pair": 2}, tensor_parallel=2),
+        one(NONE, tensor_parallel=3),
+        one(CHEAP, tensor_parallel=1),
+    ),
+    "pipeline_parallel": (
+        one({"pair": 2}, pipeline_parallel=2),
+        one(NONE, pipeline_parallel=3),
+        one(CHEAP, pipeline_parallel=1),
+    ),
+    "max_lora_rank": (one(CHEAP, max_lora_rank=16), one("not 17", max_lora_rank=17), one(CHEAP, max_lora_rank=1)),
+    "max_loras": (
+        one(CHEAP, max_lora_rank=512, max_loras=1),
+        one({"cheap": 4}, max_lora_rank=512, max_loras=8),
+        one("is not a whole number from 1", max_lora_rank=8, max_loras=0),
+    ),
+    "shares_replicas": (
+        case({"cheap": 1}, *group("base", "base")),
+        case({"cheap": 2}, *group("base", "other")),
+        case("share replicas and differ in model", group("g", "g")[0], group("g", "g")[1] | {"gpu": "L40S"}),
+    ),
+    # where they may stand
+    "gpu": (one({"big": 1}, gpu="H100"), one(NONE, gpu="T4"), one(CHEAP, gpu="H100,L40S")),
+    "exclude_gpu": (one(CHEAP, exclude_gpu="H100"), one({"big": 1}, exclude_gpu="L40S"), one(CHEAP, exclude_gpu="T4")),
+    "provider": (one(CHEAP, provider="acme"), one({"dear": 3}, provider="brand"), one(CHEAP, provider="acme,brand")),
+    "region": (one(CHEAP, region="eu"), one({"dear": 3}, region="us"), one(CHEAP, region="eu,us")),
+    # who is served first
+    "required": (
+        case({"b"}, words("a", priority=9), words("b", required="yes"), limits=LONE),
+        case({"a"}, words("a", priority=9), words("b", required="no"), limits=LONE),
+        case(set(), words("a", required="yes"), words("b", required="yes"), limits=LONE),
+    ),
+    "priority": (
+        case({"a"}, words("a", priority=2), words("b", priority=1), limits=LONE),
+        case({"b"}, words("a", priority=1), words("b", priority=2), limits=LONE),
+        case({"b"}, words("a", priority=-1), words("b"), limits=LONE),
+    ),
+    "weight": (
+        case({"b"}, words("a"), words("b", weight=2), limits=LONE),
+        case({"a"}, words("a", weight=2), words("b"), limits=LONE),
+        case({"a"}, words("a", priority=1), words("b", weight=9), limits=LONE),
+    ),
+    # how many, and of what they may be lost
+    "min_replicas": (one({"cheap": 4}, min_replicas=4), one(CHEAP, min_replicas=3), one(CHEAP, min_replicas=1)),
+    "survive_losing_one_machine": (
+        one({"cheap": 4}, survive_losing_one_machine="yes"),
+        one(CHEAP, survive_losing_one_machine="no"),
+        one({"cheap": 2}, 1.0, survive_losing_one_machine="yes"),
+    ),
+    "spot_share": (
+        case({"cheap": 2, "spot": 1}, words(spot_share="34%"), buying=SPOT),
+        case(CHEAP, words(spot_share=0), buying=SPOT),
+        case({"spot": 3}, words(spot_share=1), buying=SPOT),
+    ),
+    # shared limits
+    "limits.budget": (
+        case({"chat"}, limits={"budget": 3}),
+        case(set(), limits={"budget": 2.99}),
+        case({"chat"}, limits={"budget": 3.01}),
+    ),
+    "limits.max_gpus": (
+        case(CHEAP, limits={"max_gpus": 3}),
+        case({"big": 1}, limits={"max_gpus": 2}),
+        case(CHEAP, limits={"max_gpus": 4}),
+    ),
+    "limits.max_power": (
+        case(CHEAP, limits={"max_power": "1kW"}),
+        case(NONE, limits={"max_power": "200W"}),
+        case({"big": 1}, limits={"max_power": "600W"}),
+    ),
+    "limits.gpu": (
+        case(CHEAP, **quota("gpu", "L40S", 3)),
+        case({"big": 1}, **quota("gpu", "L40S", 0)),
+        case({"big": 1}, **quota("gpu", "L40S", 2)),
+    ),
+    "limits.instance_type": (
+        case(CHEAP, **quota("instance_type", "cheap-type", 3)),
+        case({"dear": 3}, **quota("instance_type", "cheap-type", 0)),
+        case({"cheap": 2, "dear": 1}, **quota("instance_type", "cheap-type", 2)),
+    ),
+    "limits.provider": (
+        case(CHEAP, **quota("provider", "acme", 3)),
+        case({"dear": 3}, **quota("provider", "acme", 0)),
+        case({"cheap": 2, "dear": 1}, **quota("provider", "acme", 2)),
+    ),
+    "limits.region": (
+        case(CHEAP, **quota("region", "eu", 3)),
+        case({"dear": 3}, **quota("region", "eu", 0)),
+        case({"cheap": 2, "dear": 1}, **quota("region", "eu", 2)),
+    ),
+    # how machines are paid
+    "buying.billing": (
+        case({"reserved": 3}, buying={"billing": ["on-demand", "reserved-1y"]}),
+        case(NONE, buying={"billing": "reserved-3y"}),
+        case({"spot": 3}, buying=SPOT),
+    ),
+    "buying.spot_share": (
+        case({"spot": 3}, buying=SPOT | {"spot_share": 1}),
+        case(CHEAP, words(spot_share=1), buying=SPOT | {"spot_share": 0}),
+        case({"cheap": 2, "spot": 1}, buying=SPOT | {"spot_share": "66%"}),
+    ),
+    "buying.allow": (
+        case({"bound": 3}, buying={"allow": "minimum-purchase"}),
+        case(CHEAP, buying={"allow": "marketplace"}),
+        case(CHEAP, buying={}),
+    ),
+    "buying.purchase": (
+        bought({f"purchased/{SYSTEM}": 1}),
+        case({"big": 6}, words(machines=20, gpu="H100"), buying={"purchase": False}),
+        case(CHEAP, buying={"purchase": {}}),
+    ),
+    "purchase.years": (bought(of_a_server()), bought("years", years=11), bought(of_a_server(years=10), years=10)),
+    "purchase.usd_per_kwh": (
+        bought(of_a_server(usd_per_kwh=0.3), usd_per_kwh=0.3),
+        bought("usd_per_kwh", usd_per_kwh=6),
+        bought(of_a_server(usd_per_kwh=0), usd_per_kwh=0),
+    ),
+    "purchase.place": (
+        bought(of_a_server(), place="de"),
+        bought("No electricity price", place="xx", usd_per_kwh=None),
+        bought(of_a_server(), place="us"),
+    ),
+    "purchase.room": (
+        bought(of_a_server(room="cloud"), room="cloud"),
+        bought("No ", room="shed"),
+        bought(of_a_server(), room="colo"),
+    ),
+    "purchase.upkeep_per_year": (
+        bought(of_a_server(upkeep=0.1), upkeep_per_year="10%"),
+        bought("upkeep_per_year", upkeep_per_year="120%"),
+        bought(of_a_server(), upkeep_per_year=0),
+    ),
+    "purchase.systems": (
+        bought({f"purchased/{SYSTEM}": 1}),
+        bought("No system named", systems="x"),
+        bought({"big": 6}, systems="DGX Spark"),
+    ),
+    # machines that are there
+    "owned.name": (
+        owned({"owned/o": 3}),
+        case("names must differ", owned=[OWNED, OWNED]),
+        case(
+            {"owned/p": 2, "owned/o": 1},
+            owned=[OWNED | {"machines": 1, "usd_per_hour": 0.1}, OWNED | {"name": "p", "machines": 2}],
+        ),
+    ),
+    "owned.gpu": (owned({"owned/o": 3}, gpu="L40S"), owned("No GPU named", gpu="L41S"), owned(CHEAP, gpu="T4")),
+    "owned.gpus": (
+        owned({"owned/o": 1}, gpus=8, machines=1),
+        owned("gpus", gpus=0),
+        owned({"owned/o": 2}, gpus=2, usd_per_hour=0.1),
+    ),
+    "owned.machines": (owned({"owned/o": 3}), owned(CHEAP, machines=0), owned({"owned/o": 2, "cheap": 1}, machines=2)),
+    "owned.usd_per_hour": (
+        owned(0.3, usd_per_hour=0.1),
+        owned(CHEAP, usd_per_hour=1.01),
+        owned({"owned/o": 3}, usd_per_hour=0.99),
+    ),
+    "owned.region": (
+        owned({"owned/o": 3}, words(region="us"), region="us"),
+        owned(CHEAP, words(region="eu"), region="us"),
+        owned({"owned/o": 3}, words(region="eu"), region="eu"),
+    ),
+}
+ELSEWHERE = {"name", "services", "defaults", "offers", "demand"}
+"""Words beside the services that are no rules: test_fleet_file.py, test_cli_fleet.py, test_fleet_calendar.py."""
 
 
-@pytest.mark.parametrize(("copies", "expected"), [(1, 3), (3, 3), (4, 4)])
-def test_copies_run_whatever_the_demand(copies, expected):
-    assert machines_of(service(replicas_at_least=copies)) == {"cheap": expected}
+def words_of_the_file() -> set[str]:
+    """Every word that a fleet file may have, by its place."""
+    places = {
+        "limits": fleet_file.LIMITS,
+        "buying": fleet_file.BUYING,
+        "purchase": fleet_file.PURCHASE,
+        "owned": fleet_file.OWNED,
+    }
+    inner = {f"{place}.{word}" for place, known in places.items() for word in known}
+    quotas = {f"limits.{kind}" for kind in QUOTA_UNITS}
+    single = set(fleet_file.TOP) - ELSEWHERE - set(places)
+    return set(fleet_file.SERVICE) | inner | quotas | {"buying.purchase"} | single
 
 
-@pytest.mark.parametrize(("survives", "expected"), [(False, 3), (True, 4)])
-def test_surviving_takes_one_machine_more(survives, expected):
-    assert machines_of(service(survives_losing_one_machine=survives)) == {"cheap": expected}
+def test_every_word_of_a_fleet_file_has_its_three_cases():
+    assert set(TRIOS) == words_of_the_file()
 
 
-def test_surviving_one_machine_of_demand_takes_two():
-    assert machines_of(service(machines=1.0, survives_losing_one_machine=True)) == {"cheap": 2}
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["allowed", "forbidden", "neighbour"])
+@pytest.mark.parametrize("word", TRIOS)
+def test_a_rule_allows_forbids_and_just_passes(word, place):
+    asked = TRIOS[word][place]
+    if isinstance(asked.gives, str):
+        with pytest.raises((CatalogError, GpuDbError, GpuplanError, OptimizerError), match=asked.gives):
+            planned(asked.services, **asked.rest)
+        return
+    plan = planned(asked.services, **asked.rest)
+    assert seen(plan, asked.gives) == asked.gives
+    assert all(limit.used <= limit.most for limit in plan.limits)
 
 
-@pytest.mark.parametrize(
-    ("share", "expected"),
-    [(0.0, {"cheap": 3}), (1.0, {"spot": 3}), (0.34, {"cheap": 2, "spot": 1}), (0.66, {"cheap": 2, "spot": 1})],
-)
-def test_spot_serves_at_most_its_share(share, expected):
-    """Of three machines' work, two thirds need two steady ones, and so does a little more than one third."""
-    buying = Buying(billings=("on-demand", "spot"))
-    assert machines_of(service(machines=3.0, spot_share_most=share), buying=buying) == expected
+def test_no_more_machines_of_a_bulk_offer_are_had_than_its_least_number_or_none():
+    def market():
+        from dataclasses import replace
+
+        return (replace(offer("bulk", 0.7), minimum_count=4), offer("cheap", 1.0))
+
+    assert machines(planned([words(machines=4)], market=market)) == {"bulk": 4}
+    assert machines(planned([words(machines=2)], market=market)) == {"cheap": 2}
+    assert machines(planned([words(machines=3)], market=market)) == {"bulk": 4}
 
 
-def test_the_fleets_share_of_spot_binds_services_that_would_take_more():
-    buying = Buying(billings=("on-demand", "spot"), spot_share_most=0.0)
-    assert machines_of(service(), buying=buying) == {"cheap": 3}
-
-
-@pytest.mark.parametrize(
-    ("machines", "expected"), [(3, {"owned/ours": 3}), (1, {"owned/ours": 1, "cheap": 2}), (0, {"cheap": 3})]
-)
-def test_owned_machines_are_used_first_and_no_more_than_there_are(machines, expected):
-    from gpuplan.fleet import owned_offers
-
-    asked = Fleet(
-        services=(service(),),
-        owned=(OwnedMachines(name="ours", gpu="L40S", gpus=1, machines=machines, running_usd_per_hour=0.1),),
-    )
-    owned = owned_offers(asked, date(2026, 11, 22))
-    assert machines_of(service(), more_offers=owned, owned=asked.owned) == expected
-
-
-@pytest.mark.parametrize(("region", "expected"), [("eu", {"cheap": 3}), ("us", {"dear": 3}), (None, {"cheap": 3})])
-def test_a_service_stays_in_its_region(region, expected):
-    choices = Choices(regions=None if region is None else (region,))
-    assert machines_of(service(choices=choices)) == expected
-
-
-@pytest.mark.parametrize(("first", "second", "served"), [(2, 1, "a"), (1, 2, "b")])
-def test_the_more_important_is_served(first, second, served):
-    limits = FleetLimits(budget_usd_per_hour=3.0)
-    program, solution = solved(service("a", priority=first), service("b", priority=second), limits=limits)
-    assert [program.fleet.services[at].name for at in solution.served.nonzero()[0]] == [served]
-
-
-def test_a_required_service_goes_before_any_priority():
-    limits = FleetLimits(budget_usd_per_hour=3.0)
-    program, solution = solved(service("a", priority=9), service("b", required=True), limits=limits)
-    assert [program.fleet.services[at].name for at in solution.served.nonzero()[0]] == ["b"]
-
-
-def test_of_equal_priority_the_greater_weight_is_served():
-    limits = FleetLimits(budget_usd_per_hour=3.0)
-    program, solution = solved(service("a", weight=1), service("b", weight=2), limits=limits)
-    assert [program.fleet.services[at].name for at in solution.served.nonzero()[0]] == ["b"]
-
-
-def test_services_share_what_neither_fills_alone():
-    """Two services of two thirds of a machine each: shared replicas need two machines' work once, not twice."""
-    adapters = EngineOptions(adapters=LoraAdapters(rank=8, loaded=1))
-    two = [service(name, machines=0.45, options=adapters, shares_replicas="base") for name in "ab"]
-    alone = [one.model_copy(update={"shares_replicas": None}) for one in two]
-    assert sum(machines_of(*two).values()) < sum(machines_of(*alone).values())
+def test_comparing_fewer_replicas_with_each_other_leaves_the_optimum():
+    limits = {"max_power": "2kW"}
+    pair = [words("a", 1.3), words("b", 2.2, isl="2k")]
+    whole = planned(pair, limits=limits)
+    with patch("optimizer.fleet.dominance.PAIRS_MOST", 1):
+        assert planned(pair, limits=limits).cost_usd_per_hour == whole.cost_usd_per_hour
 
 
 def test_a_group_has_room_for_all_adapters_and_keeps_the_tightest_promise():
-    first = service("a", options=EngineOptions(adapters=LoraAdapters(rank=8, loaded=2)), shares_replicas="g")
-    second = first.model_copy(
-        update={
-            "name": "b",
-            "sizes": (RequestSize(input_tokens=100, output_tokens=50),),
-            "service_level": ServiceLevel(tpot_seconds=0.02),
-        }
-    )
-    (one,) = with_shared_replicas(Fleet(services=(first, second))).services
-    assert one.options.adapters == LoraAdapters(rank=8, loaded=4)
-    assert one.service_level.tpot_seconds == 0.02
-    assert one.requests_per_second == pytest.approx(first.requests_per_second + second.requests_per_second)
-
-
-def test_a_group_of_different_models_is_refused():
-    pair = (service("a", shares_replicas="g"), service("b", shares_replicas="g").model_copy(update={"models": ("x",)}))
-    with pytest.raises(BadRequirements, match="differ in model"):
-        with_shared_replicas(Fleet(services=pair))
+    first = words("a", max_lora_rank=8, max_loras=2, shares_replicas="g")
+    second = first | {"name": "b", "isl": 100, "osl": 50, "max_tpot": "20ms"}
+    asked = fleet_of([first, second])
+    (together,) = with_shared_replicas(asked).services
+    assert together.options.adapters == LoraAdapters(rank=8, loaded=4)
+    assert together.service_level.tpot_seconds == 0.02
+    assert together.requests_per_second == pytest.approx(sum(one.requests_per_second for one in asked.services))
 
 
 @pytest.mark.parametrize(("floor", "kept"), [("bf16", {"bf16"}), ("fp8", {"bf16", "fp8", "int8"}), (None, None)])
 def test_a_floor_admits_formats_of_no_fewer_bits(floor, kept):
-    from catalog.find import find_model
-
-    found = formats_above(find_model(MODEL), service(weight_format_floor=floor))
+    asked = Service(name="a", models=(MODEL,), demand=Demand(concurrency=1), weight_format_floor=floor)
+    found = formats_above(find_model(MODEL), asked)
     assert (None if found is None else set(found)) == kept
-
-
-def test_a_floor_that_is_no_format_is_refused():
-    from catalog.find import find_model
-
-    with pytest.raises(BadRequirements, match="'fp9' is no weight format"):
-        formats_above(find_model(MODEL), service(weight_format_floor="fp9"))
-
-
-def test_a_system_costs_its_price_over_the_years_and_its_electricity():
-    """As worked out by hand from the table's own row."""
-    from gpu_db.ownership import load_systems, power_usage_effectiveness
-
-    system = load_systems()[0]
-    terms = Purchase(years=4, usd_per_kilowatt_hour=0.1, systems=(system.name,))
-    (offer,) = systems_to_buy(terms)
-    kilowatts = system.power_watts / 1000 * power_usage_effectiveness("colo").value
-    assert offer.price_usd_per_hour == pytest.approx(system.price_typical_usd / 4 / 8760 + kilowatts * 0.1, abs=1e-5)
-    with pytest.raises(BadRequirements, match="No system named 'x'"):
-        systems_to_buy(Purchase(systems=("x",)))

@@ -108,7 +108,8 @@ def command(
 
 def run(asked: Asked) -> int:
     """Answer what was typed."""
-    from gpuplan.fleet import Effort, Wishes, plan_fleet
+    from gpuplan.fleet import Effort, plan_fleet
+    from gpuplan.fleet_explained import Wishes
     from gpuplan.fleet_file import read_fleet
 
     read = _with_limits(read_fleet(asked.file, skip_bad=asked.skip_bad), asked)
