@@ -167,9 +167,8 @@ class Engine(ABC):
         """How this engine cuts its KV pool on one TP rank; see `optimizer.memory.page_groups`."""
         return plan_pages(spec, tensor_parallel, kv_format, rule)
 
-    @property
-    def sampler_bytes_per_logit(self) -> float:
-        """What its sampler keeps per sequence and vocabulary entry at its peak."""
+    def sampler_bytes_per_logit(self, spec: ModelSpec) -> float:
+        """What its sampler keeps per sequence and vocabulary entry at its peak, for a model."""
         return float(fact_at(self.facts["sampler_bytes_per_logit"], self.version)["value"])
 
     @property
@@ -179,14 +178,36 @@ class Engine(ABC):
         fast, pcie = ({int(n): gib * GIB for n, gib in entry[kind].items()} for kind in ("fast_links", "pcie"))
         return NonTorch(fast, pcie, entry["amd_extra"] * GIB, entry.get("quantized_extra", 0) * GIB)
 
-    def sparse_latent_bytes(self, max_model_len: int) -> float:
-        """What sparse latent attention gathers to read prompts, beside its cache, and its indexer's logits."""
+    def sparse_latent_copies(self, max_model_len: int) -> int:
+        """Times max_model_len whose latent vectors sparse attention has room for when it reads prompts."""
+        fact = self._sparse_latent
+        return int(fact.get("copies" if max_model_len <= fact.get("up_to_tokens", 0) else "copies_beyond", 0))
+
+    @property
+    def keeps_sparse_context(self) -> bool:
+        """Whether sparse latent attention has buffers from loading on."""
+        return "sparse_latent_workspace" in self.facts
+
+    @property
+    def keeps_sparse_queries(self) -> bool:
+        """Whether sparse latent attention has a buffer for the queries of a step."""
+        return bool(self._sparse_latent.get("queries", False))
+
+    @property
+    def sparse_logits_bytes(self) -> float:
+        """What the indexer of sparse latent attention needs for its logits."""
+        return float(self._sparse_latent.get("logits_mib", 0) * MIB)
+
+    @property
+    def _sparse_latent(self) -> Facts:
         entries = self.facts.get("sparse_latent_workspace")
-        if entries is None:
-            return 0.0
-        fact = fact_at(entries, self.version)
-        copies = fact["copies"] if max_model_len <= fact["up_to_tokens"] else fact["copies_beyond"]
-        return float(copies * max_model_len * fact["bytes_per_token"] + fact["logits_mib"] * MIB)
+        return {} if entries is None else fact_at(entries, self.version)
+
+    def latent_context_tokens(self, max_model_len: int) -> int:
+        """Tokens of context whose keys and values latent attention unpacks at once when it reads a prompt."""
+        entries = self.facts.get("latent_context_tokens")
+        fact = {"requests": 0, "most": 0} if entries is None else fact_at(entries, self.version)
+        return min(int(fact["requests"]) * max_model_len, int(fact["most"]))
 
     @property
     def copies_latent(self) -> bool:
@@ -447,7 +468,7 @@ def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, de
 def _parallelism_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
     """Shapes that no engine runs well, whatever the widths of the model."""
     tp, pp, dp, ep = rows.tensor_parallel, rows.pipeline_parallel, rows.data_parallel, rows.expert_parallel
-    experts = _experts(spec)
+    experts = routed_experts(spec)
     yield pp > spec.layer_count, f"more pipeline stages than the model's {spec.layer_count} layers"
     if experts:
         yield ep > experts, f"more expert-parallel ranks than the model's {experts} experts"
@@ -465,7 +486,7 @@ def _parallelism_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[Ref
     yield (rows.nodes > 1) & np.isnan(rows.internode_bytes_per_second), "no network between these machines is known"
 
 
-def _experts(spec: ModelSpec) -> int:
+def routed_experts(spec: ModelSpec) -> int:
     """Routed experts of a layer; 0 for a dense model."""
     return max((m.copies for g in spec.layers for m in g.matrices if m.sharding == "expert"), default=0)
 

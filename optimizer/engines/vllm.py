@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from catalog.model import ModelSpec
+from catalog.model import ModelSpec, RecurrentState
 from gpu_db.gpu import Gpu
-from optimizer.engines.engine import Engine
-from optimizer.engines.facts import parse_version
+from optimizer.engines.engine import Engine, routed_experts
+from optimizer.engines.facts import Facts, fact_at, parse_version
 from optimizer.engines.launch import HEAD_ADDRESS, Launch
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.factors import GIB
@@ -40,6 +40,13 @@ class Vllm(Engine):
             else self.version
         )
 
+    def sampler_bytes_per_logit(self, spec: ModelSpec) -> float:
+        """Its second model runner keeps less than its first, and serves ever more models by default."""
+        runner = fact_at(self.facts["second_runner"], self.version)
+        if _is_served_by(runner, spec):
+            return float(runner["bytes_per_logit"])
+        return super().sampler_bytes_per_logit(spec)
+
     def refuses_launch(self, launch: Launch) -> str | None:
         """A LoRA rank that its option does not take; see Engine.refuses_launch."""
         if launch.adapters is not None and launch.adapters.rank not in LORA_RANKS:
@@ -57,6 +64,19 @@ class Vllm(Engine):
         if launch.memory_utilization is not None:
             options += ["--gpu-memory-utilization", f"{launch.memory_utilization:g}"]
         return "vllm", "serve", launch.model, *options, *_additions(launch), *_nodes(launch, node_rank, head_address)
+
+
+def _is_served_by(runner: Facts, spec: ModelSpec) -> bool:
+    """Whether vLLM's second model runner is a model's default.
+
+    Source: vLLM 0.28.0 `vllm/config/vllm.py`, `_is_default_v2_model_runner_model`.
+    """
+    if runner["serves"] in ("none", "all"):
+        return str(runner["serves"]) == "all"
+    plain = not any(isinstance(mixer, RecurrentState) for mixer in spec.mixers) and not routed_experts(spec)
+    if not runner["quantized"] and (spec.quantization_method is not None or not plain):
+        return False
+    return spec.architecture in runner["architectures"] or (runner["serves"] == "dense" and plain)
 
 
 def _layout(launch: Launch) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import numpy as np
 from numpy.typing import NDArray
 
-from catalog.model import LatentAttention, Layers, Matrix, ModelSpec
+from catalog.model import LatentAttention, Layers, Matrix, Mixer, ModelSpec
 from optimizer.memory.factors import memory_factors
 from optimizer.memory.weights import Division, is_row_parallel_expert
 
@@ -36,9 +38,24 @@ def sampler_bytes(vocabulary: int, max_num_seqs: Ints, bytes_per_logit: float) -
     return bytes_per_logit * vocabulary * np.asarray(max_num_seqs, dtype=np.float64)
 
 
-def indexes_latent(spec: ModelSpec) -> bool:
-    """Whether an indexer chooses among latent vectors of single tokens (DeepSeek-V3.2, GLM-5)."""
-    return any(isinstance(m, LatentAttention) and m.indexer is not None and m.compression == 1 for m in spec.mixers)
+def context_bytes_per_token(spec: ModelSpec, tensor_parallel: Ints) -> Floats:
+    """What latent attention unpacks of a token of context: 16-bit keys and values of a rank's heads.
+
+        2 * heads / TP * (nope_dim + value_dim)
+
+    Args:
+        spec: the model; 0 for others than latent attention.
+        tensor_parallel: ranks that divide the heads; the result has its shape.
+
+    Source: vLLM 0.33.0 `vllm/model_executor/layers/attention/mla_attention.py`, `forward_impl` without metadata.
+    """
+    values = [m.query_heads * (m.nope_dim + m.value_dim) for m in spec.mixers if _unpacks_context(m)]
+    return ACTIVATION_BYTES * max(values, default=0) / np.asarray(tensor_parallel, dtype=np.float64)
+
+
+def _unpacks_context(mixer: Mixer) -> TypeGuard[LatentAttention]:
+    """Whether a mixer is latent attention that keeps one vector per token."""
+    return isinstance(mixer, LatentAttention) and mixer.compression == 1 and mixer.window is None
 
 
 def forward_bytes_per_token(spec: ModelSpec, division: Division) -> Floats:

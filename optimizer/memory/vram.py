@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
-from optimizer.memory.activations import indexes_latent, sampler_bytes
+from optimizer.memory.activations import context_bytes_per_token, sampler_bytes
 from optimizer.memory.adapters import Adapters
+from optimizer.memory.buffers import loading_buffers, sparse_latent
 from optimizer.memory.communication import context_bytes, non_torch_bytes, visible_bytes
 from optimizer.memory.drafts import draft_weight_bytes
 from optimizer.memory.encoder import profiled_tokens
@@ -106,10 +107,10 @@ class MemoryColumns:
         total_bytes: (rows,) what the engine sees as the card's memory.
         budget_bytes: (rows,) what it may take.
         context_bytes: (rows,) the driver's context, beside vLLM's budget.
-        weight_bytes: (rows,).
+        weight_bytes: (rows,) with the buffers that are allocated while they load.
         non_torch_bytes: (rows,) communication and library buffers.
-        activation_bytes: (rows, batches) the largest of forward pass, sampler, vision encoder and what sparse latent
-            attention gathers.
+        activation_bytes: (rows, batches) the largest of forward pass, sampler, vision encoder and what latent attention
+            unpacks or scores of its context.
         draft_bytes: (rows,) of the weights, those of what guesses tokens.
         adapter_bytes: (rows,) LoRA buffers.
         offloaded_bytes: (rows,) of the weights, in the host's memory; `weight_bytes` does not count them.
@@ -333,10 +334,11 @@ def load_model(
     stages = lay_out_stages(spec, engine, rows, settings.adapters)
     non_torch = non_torch_bytes(rows, engine.non_torch, quantized=spec.weight_format not in SIXTEEN_BIT)
     offloaded = np.minimum(stages.weight_bytes, settings.offload_bytes)
-    activation = _activation(spec, engine, stages, cards, settings, max_num_seqs)
+    stages = _with_buffers(spec, engine, rows, stages, cards, settings)
+    ranks = rows.tensor_parallel[stages.row]
+    activation = _activation(spec, engine, stages, cards, settings, max_num_seqs, ranks)
     if settings.offload_bytes:
         activation += np.where(offloaded > 0, stages.layer_bytes, 0)[:, None]
-    ranks = rows.tensor_parallel[stages.row]
     graphs = np.zeros_like(activation)
     if not settings.enforce_eager:
         graphs = _graphs(engine.graph_law, stages, cards, max_num_seqs, ranks)
@@ -346,21 +348,38 @@ def load_model(
     return Loaded(cards, stages, draft, non_torch, offloaded, activation, graphs, pool, beside)
 
 
+def _with_buffers(
+    spec: ModelSpec, engine: Engine, rows: ReplicaColumns, stages: Stages, cards: Cards, settings: MemorySettings
+) -> Stages:
+    """The stages with what is allocated beside the weights while they load."""
+    ranks, tokens = rows.tensor_parallel[stages.row], cards.batched_tokens[stages.row]
+    buffers = loading_buffers(spec, engine, ranks, tokens, settings.max_model_len)
+    return replace(stages, weight_bytes=stages.weight_bytes + buffers)
+
+
 CHECKED_ROWS = 2
 """Rows of logits per sequence when a guess is checked: the guessed token's and the next one's."""
 
 
 def _activation(
-    spec: ModelSpec, engine: Engine, stages: Stages, cards: Cards, settings: MemorySettings, max_num_seqs: Ints
+    spec: ModelSpec,
+    engine: Engine,
+    stages: Stages,
+    cards: Cards,
+    settings: MemorySettings,
+    max_num_seqs: Ints,
+    ranks: Ints,
 ) -> Floats:
     """The largest of what is profiled one after the other, shape (stages, batches)."""
     batched = cards.batched_tokens[stages.row][:, None]
     forward = stages.forward_bytes_per_token[:, None] * batched
     encoder = stages.encoder_bytes_per_token[:, None] * profiled_tokens(spec, batched)
     logits = np.minimum(max_num_seqs[None, :], batched) * (CHECKED_ROWS if settings.speculation else 1)
-    sampler = sampler_bytes(spec.vocabulary, logits, engine.sampler_bytes_per_logit) * stages.is_last[:, None]
-    gathered = engine.sparse_latent_bytes(settings.max_model_len) if indexes_latent(spec) else 0
-    return np.maximum(np.maximum(np.maximum(forward, gathered), encoder), sampler)
+    sampler = sampler_bytes(spec.vocabulary, logits, engine.sampler_bytes_per_logit(spec)) * stages.is_last[:, None]
+    context = engine.latent_context_tokens(settings.max_model_len) * context_bytes_per_token(spec, ranks)[:, None]
+    indexed = 0 if sparse_latent(spec) is None else engine.sparse_logits_bytes
+    peaks = np.broadcast_arrays(forward, context, indexed, encoder, sampler)
+    return np.asarray(np.maximum.reduce(peaks), dtype=np.float64)
 
 
 def _graphs(law: GraphLaw, stages: Stages, cards: Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
