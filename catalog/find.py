@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from catalog.records import from_record
 DATA = Path(__file__).parent / "data"
 LARGEST_CONFIG_BYTES = 64 * 2**20
 _LONGEST_NAME = 4096
+_CHAT = re.compile(r"-(instruct|it|chat)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +174,14 @@ def _existing_path(name: str) -> Path | None:
 
 
 def nearest_names(name: str, cutoff: float = 0.5) -> tuple[str, ...]:
-    """Up to three bundled models whose names are like this one, best first."""
+    """Up to three bundled models whose names hold every part of this one, then those that are spelt like it."""
     import difflib  # only a wrong name needs it
 
-    known = _known_names()
-    close = difflib.get_close_matches(_key(name)[:100], known, n=9, cutoff=cutoff)
-    return tuple(dict.fromkeys(known[match] for match in close))[:3]
+    known, key = _known_names(), _key(name)[:100]
+    parts = [part for part in re.split(r"[-/:]", key) if part]
+    holding = sorted((each for each in known if parts and all(part in each for part in parts)), key=len)
+    close = difflib.get_close_matches(key, known, n=9, cutoff=cutoff)
+    return tuple(dict.fromkeys(known[match] for match in (*holding, *close)))[:3]
 
 
 def _unknown(name: str) -> UnknownModel:
@@ -215,15 +219,24 @@ def _sibling(row: Mapping[str, str]) -> Sibling:
 
 @cache
 def _known_names() -> dict[str, str]:
-    """Every name's key, with the repository it means: an exact name wins over one without its organization."""
+    """Every name's key, with the repository it means.
+
+    An exact name wins over one without its organization, and that over one without what marks chat models ("-it").
+    """
     siblings = _siblings()
     repositories = [*_index(), *(name for name, s in siblings.items() if s.is_repository)]
-    by_tail: dict[str, list[str]] = {}
-    for repo_id in repositories:
-        by_tail.setdefault(_key(repo_id.split("/", 1)[1]), []).append(repo_id)
-    names = {tail: owners[0] for tail, owners in by_tail.items() if len(owners) == 1}
+    tails = _unambiguous((_key(repo_id.split("/", 1)[1]), repo_id) for repo_id in repositories)
+    names = _unambiguous((_CHAT.sub("", tail), repo_id) for tail, repo_id in tails.items()) | tails
     names |= {_key(name): _resolve(name) for name, s in siblings.items() if not s.is_repository}
     return names | {_key(repo_id): repo_id for repo_id in repositories}
+
+
+def _unambiguous(named: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The names that only one repository has."""
+    owners: dict[str, list[str]] = {}
+    for name, repo_id in named:
+        owners.setdefault(name, []).append(repo_id)
+    return {name: repo_ids[0] for name, repo_ids in owners.items() if len(repo_ids) == 1}
 
 
 def _key(name: str) -> str:

@@ -27,6 +27,9 @@ def test_a_repository_id_finds_its_own_model():
         ("Llama 3.3 70B", "meta-llama/Llama-3.3-70B-Instruct"),
         ("gpt-oss-120b", "openai/gpt-oss-120b"),
         ("qwen3-32b", "Qwen/Qwen3-32B"),
+        ("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("minimax-m2", "MiniMaxAI/MiniMax-M2"),  # M2.5 is another model of the same shape
+        ("gemma-4-31b", "google/gemma-4-31B"),
     ],
 )
 def test_names_are_found_in_any_case_and_without_the_organization(name, repo_id):
@@ -47,6 +50,20 @@ def test_an_unknown_name_is_refused_with_near_ones():
     with pytest.raises(UnknownModel, match=r"meta-llama/Llama-3\.3-70B-Instruct") as caught:
         find_model("llama-3.3-70bb")
     assert caught.value.nearest[0] == "meta-llama/Llama-3.3-70B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("jamba", "ai21labs/AI21-Jamba-1.5-Mini"),
+        ("nemotron-h", "nvidia/Nemotron-H-56B-Base-8K"),
+        ("qwen3 coder 30b", "Qwen/Qwen3-Coder-30B-A3B-Instruct"),
+    ],
+)
+def test_a_part_of_a_name_proposes_the_models_that_hold_it(name, nearest):
+    with pytest.raises(UnknownModel) as caught:
+        find_model(name)
+    assert caught.value.nearest[0] == nearest
 
 
 @pytest.mark.parametrize("name", ["", " ", "\0", "x" * 10_000, "/", "..", "~nobody-of-that-name/x", "a/b/c", "😀"])
