@@ -9,6 +9,7 @@ from catalog.sizes import total_parameters
 from gpu_db.query import find_gpu
 from gpuplan.calculators import model_of
 from gpuplan.planning import draft_of
+from optimizer.engines.find import find_engine
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
@@ -69,6 +70,16 @@ def _beyond_the_card(asked: Configuration, answer: MemoryAnswer) -> Iterator[str
         yield (
             f"The weights alone are {memory.weight_bytes / memory.total_bytes:.1f} times the memory of "
             f"{answer.layout.gpu}: more GPUs or a lower weight format, not settings, can mend that."
+        )
+
+
+def _another_checkpoint(asked: Configuration, answer: MemoryAnswer) -> Iterator[str]:
+    layout, published = answer.layout, model_of(asked).weight_format
+    engine = find_engine(layout.engine, layout.engine_version)
+    if layout.weight_format != published and not engine.quantizes_while_loading(layout.weight_format):
+        yield (
+            f"{layout.weight_format} weights need a checkpoint that somebody has quantized: put its name where the "
+            f"command says {layout.model}, which is {published}."
         )
 
 
@@ -156,6 +167,7 @@ RULES: tuple[Callable[[Configuration, MemoryAnswer], Iterator[str]], ...] = (
     _fewer_batched_than_sequences,
     _not_all_at_once,
     _beyond_the_card,
+    _another_checkpoint,
     _beyond_the_models_context,
     _no_tower_to_leave_out,
     _drafts,

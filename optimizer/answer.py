@@ -357,6 +357,12 @@ def _warnings(
             warnings.append(
                 f"Speed on {replica.gpu} with {replica.engine} is uncalibrated: from the datasheet, no measured run."
             )
+        described = str(search.knowledge.engines[replica.engine].facts["version"])
+        if replica.engine_version != described:
+            warnings.append(
+                f"Which models, formats and options {replica.engine} {replica.engine_version} has was not checked: they "
+                f"are those of {described}; its defaults and its memory are its own."
+            )
         if replica.weights_from == "a quantized checkpoint to be named":
             warnings.append(
                 f"{replica.weight_format} weights need a checkpoint that somebody has quantized: "

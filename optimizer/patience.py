@@ -14,11 +14,14 @@ from optimizer.uniform import keep_limits, uniform_plans
 PATIENCE_TTFT_SECONDS = 5
 PATIENCE_TOKENS_PER_SECOND = 10
 """People read about this many tokens per second; slower answers, asked for or not, deserve a word."""
+NOBODY_WAITS_SECONDS = {"--max-ttft": 100, "--max-tpot": 2}
+"""Limits from which on milliseconds were probably meant."""
 
 
 def slow_answers(search: Search, requirements: Requirements, lines: tuple[Line, ...]) -> Iterator[str]:
     """What to know of a plan that keeps people waiting because nobody asked for latency; nothing where it does not."""
     level = requirements.service_level
+    yield from _meant_milliseconds(level)
     ttft = max(line.estimate.ttft_seconds.value for line in lines)
     tpot = max(line.estimate.tpot_seconds.value for line in lines)
     late = level.ttft_seconds is None and ttft > PATIENCE_TTFT_SECONDS
@@ -29,6 +32,12 @@ def slow_answers(search: Search, requirements: Requirements, lines: tuple[Line, 
         yield f"No --max-tpot was asked for: at full load a user gets {1 / tpot:.1f} tokens per second."
     if late or slow:
         yield from _price_of_patience(search, _for_readers(requirements))
+
+
+def _meant_milliseconds(level: ServiceLevel) -> Iterator[str]:
+    for option, asked in (("--max-ttft", level.ttft_seconds), ("--max-tpot", level.tpot_seconds)):
+        if asked is not None and asked >= NOBODY_WAITS_SECONDS[option]:
+            yield f"{option} {asked:g} is in seconds: if milliseconds were meant, type {option} {asked:g}ms."
 
 
 def _for_readers(requirements: Requirements) -> Requirements:

@@ -296,6 +296,8 @@ def test_what_an_engine_cannot_be_told_is_refused(capsys) -> None:
         ),
         (LLAMA, "of max_num_seqs 1,024 requests of 1,536 tokens fit at once"),
         (("deepseek-r1", "--gpu", "RTX 4090"), "times the memory of RTX 4090 24GB"),
+        ((*LLAMA, "--quantization", "int4"), "int4 weights need a checkpoint that somebody has quantized"),
+        ((*LLAMA, "--quantization", "fp8", "--engine", "trtllm"), "fp8 weights need a checkpoint"),
         ((*LLAMA, "--max-model-len", "256K"), "max_model_len 262,144 is above the 131,072 tokens"),
         ((*LLAMA, "--language-model-only"), "has no vision tower: --language-model-only changes nothing"),
         (

@@ -117,3 +117,4 @@ def test_one_engine_in_two_versions_is_refused() -> None:
 def test_an_engine_of_another_version_is_the_one_that_serves() -> None:
     answer = plan(asked("--model", "llama-3.1-8b", "--min-tps", "100", "--engine", "vllm==0.12.0"))
     assert {line.replica.engine_version for line in answer.lines} == {"0.12.0"}
+    assert any("vllm 0.12.0 has was not checked: they are those of 0.33.0" in text for text in answer.warnings)

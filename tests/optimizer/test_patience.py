@@ -32,3 +32,10 @@ def test_nothing_is_said_of_readers_when_no_plan_for_them_keeps_the_limits(knowl
     )
     assert any(text.startswith("No --max-ttft") for text in plan.warnings)
     assert not [text for text in plan.warnings if "read along" in text]
+
+
+def test_a_limit_in_seconds_that_looks_like_milliseconds_is_questioned(knowledge_of: KnowledgeOf) -> None:
+    knowledge = knowledge_of("Qwen/Qwen3-30B-A3B")
+    odd, right = (ask(knowledge, demand=at_least(500), service_level=ServiceLevel(tpot_seconds=s)) for s in (25, 0.025))
+    assert "--max-tpot 25 is in seconds: if milliseconds were meant, type --max-tpot 25ms." in odd.warnings
+    assert not [text for text in right.warnings if "milliseconds" in text]
