@@ -18,10 +18,10 @@ from optimizer.engines.engine import Engine, RefusedShape
 from optimizer.memory.distinct import first_columns
 from optimizer.memory.pools import context_refusals
 from optimizer.memory.vram import Loaded, MemoryColumns, MemorySettings, as_started, load_model, measure_memory
-from optimizer.performance.estimate import EstimateColumns, estimate
+from optimizer.performance.estimate import EstimateColumns, Prepared, estimate, prepare
 from optimizer.performance.factors import Factors
 from optimizer.performance.rates import Hardware
-from optimizer.performance.shortcuts import NONE, Shortcuts
+from optimizer.performance.shortcuts import Shortcuts
 from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns, take_rows
 from optimizer.requirements import Workload
 from optimizer.settings import launch_of
@@ -133,19 +133,27 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Placed:
-    """Stored weights on the shapes that an engine can start, whatever the format of the KV cache: found once for all.
+    """Stored weights on the shapes that an engine can start: what is found once for all formats of the KV cache.
 
     Attributes:
         spec: the model in the weight format that is served.
         engine: which serves it.
         columns: all shapes.
+        hardware: of all shapes, under this engine.
         settings: lengths and memory utilization.
+        workload: mean input and output tokens.
+        factors: the fitted factors of the performance model.
+        shortcuts: cached prefixes and guessed tokens.
     """
 
     spec: ModelSpec
     engine: Engine
     columns: ReplicaColumns
+    hardware: Hardware
     settings: MemorySettings
+    workload: Workload
+    factors: Factors
+    shortcuts: Shortcuts
 
     @cached_property
     def missing(self) -> tuple[tuple[str, ...], ...]:
@@ -196,29 +204,21 @@ class Placed:
         """Memory of the seats as far as it does not depend on the KV format."""
         return load_model(self.spec, self.engine, self.seats, self.settings, BATCHES)
 
+    @cached_property
+    def prepared(self) -> Prepared:
+        """Speed of the rows as far as it does not depend on the KV format."""
+        lengths, hardware = self.workload, take_rows(self.hardware, self.shape)
+        asked = lengths.input_tokens, lengths.output_tokens, self.factors, hardware, self.shortcuts
+        return prepare(self.spec, self.engine.name, self.rows, *asked)
 
-def try_variant(
-    variant: Variant,
-    placed: Placed,
-    hardware: Hardware,
-    workload: Workload,
-    factors: Factors,
-    shortcuts: Shortcuts = NONE,
-) -> Outcome:
-    """Evaluate one variant on every shape.
 
-    Args:
-        variant: stored weights, engine and KV format.
-        placed: these weights on what the machines can run.
-        hardware: of all shapes, under the variant's engine.
-        workload: mean input and output tokens.
-        factors: the fitted factors of the performance model.
-        shortcuts: cached prefixes and guessed tokens.
-    """
+def try_variant(placed: Placed, kv_format: str) -> Outcome:
+    """Evaluate one variant on every shape."""
+    variant = Variant(placed.spec, placed.engine, kv_format)
     able, refusals = _able_rows(variant, placed)
     if not able.any():
         return Outcome(None, tuple(refusals), 0)
-    evaluation, more = _evaluate(variant, placed, able, hardware, workload, factors, shortcuts)
+    evaluation, more = _evaluate(variant, placed, able)
     return Outcome(evaluation, (*refusals, *more), int(able.sum()) * len(BATCHES))
 
 
@@ -280,39 +280,31 @@ def _by_gpu(rows: ReplicaColumns, mask: Bools, stage: str, reason: str) -> list[
     return [Refusal(gpu.name, stage, reason, int(count)) for gpu, count in zip(rows.gpus, counts, strict=True) if count]
 
 
-def _evaluate(
-    variant: Variant,
-    placed: Placed,
-    able: Bools,
-    hardware: Hardware,
-    workload: Workload,
-    factors: Factors,
-    shortcuts: Shortcuts,
-) -> tuple[Evaluation, list[Refusal]]:
+def _evaluate(variant: Variant, placed: Placed, able: Bools) -> tuple[Evaluation, list[Refusal]]:
+    kv_format, settings = variant.kv_format, placed.settings
     mine = np.flatnonzero(able[placed.shape])
-    rows, shape = placed.rows.take(mine), placed.shape[mine]
+    rows = placed.rows.take(mine)
     places = np.flatnonzero(np.bincount(placed.seat[mine], minlength=placed.seats.rows))
     seat = np.searchsorted(places, placed.seat[mine])
-    seats, settings = placed.seats.take(places), placed.settings
-    memory = measure_memory(
-        variant.spec, variant.engine, seats, variant.kv_format, settings, BATCHES, placed.loaded, places
-    )
+    seats = placed.seats.take(places)
+    memory = measure_memory(placed.spec, placed.engine, seats, kv_format, settings, BATCHES, placed.loaded, places)
     refusals = _memory_refusals(variant, rows, seats, memory, settings)
     fitting = np.flatnonzero(np.any(memory.fits, axis=1)[seat])
-    rows, seat, shape = rows.take(fitting), seat[fitting], shape[fitting]
+    rows, mine = rows.take(fitting), mine[fitting]
     speed = estimate(
-        variant.spec,
-        variant.engine.name,
+        placed.spec,
+        placed.engine.name,
         rows,
-        variant.kv_format,
+        kv_format,
         BATCHES,
-        workload.input_tokens,
-        workload.output_tokens,
-        factors,
-        take_rows(hardware, shape),
-        shortcuts,
+        placed.workload.input_tokens,
+        placed.workload.output_tokens,
+        placed.factors,
+        placed.shortcuts,
+        placed.prepared,
+        mine,
     )
-    return Evaluation(variant, shape, rows, memory, seat, speed), refusals
+    return Evaluation(variant, placed.shape[mine], rows, memory, seat[fitting], speed), refusals
 
 
 def _memory_rows(rows: ReplicaColumns) -> tuple[Ints, Ints]:
@@ -358,7 +350,8 @@ def _flatten(
     for number, (evaluation, cell) in enumerate(zip(evaluations, cells, strict=True)):
         part = slice(edges[number], edges[number + 1])
         row, batch = whole["row"][part], whole["batch"][part]
-        np.divmod(cell, len(BATCHES), out=(row, batch))
+        np.floor_divide(cell, len(BATCHES), out=row)
+        np.subtract(cell, row * len(BATCHES), out=batch)
         whole["evaluation"][part] = number
         np.take(evaluation.shape, row, out=whole["shape"][part], mode="clip")  # other modes would copy
         np.multiply(BATCHES[batch], evaluation.rows.data_parallel[row], out=whole["concurrency"][part])

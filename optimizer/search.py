@@ -13,7 +13,7 @@ from catalog.quantization import available_formats, requantized
 from gpu_db.gpu import Gpu
 from gpu_db.offer import Offer
 from gpu_db.query import select_offers
-from optimizer.candidates import Candidates, Outcome, Placed, Variant, collect, try_variant
+from optimizer.candidates import Candidates, Outcome, Placed, collect, try_variant
 from optimizer.cp_sat.objectives import GOALS, Goal
 from optimizer.cp_sat.program import Purchase, solve_program
 from optimizer.engines.engine import Engine
@@ -247,19 +247,30 @@ class Search:
         return self._tables.hardware(engine, self._experts, tensor_parallel, pipeline_parallel)
 
     def _place(
-        self, weight_format: str, engine: str, layout: tuple[int | None, int | None], settings: MemorySettings
+        self,
+        weight_format: str,
+        engine: str,
+        layout: tuple[int | None, int | None],
+        settings: MemorySettings,
+        workload: Workload,
+        shortcuts: Shortcuts,
     ) -> Placed:
         known = self.knowledge
         return Placed(
-            requantized(known.spec, weight_format), known.engines[engine], self._shapes(*layout).columns, settings
+            requantized(known.spec, weight_format),
+            known.engines[engine],
+            self._shapes(*layout).columns,
+            self._hardware(engine, *layout),
+            settings,
+            workload,
+            known.factors,
+            shortcuts,
         )
 
     def _try(self, tried: Tried, settings: MemorySettings, workload: Workload, shortcuts: Shortcuts) -> Outcome:
         layout = tried.tensor_parallel, tried.pipeline_parallel
-        placed = self._placed(tried.weight_format, tried.engine, layout, settings)
-        variant = Variant(placed.spec, placed.engine, tried.kv_format)
-        hardware = self._hardware(tried.engine, *layout)
-        return try_variant(variant, placed, hardware, workload, self.knowledge.factors, shortcuts)
+        placed = self._placed(tried.weight_format, tried.engine, layout, settings, workload, shortcuts)
+        return try_variant(placed, tried.kv_format)
 
 
 def _without_power_limit(requirements: Requirements) -> Requirements:

@@ -20,13 +20,13 @@ from optimizer.performance.certainty import (
     shape_name,
 )
 from optimizer.performance.factors import Factors, load_factors
-from optimizer.performance.operations import Work, measure_work
-from optimizer.performance.power import busy_share, flop_share, replica_watts
+from optimizer.performance.operations import Work, decode_kv_bytes, mean_context, measure_work
+from optimizer.performance.power import busy_share, flop_seconds, flop_share_of, replica_watts
 from optimizer.performance.rates import Datasheet, Hardware, Rates, fitted_rates, read_datasheet
-from optimizer.performance.serving import Guessing, closed_loop
+from optimizer.performance.serving import NO_GUESSING, Guessing, closed_loop
 from optimizer.performance.shortcuts import NONE, Shortcuts, guesser_of
-from optimizer.performance.step import StepCosts, step_costs
-from optimizer.replica_columns import Floats, Ints, ReplicaColumns
+from optimizer.performance.step import StepCosts, decoding_seconds, step_costs
+from optimizer.replica_columns import Floats, Ints, ReplicaColumns, take_rows
 
 __all__ = ["EstimateColumns", "Factors", "estimate", "kv_bytes_per_value", "load_factors"]
 
@@ -80,6 +80,62 @@ class EstimateColumns:
         return np.array(ends)[self.nearness]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What an estimate knows before it knows the format of the KV cache; arrays are (rows,).
+
+    Attributes:
+        costs: of a step; those of a running request are of a cache that takes no time to read.
+        computed_tokens: of a prompt, those that are not cached already.
+        decode_flop_seconds: attention of one token, if nothing had to be read.
+        kv_seconds_per_byte: of reading the cache.
+        flop_seconds: see `optimizer.performance.power.flop_seconds`.
+        nearness: see EstimateColumns.
+        hardware: of the rows.
+    """
+
+    costs: StepCosts
+    computed_tokens: float
+    decode_flop_seconds: Floats
+    kv_seconds_per_byte: Floats
+    flop_seconds: Floats
+    nearness: Ints
+    hardware: Hardware
+
+
+def prepare(
+    spec: ModelSpec,
+    engine_name: str,
+    rows: ReplicaColumns,
+    input_tokens: float,
+    output_tokens: float,
+    factors: Factors,
+    hardware: Hardware | None = None,
+    shortcuts: Shortcuts = NONE,
+) -> Prepared:
+    """What is the same for every format of the KV cache; see `estimate`.
+
+    Args:
+        spec, engine_name, rows, input_tokens, output_tokens, factors, shortcuts: as `estimate` takes them.
+        hardware: of these rows, from `read_hardware`, where it is known already.
+    """
+    known = hardware or read_hardware(rows, engine_name, factors)
+    work = measure_work(spec, rows, 0.0, input_tokens, output_tokens)
+    checked = replace(work, decode_attention_flop=work.decode_attention_flop * (shortcuts.guesses + 1))
+    costs = step_costs(checked, known.rates, factors.engine(engine_name), factors.shared, input_tokens)
+    nearness = nearness_of(spec, engine_name, rows, work, known.sheet, factors)
+    if shortcuts.guesses:
+        nearness = np.full_like(nearness, LEVELS.index(UNCALIBRATED))
+    return Prepared(
+        *after_a_prefix(costs, input_tokens, shortcuts.prefix_hit_rate),
+        decode_flop_seconds=checked.decode_attention_flop * known.rates.decode_seconds_per_flop,
+        kv_seconds_per_byte=known.rates.kv_seconds_per_byte,
+        flop_seconds=flop_seconds(work, known.sheet),
+        nearness=nearness,
+        hardware=known,
+    )
+
+
 def estimate(
     spec: ModelSpec,
     engine_name: str,
@@ -89,8 +145,9 @@ def estimate(
     input_tokens: float,
     output_tokens: float,
     factors: Factors,
-    hardware: Hardware | None = None,
     shortcuts: Shortcuts = NONE,
+    prepared: Prepared | None = None,
+    places: Ints | None = None,
 ) -> EstimateColumns:
     """Estimate every row at every batch size.
 
@@ -102,8 +159,9 @@ def estimate(
         batches: (batches,) requests in flight per attention-DP rank; a replica serves batches x data_parallel.
         input_tokens, output_tokens: mean prompt and answer, at least 1.
         factors: from `load_factors()`.
-        hardware: of these rows, from `read_hardware`, where it is known already.
         shortcuts: cached prefixes and guessed tokens.
+        prepared: what `prepare` found of these rows, and of others, with all else alike; None = not asked yet.
+        places: each row's place in `prepared`, (rows,); None = they are its rows.
 
     Returns:
         Columns; NaN in rows whose GPU has no known bandwidth or 16-bit rate, or whose links are needed and unknown.
@@ -115,27 +173,27 @@ def estimate(
         raise ValueError(
             f"Prompts, answers and batches must be at least 1, not {input_tokens}, {output_tokens} and {batches}."
         )
-    engine = factors.engine(engine_name)
-    work = measure_work(spec, rows, kv_bytes_per_value(kv_format), input_tokens, output_tokens)
-    known = hardware or read_hardware(rows, engine_name, factors)
-    sheet = known.sheet
-    checked = replace(work, decode_attention_flop=work.decode_attention_flop * (shortcuts.guesses + 1))
-    costs = step_costs(checked, known.rates, engine, factors.shared, input_tokens)
-    costs, computed = after_a_prefix(costs, input_tokens, shortcuts.prefix_hit_rate)
+    lengths = input_tokens, output_tokens
+    known = prepared or prepare(spec, engine_name, rows, *lengths, factors, shortcuts=shortcuts)
+    places = np.arange(rows.rows) if places is None else places
+    engine, stages = factors.engine(engine_name), rows.pipeline_parallel.astype(np.float64)
+    guessing = NO_GUESSING
+    if shortcuts.speculation is not None:
+        rates = take_rows(known.hardware.rates, places)
+        guessing = guessing_of(spec, rows, kv_format, lengths, rates, engine, factors, shortcuts)
     run = closed_loop(
-        costs,
+        costs_with_cache(known, places, spec, rows, kv_format, lengths, engine, factors.shared),
         engine,
-        work.pipeline_parallel[:, None],
+        stages[:, None],
         batches.astype(np.float64),
-        computed,
+        known.computed_tokens,
         output_tokens,
-        guessing_of(spec, rows, kv_format, (input_tokens, output_tokens), known.rates, engine, factors, shortcuts),
+        guessing,
     )
-    requests = batches * work.data_parallel[:, None] / run.cycle_seconds
-    nearness = nearness_of(spec, engine_name, rows, work, sheet, factors)
-    if shortcuts.guesses:
-        nearness = np.full_like(nearness, LEVELS.index(UNCALIBRATED))
-    busy = busy_share(flop_share(work, sheet, run, batches, computed, output_tokens), factors.power)
+    requests = np.multiply(batches, rows.data_parallel.astype(np.float64)[:, None], order="F")
+    requests /= run.cycle_seconds
+    tokens = batches.astype(np.float64) * (known.computed_tokens + output_tokens)
+    share = flop_share_of(known.flop_seconds[places], stages, tokens, run)
     return EstimateColumns(
         ttft_seconds=run.ttft_seconds,
         tpot_seconds=run.tpot_seconds,
@@ -145,12 +203,29 @@ def estimate(
         prefill_seconds=run.prefill_seconds,
         prompt_seconds=run.prompt_seconds,
         host_seconds=run.host_seconds,
-        prompt_chunks=computed / engine["chunk_tokens"],
+        prompt_chunks=known.computed_tokens / engine["chunk_tokens"],
         tokens_per_step=shortcuts.tokens_per_step,
-        power_watts=replica_watts(rows, busy, factors),
-        nearness=nearness,
+        power_watts=replica_watts(rows, busy_share(share, factors.power), factors),
+        nearness=known.nearness[places],
         errors=factors.errors,
     )
+
+
+def costs_with_cache(
+    known: Prepared,
+    places: Ints,
+    spec: ModelSpec,
+    rows: ReplicaColumns,
+    kv_format: str,
+    lengths: tuple[float, float],
+    engine: Mapping[str, float],
+    shared: Mapping[str, float],
+) -> StepCosts:
+    """A step's costs of the rows at these places, with reading a KV cache of this format."""
+    tp, context = rows.tensor_parallel.astype(np.float64), mean_context(*lengths)
+    read = decode_kv_bytes(spec, tp, kv_bytes_per_value(kv_format), context) * known.kv_seconds_per_byte[places]
+    decoded = decoding_seconds(known.decode_flop_seconds[places], read, engine, shared)
+    return replace(known.costs.take(places), per_decoded=decoded)
 
 
 _KV_SCHEMES = {

@@ -113,7 +113,7 @@ def measure_work(
             (experts if is_routed(matrix) else dense).add(matrix, group.count)
         dense.launch(group)
     head = _logits_matrix(spec)
-    context = input_tokens + output_tokens / 2
+    context = mean_context(input_tokens, output_tokens)
     mixers = [(group.count, mixer) for group in layers for mixer in group.mixers]
     expert_layers = sum(g.count for g in layers if any(is_routed(m) for m in g.matrices))
     choices = _expert_choice(layers)
@@ -132,7 +132,7 @@ def measure_work(
         expert_ranks=ep,
         data_parallel=dp,
         pipeline_parallel=rows.pipeline_parallel.astype(np.float64),
-        decode_kv_bytes=_total(n * _decode_bytes(m, tp, context, kv_bytes_per_value) for n, m in mixers) * ones,
+        decode_kv_bytes=decode_kv_bytes(spec, tp, kv_bytes_per_value, context),
         decode_attention_flop=_total(n * _decode_flop(m, tp, context) for n, m in mixers) * ones,
         prefill_attention_flop=_total(n * _prefill_flop(m, tp, input_tokens) for n, m in mixers) * ones,
         prefill_state_flop=_total(n * _state_flop(m, tp) * input_tokens for n, m in mixers) * ones,
@@ -147,6 +147,26 @@ def measure_work(
         norm_reductions=np.where(tp > 1, float(sum(g.count * _shared_norms(g) for g in layers)), 0.0),
         expert_exchanges=np.where(dp > 1, 2.0 * expert_layers, 0.0),
     )
+
+
+def mean_context(input_tokens: float, output_tokens: float) -> float:
+    """Tokens that a request has at hand when a token of its answer is decoded, on average."""
+    return input_tokens + output_tokens / 2
+
+
+def decode_kv_bytes(spec: ModelSpec, tensor_parallel: Floats, kv_bytes_per_value: float, context: float) -> Floats:
+    """Bytes of KV cache and states that one generated token reads, shape (rows,); see Work.
+
+    Args:
+        spec: the model; layers of multi-token prediction are left out.
+        tensor_parallel: shape (rows,).
+        kv_bytes_per_value: 2 for a bf16 cache, 1 for fp8.
+        context: tokens that the request has at hand.
+    """
+    layers = [group for group in spec.layers if not group.next_token_prediction]
+    mixers = ((group.count, mixer) for group in layers for mixer in group.mixers)
+    read = _total(n * _decode_bytes(m, tensor_parallel, context, kv_bytes_per_value) for n, m in mixers)
+    return read * np.ones_like(tensor_parallel)
 
 
 def is_routed(matrix: Matrix) -> bool:

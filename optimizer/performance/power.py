@@ -76,7 +76,24 @@ def flop_share(
         run: its serving estimate.
         batches, input_tokens, output_tokens: of the run.
     """
-    stages = work.pipeline_parallel[:, None]
-    flop_seconds = ((work.dense_flop + work.expert_flop) / sheet.flop_per_second).sum(axis=1)
-    tokens_per_second = batches * (input_tokens + output_tokens) / run.cycle_seconds
-    return np.asarray(tokens_per_second * flop_seconds[:, None] / stages)
+    tokens = np.asarray(batches * (input_tokens + output_tokens), dtype=np.float64)
+    return flop_share_of(flop_seconds(work, sheet), work.pipeline_parallel, tokens, run)
+
+
+def flop_seconds(work: Work, sheet: Datasheet) -> Floats:
+    """Seconds that one token takes if every product runs at its datasheet's rate, (rows,)."""
+    return np.asarray(((work.dense_flop + work.expert_flop) / sheet.flop_per_second).sum(axis=1))
+
+
+def flop_share_of(seconds: Floats, stages: Floats, tokens: Floats, run: Serving) -> Floats:
+    """`flop_share` of rows whose `flop_seconds` are known.
+
+    Args:
+        seconds, stages: of one token, and of the pipeline, each (rows,).
+        tokens: that all requests have in one cycle of the run, prompts and answers.
+        run: its serving estimate.
+    """
+    share = tokens / run.cycle_seconds
+    share *= seconds[:, None]
+    share /= stages[:, None]
+    return share

@@ -88,9 +88,12 @@ def closed_loop(
 
     def step(decoded: Floats, prefilled: Floats | float) -> Floats:
         checked = guessing.guesses + 1
-        return step_seconds(costs, decoded, prefilled, checked) + guessing.seconds(decoded, prefilled)
+        seconds = step_seconds(costs, decoded, prefilled, checked)
+        return seconds if guessing.costs is None else seconds + guessing.seconds(decoded, prefilled)
 
-    decoded, steps = batches / pipeline_parallel, output_tokens / guessing.kept
+    # Along rows, which are many, not along batches: numpy works along what lies together.
+    decoded = np.divide(batches, pipeline_parallel, order="F")
+    steps = output_tokens / guessing.kept
     # When more than one prompt joins per step, they share it.
     arriving = decoded * input_tokens / steps
     chunk = np.minimum(np.maximum(input_tokens, arriving), engine["chunk_tokens"])

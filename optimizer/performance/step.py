@@ -11,13 +11,14 @@ so that no step is ever faster than bytes / bandwidth or flop / peak (Williams e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from optimizer.performance.operations import ACTIVATION_BYTES, Work
 from optimizer.performance.rates import Rates
-from optimizer.replica_columns import Floats
+from optimizer.replica_columns import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,19 @@ class StepCosts:
     ranks: Floats
     imbalance: Floats
 
+    def take(self, rows: Ints) -> StepCosts:
+        """Of some rows."""
+        return StepCosts(**{field.name: _taken(getattr(self, field.name), rows) for field in fields(self)})
+
+
+def _taken(costs: Any, rows: Ints) -> Any:
+    """A column of some rows; what is the same for all rows has one."""
+    if isinstance(costs, tuple):
+        return tuple(_taken(product, rows) for product in costs)
+    if isinstance(costs, Product):
+        return Product(_taken(costs.per_token, rows), _taken(costs.read, rows))
+    return costs if len(costs) == 1 else costs[rows]
+
 
 def step_costs(
     work: Work,
@@ -113,8 +127,8 @@ def step_costs(
         work.all_reduces * links.protocol_seconds * np.sqrt(work.message_bytes)
         + work.expert_exchanges * exchange.protocol_seconds * np.sqrt(gathered) / 2
     )
-    reads = work.decode_kv_bytes * rates.kv_seconds_per_byte
-    decode = _bound(work.decode_attention_flop * rates.decode_seconds_per_flop, reads, shared["exposed"])
+    decode_flop = work.decode_attention_flop * rates.decode_seconds_per_flop
+    decode_read = work.decode_kv_bytes * rates.kv_seconds_per_byte
     dense_flop = work.dense_flop * rates.seconds_per_flop
     expert_flop = work.expert_flop * rates.expert_seconds_per_flop
     return StepCosts(
@@ -128,7 +142,7 @@ def step_costs(
         blocks=columns(work.layers + np.minimum(work.latent_layers, work.layers) + work.recurrent_layers),
         per_token=columns(per_token),
         per_root_token=columns(per_root),
-        per_decoded=columns(decode + engine["sequence_seconds"]),
+        per_decoded=decoding_seconds(decode_flop, decode_read, engine, shared),
         per_prefilled=columns(
             (
                 work.prefill_attention_flop * rates.prefill_seconds_per_flop
@@ -145,6 +159,18 @@ def step_costs(
         ranks=columns(work.data_parallel),
         imbalance=columns(1 + shared["imbalance"] * (1 - 1 / work.expert_ranks)),
     )
+
+
+def decoding_seconds(
+    flop: Floats, read: Floats, engine: Mapping[str, float] | Mapping[str, Floats], shared: Mapping[str, float]
+) -> Floats:
+    """What one running request adds to a step: its attention's flop or cache reads, and the host's work, (rows, 1).
+
+    Args:
+        flop, read: seconds of either, (rows,).
+        engine, shared: as `step_costs` takes them.
+    """
+    return _columns(_bound(flop, read, shared["exposed"]) + engine["sequence_seconds"])
 
 
 def log_miss(work: Work, rates: Rates) -> Floats:
@@ -168,10 +194,13 @@ def step_seconds(costs: StepCosts, decoded: Floats, prefilled: Floats | float, c
     Returns:
         Seconds, (rows, batches).
     """
-    sampled = decoded * checked
-    tokens = sampled + prefilled
-    seconds = costs.fixed + costs.per_token * tokens + costs.per_root_token * np.sqrt(tokens)
-    seconds += costs.per_decoded * decoded + costs.per_prefilled * prefilled
+    sampled = decoded if checked == 1 else decoded * checked
+    idle = isinstance(prefilled, float) and prefilled == 0
+    tokens = sampled if idle else sampled + prefilled
+    seconds = costs.per_token * tokens
+    seconds += costs.fixed
+    seconds += costs.per_root_token * np.sqrt(tokens)
+    seconds += costs.per_decoded * decoded if idle else costs.per_decoded * decoded + costs.per_prefilled * prefilled
     seconds += _bound(costs.head.per_token * sampled, costs.head.read, costs.exposed)
     padded = tokens + costs.half_tokens
     for product in costs.dense:
@@ -195,7 +224,12 @@ def _expert_seconds(costs: StepCosts, tokens: Floats) -> Floats:
 
 
 def _bound(flop: Floats, read: Floats, exposed: Floats | float) -> Floats:
-    return np.maximum(flop, read) + exposed * np.minimum(flop, read)
+    """`flop` is of its own and has the shape of the result: it is written over."""
+    hidden = np.minimum(flop, read)
+    hidden *= exposed
+    np.maximum(flop, read, out=flop)
+    flop += hidden
+    return flop
 
 
 def _products(flop: Floats, read: Floats) -> tuple[Product, ...]:

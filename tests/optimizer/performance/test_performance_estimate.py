@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -15,11 +15,13 @@ from catalog.read import read_config
 from catalog.sizes import weight_bytes
 from gpu_db.gpu import Gpu
 from gpu_db.load import load_gpus
+from optimizer.memory.speculation import Speculation
 from optimizer.performance.certainty import LEVELS
-from optimizer.performance.estimate import estimate, load_factors
+from optimizer.performance.estimate import EstimateColumns, estimate, load_factors, prepare
 from optimizer.performance.operations import measure_work
 from optimizer.performance.rates import fitted_rates, read_datasheet
 from optimizer.performance.serving import static_batch_seconds
+from optimizer.performance.shortcuts import Shortcuts
 from optimizer.performance.step import step_costs, step_seconds
 from optimizer.replica_columns import ReplicaColumns
 
@@ -237,3 +239,16 @@ def test_power_lies_between_idle_and_the_limit_and_grows_with_load():
     assert (watts <= gpu.power_watts).all()
     assert (np.diff(watts) >= 0).all()
     assert np.isnan(run([replace(gpu, power_watts=None)]).power_watts).all()
+
+
+@pytest.mark.parametrize("spared", [Shortcuts(), Shortcuts(0.5, Speculation("ngram", 3), 0.6)])
+def test_what_was_prepared_once_serves_every_format_of_the_cache(spared):
+    """Some of the rows, in any order, are as fast as when they are estimated on their own, to the last bit."""
+    gpus, places = [load_gpus()[name] for name in GPUS], np.array([4, 0, 2])
+    prepared = prepare(llama(), "vllm", replicas(gpus, tp=2), 1000, 300, load_factors(), shortcuts=spared)
+    some = replicas([gpus[place] for place in places], tp=2)
+    for kv_format in ("bf16", "fp8"):
+        asked = llama(), "vllm", some, kv_format, BATCHES, 1000, 300, load_factors(), spared
+        shared, alone = estimate(*asked, prepared, places), estimate(*asked)
+        for column in fields(EstimateColumns):
+            np.testing.assert_array_equal(getattr(shared, column.name), getattr(alone, column.name), column.name)
