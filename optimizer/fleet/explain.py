@@ -435,6 +435,11 @@ def sensitivity(program: Program, best: FleetSolution, gpu: str, solve: Solve) -
         solve: how; with a gap of 0 the edge is exact.
     """
     columns = supply_of(program, gpu)
+    if not len(columns):
+        words = f"{gpu}: {_never_because(program, gpu)}."
+        return PriceSensitivity(
+            gpu=gpu, in_plan=False, price_factor=None, usd_per_gpu_hour=None, sentence=words, exact=True
+        )
     served = replace(program, problem=_only(program.problem, best.served))
     in_plan = bool(best.counts[columns].any())
     without = solve(_never(served.problem, columns)) if in_plan else best
