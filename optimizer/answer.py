@@ -359,9 +359,10 @@ def _warnings(
             )
         described = str(search.knowledge.engines[replica.engine].facts["version"])
         if replica.engine_version != described:
+            named = f"{replica.engine} {replica.engine_version}"
             warnings.append(
-                f"Which models, formats and options {replica.engine} {replica.engine_version} has was not checked: they "
-                f"are those of {described}; its defaults and its memory are its own."
+                f"Which models, formats and options {named} has was not checked: they are those of {described}; its "
+                "defaults and its memory are its own."
             )
         if replica.weights_from == "a quantized checkpoint to be named":
             warnings.append(
