@@ -26,6 +26,9 @@ STALE_DAYS = 60  # small clouds raised prices by 13 to 55 % between May and Nove
 STALE_DAYS_OF_LIST_PRICES = 180  # the lists of the four big ones stood still all that year
 LIST_PRICE_PROVIDERS = frozenset({"aws", "azure", "gcp", "oci"})
 
+_SHORT_SIZE = re.compile(r"(?<=[\s_-])(\d+)\s?g(?:ib)?(?![a-z0-9])")
+_SXM = re.compile(r"(?<![a-z0-9])sxm\d(?![a-z0-9])")
+_KIND_OF_MEMORY = re.compile(r"[\s_-](?:hbm\d\w?|gddr\d\w?)$")
 _CLASS_WORDS = {"usa": "us", "europe": "eu", "apac": "asia", "ap": "asia"}
 # A named provider is taken at its word. Terms that undercut its usual price by selling something else (a prepaid
 # window, a queue, a part, a bulk) stay out until they are named themselves.
@@ -256,12 +259,15 @@ def _known_words(
 def gpu_key(name: str) -> str:
     """Return a name as it is compared: letters and digits only, lower case, without its vendor.
 
-    >>> gpu_key("NVIDIA H100 SXM-80GB") == gpu_key("h100_sxm 80gb")
+    A memory size may be written short ("80G"), the kind of memory may follow ("HBM3e"), sockets have numbers ("SXM5").
+
+    >>> gpu_key("NVIDIA H100 SXM-80GB") == gpu_key("h100_sxm 80gb") == gpu_key("H100-SXM5-80G HBM3")
     True
     """
-    key = re.sub(r"[^a-z0-9]", "", name.casefold())
-    for vendor in ("nvidia", "amdinstinct", "amd", "intel"):
-        key = key.removeprefix(vendor)
+    words = _SHORT_SIZE.sub(r"\1gb", _KIND_OF_MEMORY.sub("", _SXM.sub("sxm", name.casefold())))
+    key = re.sub(r"[^a-z0-9]", "", words)
+    for vendor in ("nvidia", "amd", "intel", "instinct", "geforce", "radeon"):
+        key = key.removeprefix(vendor) or key
     return key
 
 
@@ -281,12 +287,12 @@ def names_in(gpu: str, naming_system: str) -> tuple[str, ...]:
 
 def _meant(name: str) -> tuple[str, ...]:
     key = gpu_key(name)
-    full, _, _ = _names_by_key()
+    full, short, family = _names_by_key()
     if key in full:
         return tuple(full[key])
     shared = _alias_table().get(key, {})
     decided = tuple(gpu for gpu, systems in shared.items() if "short" in systems)
-    meant = decided or tuple(shared)
+    meant = decided or tuple(shared) or tuple(short.get(key) or family.get(key, ()))
     if not meant:
         raise _unknown_gpu(name)
     return meant

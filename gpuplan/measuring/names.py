@@ -325,6 +325,18 @@ def _with_total(gpu: Gpu, total_gib: float) -> Gpu:
     return replace(gpu, memory_bytes=gpu.memory_bytes + round(total_gib * GIB) - visible_bytes(gpu))
 
 
+_HOW_MANY = re.compile(r"^\s*\d{1,4}\s?[x×*]\s?|(?<=\w)[x×]\d{1,2}$|\s[x×*]\s?\d{1,3}$", re.IGNORECASE)
+
+
+def one_card(text: str) -> str:
+    """The name of a card without how many of it there are.
+
+    >>> one_card("8xH100"), one_card("H100 x 8"), one_card("4 × A100-80GB"), one_card("RTX4090")
+    ('H100', 'H100', 'A100-80GB', 'RTX4090')
+    """
+    return _HOW_MANY.sub("", text.strip()).strip()
+
+
 @lru_cache(maxsize=4096)
 def _named(text: str) -> tuple[Gpu, ...]:
     """The cards that free text names: its first words that any card answers to; () when it names none.
@@ -343,7 +355,7 @@ def _named(text: str) -> tuple[Gpu, ...]:
 
 def _cards_of(text: str) -> tuple[Gpu, ...]:
     """The cards that text without brackets begins with."""
-    words = re.sub(r"\bclass\b.*|\b\d+\s*x\b|,.*", " ", text).split("+")[0].split("/")[0].split()
+    words = one_card(re.sub(r"\bclass\b.*|\b\d+\s*x\b|,.*", " ", text).split("+")[0].split("/")[0]).split()
     for stop in range(len(words), 0, -1):
         name = " ".join(words[:stop])
         if not re.search(r"\d", name) or re.fullmatch(r"\d+\s*GB", name):
@@ -358,9 +370,9 @@ def _cards_of(text: str) -> tuple[Gpu, ...]:
             family = ()
         alike = re.compile(rf"{re.escape(name)}(-\w+)?( \d+GB)?", re.IGNORECASE)  # "H20" is also "H20-3e 141GB"
         like = [gpu for gpu in _engine_cards() if alike.fullmatch(gpu.name)]
-        found = [gpu for gpu in (decided, *family, *like) if gpu and gpu.memory_bytes]
-        if found:
-            return tuple({gpu.name: gpu for gpu in found}.values())
+        found = {gpu.name: gpu for gpu in (decided, *family, *like) if gpu}
+        if found:  # a card whose visible memory is not known is not the next one of a shorter name
+            return tuple(gpu for gpu in found.values() if gpu.memory_bytes)
     return ()
 
 

@@ -21,7 +21,7 @@ from gpu_db.query import find_gpu
 from gpuplan.fitting.runs import GPU_NAMES, era_of
 from gpuplan.fitting.shapes import find_measured_model
 from gpuplan.measuring.errors import Unpredictable
-from gpuplan.measuring.names import named_model
+from gpuplan.measuring.names import named_model, one_card
 
 Kind = Literal["closed", "static", "offline", "rate"]
 """closed: so many requests always in flight. static: a batch that starts and ends together. offline: all requests at
@@ -41,13 +41,17 @@ class Load:
     amount: float
 
 
+_IN_FLIGHT = (
+    r"(?:max[ _-])?(?:concurrency|concurrent)(?:[ _-](?:requests|users))?|conc|users|clients|batch(?:[ _-]size)?|bs"
+)
+_RATE = r"(?:request[_ -])?(?:rate|qps|rps)\s*[=:]?\s*"
+_OF_ALL = r"(?:\(\s*([\d,]+)\s*(?:requests|prompts)\s*\))?"
 _LOADS: tuple[tuple[re.Pattern[str], Kind], ...] = (
-    (re.compile(r"(?:concurrency|batch(?:[ _-]size)?|max[_-]concurrency)\s*[=:]?\s*(\d+(?:\.\d+)?)"), "closed"),
-    (
-        re.compile(r"(?:offline(?:/max)?|max|rate\s*=\s*inf)\s*(?:\(\s*([\d,]+)\s*(?:requests|prompts)\s*\))?"),
-        "offline",
-    ),
-    (re.compile(r"(?:request[_ -])?(?:rate|qps)\s*[=:]?\s*(\d+(?:\.\d+)?)"), "rate"),
+    (re.compile(rf"(?:{_IN_FLIGHT})\s*[=:]?\s*(\d+(?:\.\d+)?)"), "closed"),
+    (re.compile(r"(\d+)\s*(?:concurrent|concurrency|users|clients)(?:[ _-](?:requests|users|clients))?"), "closed"),
+    (re.compile(r"(1)\s*(?:request|prompt)\b.*"), "closed"),
+    (re.compile(rf"(?:offline(?:/max)?|max|{_RATE}inf)\s*{_OF_ALL}"), "offline"),
+    (re.compile(rf"{_RATE}(\d+(?:\.\d+)?)(?:\s*(?:req(?:uests)?)?/s)?"), "rate"),
     (re.compile(r"([\d,]+)\s*(?:requests|prompts)\b.*"), "offline"),
 )
 _STATIC = re.compile(r"\bstatic\b|benchmark_latency|\bbatch \d+, \d+ tokens generated", re.IGNORECASE)
@@ -62,6 +66,8 @@ def load_of(text: str, note: str) -> Load:
 
     >>> load_of("concurrency=64", ""), load_of("rate=inf (1000 requests)", "")
     (Load(kind='closed', amount=64.0), Load(kind='offline', amount=1000.0))
+    >>> load_of("64 concurrent users", ""), load_of("QPS: 4", "")
+    (Load(kind='closed', amount=64.0), Load(kind='rate', amount=4.0))
     >>> load_of("rate=4.5", ""), load_of("concurrency=8", "static batch of equal-length prompts").kind
     (Load(kind='rate', amount=4.5), 'static')
     """
@@ -114,14 +120,16 @@ def gpu_of(text: str) -> tuple[Gpu, str]:
 
     >>> gpu_of("H100-SXM-80GB")[0].name, gpu_of("MI355X")[0].name, gpu_of("A100")
     ('H100 SXM 80GB', 'MI355X 288GB', ...)
+    >>> gpu_of("8xA100-SXM-40G")[0].name
+    'A100 SXM 40GB'
     """
-    name = text.strip()
+    name = one_card(text)
     if not name:
         raise Unpredictable("its GPU is not stated")
     for choice in (
         _NAMES.get(name) or GPU_NAMES.get(name, name),
         name.replace("-", " "),
-        re.sub(r"[-_ ](SXM\d?|OAM)\b.*", "", name),
+        re.sub(r"[-_ ](SXM\d?|OAM)\b", "", name),
     ):
         try:
             gpu = find_gpu(choice)

@@ -113,6 +113,11 @@ def test_spelling_does_not_matter(name):
         ("rtx 4090", "RTX 4090 24GB"),
         ("RTX PRO 6000", "RTX PRO 6000 Blackwell Server 96GB"),
         ("gb200", "GB200 NVL72 (per GPU)"),
+        ("A100-80G", "A100 SXM 80GB"),
+        ("A10G", "A10G 24GB"),  # no size
+        ("H800", "H800 SXM 80GB"),  # nothing else begins so
+        ("Radeon RX 7900 XTX", "RX 7900 XTX 24GB"),
+        ("V100-SXM2-32GB", "V100 SXM2 32GB"),
     ],
 )
 def test_the_word_that_people_type_is_what_they_mean(word, name):

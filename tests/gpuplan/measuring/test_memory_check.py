@@ -435,3 +435,10 @@ def test_a_log_is_printed_as_a_table_or_as_json(tmp_path, capsys):
     assert app.main(["read-log", str(log), "--rows", str(out)]) == app.ANSWERED
     assert capsys.readouterr().out == ""
     assert out.read_text().count("\n") == 2
+
+
+def test_a_card_whose_visible_memory_is_unknown_is_not_the_next_one_of_a_shorter_name():
+    with_total = predict(start(gpu="GH200 144GB", gpu_mem_gib="140.2"))
+    assert with_total.values[AVAILABLE] > 100
+    unknown = predict(start(gpu="GH200 144GB", gpu_mem_gib=""))
+    assert AVAILABLE not in unknown.values

@@ -291,6 +291,11 @@ def test_a_batch_size_in_the_note_of_an_offline_run_is_a_static_batch():
         ("MI355X", "MI355X 288GB"),
         ("Intel-Max-1550", "Data Center GPU Max 1550 128GB"),
         ("RTX-PRO-6000-Blackwell", "RTX PRO 6000 Blackwell Workstation 96GB"),
+        ("8xH200", "H200 SXM 141GB"),
+        ("A100-SXM-40G", "A100 SXM 40GB"),  # the size behind the socket counts
+        ("V100-SXM2-32G", "V100 SXM2 32GB"),
+        ("NVIDIA H200 141GB HBM3e", "H200 SXM 141GB"),
+        ("H800", "H800 SXM 80GB"),
     ],
 )
 def test_cards_are_known_by_the_names_that_benchmarks_use(text, gpu):
