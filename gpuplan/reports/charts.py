@@ -11,6 +11,7 @@ from typing import Any
 
 from gpuplan.reports.document import Chart
 from gpuplan.reports.errors import BadReport
+from gpuplan.reports.live_charts import kept_bundle
 from gpuplan.reports.words import said
 
 COLOURS = ("#2f7fd1", "#c2571a", "#2a8f5a", "#a05cc4", "#8a7a1f")
@@ -232,4 +233,4 @@ def png(chart: Chart) -> bytes:
 
 def live_library() -> str:
     """The JavaScript that draws live charts: Vega, Vega-Lite and vega-embed in one text."""
-    return str(_library().javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    return kept_bundle(_library())

@@ -5,7 +5,7 @@ Numbers are those of the plan and of the studies, as they are: formats round wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 
 from gpuplan.cli.console import quantity, usd
@@ -59,7 +59,7 @@ def report(file: PlanFile, studies: Studies, assumptions: Assumptions, made_on: 
     else:
         parts += [_options(plan, studies), money(studies, said), energy(plan, said)]
         parts += [sensitivity(plan, studies, said), risk(plan, studies, said)]
-    parts += [_prices(plan, studies), _assumptions(assumptions), _origin(plan, studies), _glossary()]
+    parts += [_prices(plan, studies), assumed(assumptions), _origin(plan, studies), _glossary()]
     subtitle = f"Made on {made_on.isoformat()} by gpuplan {plan.gpuplan_version}"
     dated = f", prices of {plan.prices_as_of.isoformat()} and later" if plan.prices_as_of else ""
     return Report(f"Serving {plan.model}", subtitle + dated, made_on, tuple(parts), said)
@@ -327,12 +327,13 @@ def _servers(studies: Studies) -> Table:
     return Table("Prices of servers", columns, rows)
 
 
-def _assumptions(assumptions: Assumptions) -> Section:
+def assumed(assumptions: Assumptions, keys: Collection[str] | None = None) -> Section:
+    """What was assumed, all of it or only some."""
     columns = (Column("assumption"), Column("value", "quantity"), Column("unit"), Column("option"), Column("source"))
     rows = tuple(
         (row.label, row.value, row.unit, row.option, f"{row.source} {row.as_of}".strip())
         for row in assumptions.rows.values()
-        if row.key != "server_price" or row.given
+        if (row.key != "server_price" or row.given) and (keys is None or row.key in keys)
     )
     text = (
         "Each of these can be changed by its option: `plan report plan.json --out report.html OPTION VALUE`. What was "

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpuplan.cli import console, words
 from gpuplan.cli.options import OFFLINE_HELP, Asked, argument, asked_in, flag, option
+from gpuplan.errors import BadWord
 
-SUMMARY = "A saved plan as a procurement report: options, rent or buy, sensitivity, risk (.html, .md, .xlsx)."
+if TYPE_CHECKING:
+    from datetime import date
+
+    from gpuplan.reports.assumptions import Assumptions
+    from gpuplan.reports.document import Report
+    from gpuplan.saving.plan_file import PlanFile
+    from optimizer.fleet.calendar import Calendar
+    from optimizer.fleet.plan import FleetPlan
+
+SUMMARY = "A saved plan or fleet as a procurement report: options, rent or buy, sensitivity, risk (.html, .md, .xlsx)."
 EXAMPLES = (
     "plan report plan.json --out report.html",
     "plan report plan.json --out report.xlsx",
     "plan report plan.json --out report.md --utilization 40% --years 2",
     'plan report plan.json --out report.html --server "DGX H200" --server-price 410k --staff 60k',
+    "plan report fleet.json --out fleet.xlsx",
 )
 WORK = "The report"
 USE = "How long, how much"
 OWNING = "Machines of one's own"
 SWINGS = "What may change"
 
-File = Annotated[str, argument("What --save wrote, or `plan --json` printed", words.name, "FILE")]
+File = Annotated[
+    str,
+    argument("What --save or --save-fleet wrote, or `plan --json`, `plan fleet --json` printed", words.name, "FILE"),
+]
 Out = Annotated[
     str,
     option("--out -o", "Where to write it; the name's end is the format: .html, .md, .xlsx", words.name, "FILE", WORK),
@@ -141,6 +155,8 @@ def command(
     years, energy and carbon, what moves the cost, how sure each number is, and where each price is from. The plan is
     taken as it is; what would be otherwise (paid otherwise, bought, other demand, other prices) is planned again.
 
+    Of a fleet's plan or calendar: what to have, who is served by what, limits and their worth, what is not served.
+
     The HTML file holds all it needs and loads nothing; printed, it is fit for paper. Markdown has its charts in a
     folder beside it. The spreadsheet has its own charts and computes rent against purchase anew when a number of the
     sheet Inputs is changed. Charts and spreadsheets need the extra `report`: pip install 'gpuplan[report]'.
@@ -151,20 +167,48 @@ def command(
 
 
 def run(asked: Asked) -> int:
-    """Write the report of the plan that was named."""
+    """Write the report of what was named."""
     from datetime import date
 
     from gpuplan.reports.assumptions import assume
-    from gpuplan.reports.content import report
-    from gpuplan.reports.studies import study
     from gpuplan.reports.write import check_name, write_report
-    from gpuplan.saving.plan_file import read_plan_file
+    from gpuplan.saving.fleet_plan import read_saved
 
     check_name(asked.out)
     given = {key: getattr(asked, name) for name, key in OPTION_KEYS.items()}
     assumptions = assume(given, asked.server)
-    file, today = read_plan_file(asked.file), date.today()
-    studies = study(file, assumptions, today=today, offline=asked.offline)
-    written = write_report(report(file, studies, assumptions, today), asked.out)
+    saved, today = read_saved(asked.file), date.today()
+    report, found = _report(saved, assumptions, asked, today)
+    written = write_report(report, asked.out)
     console.show([(f"wrote {path}",) for path in written])
-    return 3 if file.plan.status == "infeasible" else 0
+    return 0 if found else 3
+
+
+def _report(
+    saved: PlanFile | FleetPlan | Calendar, assumptions: Assumptions, asked: Asked, today: date
+) -> tuple[Report, bool]:
+    """What is to be said of a plan, a fleet or its calendar, and whether there is one."""
+    from gpuplan.saving.plan_file import PlanFile
+
+    if isinstance(saved, PlanFile):
+        from gpuplan.reports.content import report
+        from gpuplan.reports.studies import study
+
+        studies = study(saved, assumptions, today=today, offline=asked.offline)
+        return report(saved, studies, assumptions, today), saved.plan.status != "infeasible"
+    from gpuplan.reports.calendar import calendar_report
+    from gpuplan.reports.fleet import USED, fleet_report
+    from optimizer.fleet.plan import FleetPlan
+
+    fleet = isinstance(saved, FleetPlan)
+    _refuse_unused(asked, USED if fleet else ())
+    if isinstance(saved, FleetPlan):
+        return fleet_report(saved, assumptions, today), all(each.served for each in saved.services)
+    return calendar_report(saved, today), saved.cost_usd is not None and not saved.dropped
+
+
+def _refuse_unused(asked: Asked, used: tuple[str, ...]) -> None:
+    """Nobody types in vain."""
+    for name in (*OPTION_KEYS, "server"):
+        if name not in used and getattr(asked, name) is not None:
+            raise BadWord(f"--{name.replace('_', '-')} is about one plan; the report of a fleet does not read it.")
