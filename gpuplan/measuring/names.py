@@ -25,7 +25,7 @@ from gpu_db.query import find_gpu, find_gpus
 from gpuplan.measuring.cells import GIB_PER_GPU, number, weight_format
 from gpuplan.measuring.errors import Unpredictable
 from optimizer.memory.communication import visible_bytes
-from optimizer.memory.factors import GIB
+from optimizer.memory.factors import GIB, memory_factors
 
 SAME_MEMORY = 0.04
 """Cards whose totals differ by less are taken for one size: 23.5 to 24 GiB are 24 GB cards, A10s with 22.06 are not."""
@@ -98,13 +98,21 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
         shape = "" if exact else f"the shape of {spec.repo_id}"
         if wanted is None or wanted in _formats(spec) or {wanted, spec.weight_format} <= UNQUANTIZED:
             return NamedModel(spec, inferred, shape)
-        group = re.search(r"\bg(32|64|128)\b", stored)
-        scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else wanted
-        return NamedModel(_stored(spec, scheme), inferred, f"{spec.repo_id} stored as {scheme}")
+        return replace(_in_format(spec, wanted, stored), inferred=inferred)
     except Unpredictable as reason:
         if exact and spec.weight_format not in UNQUANTIZED:
             return NamedModel(spec, inferred)  # the checkpoint itself says how it is stored
         return NamedModel(spec, inferred, weights_reason=str(reason))
+
+
+def _in_format(spec: ModelSpec, wanted: str, said: str) -> NamedModel:
+    """A model in a format that its own checkpoint is not stored in: the sibling that is, or the same matrices."""
+    group = re.search(r"\bg(32|64|128)\b", said)
+    scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else wanted
+    sibling = _bundled(f"{spec.repo_id}-{wanted.upper()}")
+    if sibling is not None:
+        return NamedModel(sibling, False, f"the weights of {sibling.repo_id}")
+    return NamedModel(_stored(spec, scheme), False, f"{spec.repo_id} stored as {scheme}")
 
 
 _MTP = re.compile(r"(?<!no )(?:\+\s*|with )?\bMTP\b(?: on\b| draft| speculative)?[ :=n]*(\d{1,2})?", re.IGNORECASE)
@@ -147,7 +155,7 @@ def _found(name: str, configs_dir: Path | None) -> tuple[ModelSpec, bool]:
     if spec is not None:
         return spec, True
     for tail in dict.fromkeys((name.rsplit("/", maxsplit=1)[-1], _stem(name))):
-        repo_id = _stems().get(_stem(tail)) or _relatives().get(_stem(tail))
+        repo_id = _relatives().get(_stem(tail)) or _stems().get(_stem(tail))
         spec = _bundled(tail) or (_bundled(repo_id) if repo_id else None)
         if spec is not None:
             return spec, False
@@ -239,12 +247,14 @@ class Cards:
         total_known: whether the memory that engines see is known: printed, or of a named card.
         assumed: what was taken because the row does not say; "" when nothing.
         reason: why the total is not known.
+        only_class: whether the row says no more than what cards of its kind are sold as, "24GB class".
     """
 
     candidates: tuple[Gpu, ...]
     total_known: bool
     assumed: str = ""
     reason: str = ""
+    only_class: bool = False
 
 
 ANY_CARD = ("T4", "RTX 3090", "RTX 4090", "RTX 5090", "A100 SXM 80GB", "H100 SXM 80GB", "B200 SXM 180GB")
@@ -274,9 +284,27 @@ def named_cards(row: Mapping[str, str]) -> Cards:
             return Cards(near, True)
         return Cards(tuple(_with_total(gpu, total_gib) for gpu in near[:1]), True)
     if total_gib is None:
+        return _of_words(text)
+    return _of_class(total_gib) if _is_nominal(row) else _of_total(total_gib)
+
+
+_CLASS = re.compile(r"(?<![\d.])(\d{1,3})\s?GB(?=$| class| card| \()")
+
+
+def _of_words(text: str) -> Cards:
+    """The cards of a size, where that is all that is said of a card: "24GB class", or of one that is not described."""
+    size = _CLASS.search(text)
+    if size is None or text.startswith(memory_factors().unified):
         what = f"its GPU {text[:40]!r} is not described here" if text else "its GPU is not stated"
         raise Unpredictable(f"{what}, and no total is stated")
-    return _of_class(total_gib) if _is_nominal(row) else _of_total(total_gib)
+    try:
+        return replace(_of_class(float(size[1])), only_class=True)
+    except Unpredictable:
+        reserve = memory_factors().unseen_bytes_default["NVIDIA"] / GIB
+        seen = float(size[1]) - reserve
+        return replace(
+            _of_total(seen), only_class=True, assumed=f"a card of {size[1]} GB, of which engines see {seen:.2f} GiB"
+        )
 
 
 def _total_gib(row: Mapping[str, str]) -> float | None:
@@ -293,12 +321,17 @@ def _is_nominal(row: Mapping[str, str]) -> bool:
 def _of_size(named: tuple[Gpu, ...], text: str) -> Cards:
     """Of cards that share a name, those of the size in the name; the first of those is what people usually mean."""
     size = re.search(r"(\d+)\s*GB", text)
-    fitting = tuple(gpu for gpu in named if size is None or round(gpu.memory_marketed_bytes / 1e9) == int(size[1]))
+    fitting = tuple(gpu for gpu in named if size is None or _is_about(gpu, int(size[1])))
     sizes = sorted({round(gpu.memory_marketed_bytes / 1e9) for gpu in fitting})
     if len(sizes) != 1:
         known = " and ".join(str(each) for each in sizes or {round(gpu.memory_marketed_bytes / 1e9) for gpu in named})
         raise Unpredictable(f"its GPU is {text[:40]!r}, which is sold with {known} GB, and no total is stated")
     return Cards(fitting[:1], True)
+
+
+def _is_about(gpu: Gpu, gigabytes: int) -> bool:
+    """Whether a card is sold with about so many GB: a B300 of 288 GB has 283 left."""
+    return abs(gpu.memory_marketed_bytes / 1e9 / gigabytes - 1) < SAME_MEMORY
 
 
 def _of_class(marketed_gb: float) -> Cards:

@@ -117,7 +117,8 @@ class Start:
     @property
     def settings_known(self) -> bool:
         """Whether the row itself names its model, its GPU or total, TP and utilization."""
-        return not self.model.inferred and self.cards.total_known and self.utilization is not None
+        card = self.cards.total_known and not self.cards.only_class
+        return not self.model.inferred and card and self.utilization is not None
 
 
 def predict(row: Mapping[str, str], configs_dir: Path | None = None) -> Prediction:

@@ -75,9 +75,8 @@ class Engine(ABC):
         """Blocks of the KV pool that no request gets."""
         return int(self.facts["reserved_blocks"])
 
-    @property
-    def graphs_inside_budget(self) -> bool:
-        """Whether CUDA graphs are charged against the budget; otherwise they must fit in what is left beside it."""
+    def graphs_inside_budget(self, spec: ModelSpec) -> bool:
+        """Whether a model's CUDA graphs are charged against the budget; if not, they must fit in what is beside it."""
         return bool(fact_at(self.facts["graphs_inside_budget"], self.version)["value"])
 
     def utilization(self, spec: ModelSpec, rows: ReplicaColumns, max_batched_tokens: Ints) -> Floats:

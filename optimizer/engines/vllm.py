@@ -42,10 +42,18 @@ class Vllm(Engine):
 
     def sampler_bytes_per_logit(self, spec: ModelSpec) -> float:
         """Its second model runner keeps less than its first, and serves ever more models by default."""
+        runner = self._second_runner(spec)
+        return super().sampler_bytes_per_logit(spec) if runner is None else float(runner["bytes_per_logit"])
+
+    def graphs_inside_budget(self, spec: ModelSpec) -> bool:
+        """Its second model runner estimated none at first, so that none were charged."""
+        runner = self._second_runner(spec)
+        return super().graphs_inside_budget(spec) if runner is None else bool(runner["charges_graphs"])
+
+    def _second_runner(self, spec: ModelSpec) -> Facts | None:
+        """What is known of the second model runner where it serves a model by default; None where it does not."""
         runner = fact_at(self.facts["second_runner"], self.version)
-        if _is_served_by(runner, spec):
-            return float(runner["bytes_per_logit"])
-        return super().sampler_bytes_per_logit(spec)
+        return runner if _is_served_by(runner, spec) else None
 
     def refuses_launch(self, launch: Launch) -> str | None:
         """A LoRA rank that its option does not take; see Engine.refuses_launch."""

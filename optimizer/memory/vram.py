@@ -343,7 +343,7 @@ def load_model(
     if not settings.enforce_eager:
         graphs = _graphs(engine.graph_law, stages, cards, max_num_seqs, ranks)
     kept = stages.weight_bytes - offloaded + stages.adapter_bytes + non_torch[stages.row]
-    pool, beside = _pool_bytes(engine, cards, stages, kept[:, None], activation, graphs, settings.occupied_bytes)
+    pool, beside = _pool_bytes(spec, engine, cards, stages, kept[:, None], activation, graphs, settings.occupied_bytes)
     draft = draft_weight_bytes(spec, engine, rows)
     return Loaded(cards, stages, draft, non_torch, offloaded, activation, graphs, pool, beside)
 
@@ -389,6 +389,7 @@ def _graphs(law: GraphLaw, stages: Stages, cards: Cards, max_num_seqs: Ints, ran
 
 
 def _pool_bytes(
+    spec: ModelSpec,
     engine: Engine,
     cards: Cards,
     stages: Stages,
@@ -418,5 +419,5 @@ def _pool_bytes(
     if engine.accounting == "share_of_free_at_start":
         static = budget - share * occupied
         return static - kept + 0 * graphs, total - occupied - context - static >= activation + graphs
-    charged = graphs if engine.graphs_inside_budget else np.zeros_like(graphs)
+    charged = graphs if engine.graphs_inside_budget(spec) else np.zeros_like(graphs)
     return budget - kept - activation - charged, total - occupied - budget >= context + graphs - charged

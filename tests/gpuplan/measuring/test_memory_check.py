@@ -13,6 +13,7 @@ from gpu_db.load import load_gpus
 from gpuplan.cli import app
 from gpuplan.measuring.errors import BadTable
 from gpuplan.measuring.memory_check import check_memory
+from gpuplan.measuring.names import named_model
 from gpuplan.measuring.predict import ACTIVATION, AVAILABLE, GRAPHS, NON_TORCH, PARTS, TOKENS, WEIGHTS, predict
 from gpuplan.measuring.truth import CAPACITY, FULL, STATE, WEIGHT_BYTES, WINDOW
 from optimizer.memory.communication import visible_bytes
@@ -213,7 +214,8 @@ def test_a_row_that_cannot_be_predicted_says_why(cells, said):
     ("cells", "said"),
     [
         ({"gpu": "", "gpu_mem_gib": ""}, "its GPU is not stated"),
-        ({"gpu": "24GB class", "gpu_mem_gib": ""}, "is not described here"),
+        ({"gpu": "Jetson AGX Thor 128GB", "gpu_mem_gib": ""}, "is not described here"),
+        ({"gpu": "64 GB total VRAM (2 cards)", "gpu_mem_gib": ""}, "is not described here"),
         ({"gpu": "A100", "gpu_mem_gib": ""}, "sold with 40 and 80 GB"),
         ({"gpu": "RTX 5070 + RTX 5090", "gpu_mem_gib": "11.5+31.8"}, "its GPUs differ"),
         ({"gpu_mem_gib": "81559"}, "(in GiB)"),
@@ -231,6 +233,26 @@ def test_the_printed_total_counts_even_when_nobody_named_the_card():
     assert unnamed.values[AVAILABLE] == pytest.approx(named.values[AVAILABLE], abs=0.1)
     smaller = predict(start(gpu_mem_gib="78.19"))
     assert named.values[AVAILABLE] - smaller.values[AVAILABLE] == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_class_of_cards_is_a_size_but_no_card_that_is_known():
+    row = {"gpu_mem_gib": "", "max_num_seqs": "256", "max_num_batched_tokens": "2048"}
+    sold, of_class = predict(start(gpu="RTX 3090", **row)), predict(start(gpu="24GB class (inferred)", **row))
+    assert of_class.values[AVAILABLE] == pytest.approx(sold.values[AVAILABLE], abs=0.3)
+    assert (sold.settings_known, of_class.settings_known) == (True, False)
+
+
+def test_a_card_that_is_not_described_has_the_size_in_its_name():
+    found = predict(start(model="Qwen/Qwen3-0.6B", gpu="RTX 3050 6GB", gpu_mem_gib="", max_num_seqs="16"))
+    assert "engines see 5.55 GiB" in "; ".join(found.assumed)
+    assert 2 < found.values[AVAILABLE] < 5
+    b300 = predict(start(gpu="B300 class (283 GB avail)", gpu_mem_gib=""))  # of 288, less what others hold
+    assert b300.gpu == "B300 SXM 288GB"
+
+
+def test_the_sibling_in_a_format_is_taken_before_the_same_matrices_are_stored_in_it():
+    named = named_model({"model": "zai-org/GLM-5.3 (fp8)", "weights_dtype_or_quant": "fp8"}, None)
+    assert (named.spec.repo_id, named.assumed) == ("zai-org/GLM-5.3-FP8", "the weights of zai-org/GLM-5.3-FP8")
 
 
 def test_a_whole_number_of_gib_is_what_cards_are_sold_as():

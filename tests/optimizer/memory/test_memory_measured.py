@@ -31,6 +31,9 @@ LOGS = [
     ("Qwen/Qwen2.5-1.5B-Instruct", "0.7.2", "T4", "7.5", 14.56, 1, False, 0.50, 32768, 256, 32768, 2.89, 2.36, 0.1),
     ("deepseek-ai/DeepSeek-Coder-V2-Lite-Instruct", "0.7.0", "A100 SXM 40GB", "8.0", 39.39, 8, True, 0.90, 8192, 2,
      2048, 3.97, 29.02, 0.6),
+    # served by the second model runner, which charges no graphs
+    ("Qwen/Qwen3-8B", "0.28.0", "RTX 4090", "8.9", 23.99, 1, False, 0.90, 4096, 256, 2048, 15.27, 5.87, 0.02),
+    ("Qwen/Qwen3-8B", "0.28.0", "RTX 4090", "8.9", 23.99, 1, False, 0.85, 4096, 256, 2048, 15.27, 4.67, 0.02),
     ("Qwen/Qwen3-4B", "0.8.0", "RTX 2060", "7.5", 12.0, 1, False, 0.95, 10000, 1, 10000, 7.56, 3.06, 0.1),
 ]  # fmt: skip
 
