@@ -1,4 +1,4 @@
-"""Gemma 2 and 3: sliding-window layers between full ones, four norms a layer, tied embeddings; a SigLIP tower in 3."""
+"""Gemma: tied embeddings; 2 and 3 have sliding windows between full layers, four norms a layer; 3 a SigLIP tower."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from catalog.blocks import (
     attention,
     column,
     gated_mlp,
+    language_model,
     norm,
     outside,
+    pre_norms,
     row,
     vision_linear,
     vision_norm,
@@ -21,12 +23,14 @@ from catalog.blocks import (
 from catalog.model import Attention, Matrix, VisionTower
 from catalog.reading import LARGEST_LAYERS, Fields, max_context, windows
 
-ARCHITECTURES = ("Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
-MODEL_TYPES = ("gemma2", "gemma3_text", "gemma3")
+ARCHITECTURES = ("GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
+MODEL_TYPES = ("gemma", "gemma2", "gemma3_text", "gemma3")
 
 
 def read(config: Fields) -> Shape:
-    """Gemma 2, the text-only sizes of Gemma 3, and Gemma 3 with vision, whose text is in text_config."""
+    """Gemma 1 and 2, the text-only sizes of Gemma 3, and Gemma 3 with vision, whose text is in text_config."""
+    if config.word("model_type") == "gemma":
+        return _gemma_1(config)
     if config.word("model_type") == "gemma2":
         slides = [i % 2 == 0 for i in range(config.layers())]
         return _text_shape(config, "Gemma 2", slides, config.size("vocab_size"), qk_norm=False)
@@ -34,6 +38,19 @@ def read(config: Fields) -> Shape:
         return _gemma_3(config)
     shape = _gemma_3(config.section("text_config"), "model.language_model.layers")
     return replace(shape, vision=_siglip(config.section("vision_config"), shape.hidden_size))
+
+
+def _gemma_1(config: Fields) -> Shape:
+    """Llama's layers, with heads wider than hidden_size over their number, and tied embeddings."""
+    hidden, mixer = config.size("hidden_size"), read_attention(config)
+    biased = config.flag("attention_bias", default=False)
+    matrices = (
+        *attention(hidden, mixer, qkv_bias=biased, output_bias=biased),
+        *gated_mlp(hidden, config.size("intermediate_size")),
+        *pre_norms(hidden),
+    )
+    tied = config.flag("tie_word_embeddings", default=True)
+    return language_model(config, "Gemma", [Layer((mixer,), matrices)] * config.layers(), tied=tied)
 
 
 def _gemma_3(text: Fields, layer_path: str = "model.layers") -> Shape:

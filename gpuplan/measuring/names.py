@@ -154,12 +154,21 @@ def _found(name: str, configs_dir: Path | None) -> tuple[ModelSpec, bool]:
     spec = _bundled(name) or _default(name)
     if spec is not None:
         return spec, True
-    for tail in dict.fromkeys((name.rsplit("/", maxsplit=1)[-1], _stem(name))):
+    for tail in _tails(name):
         repo_id = _relatives().get(_stem(tail)) or _stems().get(_stem(tail))
         spec = _bundled(tail) or (_bundled(repo_id) if repo_id else None)
         if spec is not None:
             return spec, False
     raise Unpredictable(f"{name} is not bundled, and no folder with its config.json is given")
+
+
+def _tails(name: str) -> tuple[str, ...]:
+    """What a name may be found by, without its owner: as it is, and its stem.
+
+    A stem without its date may be short for another release: "mistral-small" is not Mistral-Small-Instruct-2409.
+    """
+    tail = name.rsplit("/", maxsplit=1)[-1]
+    return (tail,) if re.search(r"-\d{4}\b", tail) else tuple(dict.fromkeys((tail, _stem(name))))
 
 
 DEFAULTS = "tfdefault/"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpu_db.load import load_gpus
 from gpuplan.cli import app
-from gpuplan.measuring.errors import BadTable
+from gpuplan.measuring.errors import BadTable, Unpredictable
 from gpuplan.measuring.memory_check import check_memory
 from gpuplan.measuring.names import named_model
 from gpuplan.measuring.predict import ACTIVATION, AVAILABLE, GRAPHS, NON_TORCH, PARTS, TOKENS, WEIGHTS, predict
@@ -464,3 +464,8 @@ def test_a_card_whose_visible_memory_is_unknown_is_not_the_next_one_of_a_shorter
     assert with_total.values[AVAILABLE] > 100
     unknown = predict(start(gpu="GH200 144GB", gpu_mem_gib=""))
     assert AVAILABLE not in unknown.values
+
+
+def test_a_date_is_not_dropped_to_find_a_short_name():
+    with pytest.raises(Unpredictable, match="is not bundled"):  # it has 22B; "mistral-small" is short for one of 24B
+        named_model({"model": "mistralai/Mistral-Small-Instruct-2409"}, None)
