@@ -224,8 +224,22 @@ def solve_compact(
     return _read(program, solver, status)
 
 
-def choose_served(problem: FleetProblem, *, time_limit_seconds: float, seed: int) -> CompactAnswer:
-    """Which services to serve: the greatest weight of the highest priority, then of the next, whatever it costs.
+@dataclass(frozen=True)
+class Chosen:
+    """Which services to serve.
+
+    Attributes:
+        answer: the best choice, by the cheapest plan found; `proven` if none is more important, its bound that of the
+            cheapest plan of all choices as important (0 when that was not asked).
+        only: proven: no other choice is as important.
+    """
+
+    answer: CompactAnswer
+    only: bool = False
+
+
+def choose_served(problem: FleetProblem, *, gap: float, time_limit_seconds: float, seed: int) -> Chosen:
+    """Which services to serve: the greatest weight of the highest priority, then of the next; then the least cost.
 
     Each priority is solved to proof and held. Where time ends the search, `proven` is False and the best choice found
     so far is given.
@@ -241,13 +255,30 @@ def choose_served(problem: FleetProblem, *, time_limit_seconds: float, seed: int
         found = _read(program, solver, solver.solve(program.model))
         spent += found.seconds
         if not found.found:
-            return replace(answer, proven=False) if answer else found
-        answer, proven = found, proven and found.proven
+            return Chosen(replace(answer, proven=False, lower_bound_micro_usd=0) if answer else found)
+        answer, proven = replace(found, lower_bound_micro_usd=0), proven and found.proven
         program.model.add(served >= int(problem.weight[mine] @ found.served[mine]))
         program.model.clear_hints()  # type: ignore[no-untyped-call]
         _give_hint(program, found.counts)
     assert answer is not None  # there is at least one level
-    return replace(answer, proven=proven)
+    return _cheapest_choice(program, replace(answer, proven=proven), gap, max(time_limit_seconds - spent, 0.01), seed)
+
+
+def _cheapest_choice(program: CompactProgram, choice: CompactAnswer, gap: float, seconds: float, seed: int) -> Chosen:
+    """Of all choices as important as this one the cheapest; itself where it is the only one."""
+    problem = program.problem
+    cost = _sum(program, np.arange(problem.columns), problem.column_price_micro_usd)
+    others = program.model.clone()
+    in_it = [program.served[service] for service in np.flatnonzero(choice.served & ~problem.required).tolist()]
+    others.clear_objective()  # type: ignore[no-untyped-call]
+    others.add(sum(in_it) <= len(in_it) - 1)
+    solver = compact_solver(seconds / 2, seed, 0.0)
+    if solver.solve(others) == cp_model.INFEASIBLE:
+        return Chosen(choice, only=True)
+    program.model.minimize(cost)
+    solver = compact_solver(max(seconds - solver.wall_time, 0.01), seed, gap)
+    found = _read(program, solver, solver.solve(program.model))
+    return Chosen(replace(found, proven=choice.proven) if found.found else choice)
 
 
 def compact_solver(seconds: float, seed: int, gap: float) -> cp_model.CpSolver:

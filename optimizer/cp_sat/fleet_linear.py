@@ -94,6 +94,7 @@ def solve_linear(
     seed: int = 0,
     solver: LinearSolver = LinearSolver.HIGHS,
     enough: float | None = None,
+    start: Floats | None = None,
 ) -> LinearAnswer:
     """The least-cost point.
 
@@ -104,6 +105,7 @@ def solve_linear(
         seed: of the solver.
         solver: which.
         enough: a whole point that costs no more than this ends the search (HiGHS; SCIP has no such parameter).
+        start: shape (first variables,): values to start from (SCIP only).
     """
     parameters = parameters_pb2.SolveParametersProto()
     parameters.time_limit.FromNanoseconds(int(max(time_limit_seconds, 0.01) * 1e9))
@@ -119,13 +121,23 @@ def solve_linear(
             solver.value,
             parameters_pb2.SolverInitializerProto(),
             parameters,
-            model_parameters_pb2.ModelSolveParametersProto(),
+            _hinted(start),
             None,
             callback_pb2.CallbackRegistrationProto(),
             None,
             None,
         )
     return _read(program, result)
+
+
+def _hinted(start: Floats | None) -> Any:
+    """Values of the first variables to start from."""
+    proto = model_parameters_pb2.ModelSolveParametersProto()
+    if start is not None:
+        hint = proto.solution_hints.add()
+        hint.variable_values.ids.extend(range(len(start)))
+        hint.variable_values.values.extend(start.tolist())
+    return proto
 
 
 @contextmanager

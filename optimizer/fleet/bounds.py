@@ -23,7 +23,7 @@ def useful_most(problem: FleetProblem) -> Ints:
     Replicas of one column that alone meet every demand they serve, and what may be lost, leave any further one without
     work. Supply is of use only as far as everything that consumes it, at its own most, can take it.
     """
-    most = np.minimum(problem.column_most, _enough_alone(problem))
+    most = np.minimum(problem.column_most, enough_alone(problem))
     most = np.where(problem.column_service == SUPPLY, problem.column_most, np.maximum(most, 0))
     most = np.where(
         (most < problem.column_least) & (most > 0), np.minimum(problem.column_least, problem.column_most), most
@@ -34,7 +34,8 @@ def useful_most(problem: FleetProblem) -> Ints:
     return useful
 
 
-def _enough_alone(problem: FleetProblem) -> Ints:
+def enough_alone(problem: FleetProblem) -> Ints:
+    """Replicas of each column that alone do all that its service asks of it, losses included, shape (columns,)."""
     matrix = problem.column_covers
     demand = problem.cover_demand[matrix.index]
     needed = -(-demand // np.maximum(matrix.value, 1))
@@ -78,7 +79,7 @@ def undominated(problem: FleetProblem) -> Bools:
     one may be had as often as is useful. Where two are alike the first stays.
     """
     plain = (problem.column_least == 1) & (problem.column_lost_replicas == 1)
-    plain &= (problem.column_service == SUPPLY) | (problem.column_most >= _enough_alone(problem))
+    plain &= (problem.column_service == SUPPLY) | (problem.column_most >= enough_alone(problem))
     kept = np.ones(problem.columns, dtype=bool)
     candidates = np.flatnonzero(plain & (problem.column_service != SUPPLY))
     if not len(candidates):

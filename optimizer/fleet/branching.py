@@ -10,28 +10,35 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from optimizer.cp_sat.fleet_compact import Progress, solve_compact
-from optimizer.cp_sat.fleet_linear import LinearSolver, solve_linear
+from optimizer.cp_sat.fleet_linear import NO_LIMIT, LinearAnswer, LinearProgram, LinearSolver, solve_linear
 from optimizer.fleet.bounds import tightened, undominated
 from optimizer.fleet.evaluate import evaluate
+from optimizer.fleet.one_program import START_SHARE, bundles_of_one_column, one_column_each
 from optimizer.fleet.parts import Part, part_of
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.relaxation import relax, relaxed_program
 from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.fleet.solve import merged_prices, solve_fleet
-from optimizer.fleet.sparse import sparse_rows
-from optimizer.replica_columns import Bools, Ints
+from optimizer.replica_columns import Bools, Floats, Ints
 
 FEW_COLUMNS = 300
 """CP-SAT proves so few at once."""
 MOST_SERVICES = 1_000
 """Beyond, prices are quicker."""
 SHARE_OF_TIME = 0.7
-LARGEST_PENALTY = 100_000_000
+SHARE_FOR_EVERYBODY = 0.5
+"""Of that: whether everybody can be served, and how; mostly so, and far easier than whom to leave out."""
+SHARE_FOR_WHOM = 0.6
+"""Of what is left then: whom to leave out."""
+SHARE_OF_GUESS = 0.6
+GUESS_GAP = 1e-6
+LIFTED = 1 << 50
+LARGEST_PENALTY = 1_000_000
 """Of leaving services out; beyond it, a solver's tolerance could trade priorities."""
 TOLERANCE = 1e-7
 """Relative, of a bound that comes from sums in floating point."""
@@ -63,10 +70,8 @@ def solve_small(
 
 
 def suits(problem: FleetProblem) -> bool:
-    """Whether the linear program says all of the rules, and is of the size at which it is the quicker way."""
-    lost = problem.cover_survives & ~problem.cover_is_bucket
-    whole = not lost.any() and not (problem.column_least > 1).any()
-    return whole and problem.columns > FEW_COLUMNS and problem.services <= MOST_SERVICES
+    """Whether the problem is of the size at which this is the quicker way."""
+    return problem.columns > FEW_COLUMNS and problem.services <= MOST_SERVICES
 
 
 def better_of(problem: FleetProblem, first: FleetSolution, second: FleetSolution, gap: float) -> FleetSolution:
@@ -85,35 +90,95 @@ def _first(problem: FleetProblem, gap: float, limit: float, seed: int) -> FleetS
     everybody = np.ones(problem.services, dtype=bool)
     if problem.required.all():
         return _branched(problem, everybody, gap, limit, seed)
-    choice = choose(problem, limit / 2, seed)
+    first = _branched(problem, everybody, gap, SHARE_FOR_EVERYBODY * limit, seed)
+    if first is not None:
+        return first
+    choice = choose(problem, (limit - (time.perf_counter() - began)) * SHARE_FOR_WHOM, seed)
     if choice is None:
         return None
-    served, proven = choice
     left = max(limit - (time.perf_counter() - began), 0.05)
-    solution = _branched(problem, served, gap, left, seed)
-    return None if solution is None else replace(solution, served_proven=proven)
+    solution = _branched(problem, choice.served, gap, left, seed, choice.counts)
+    return None if solution is None else replace(solution, served_proven=choice.proven)
 
 
-def choose(problem: FleetProblem, limit: float, seed: int) -> tuple[Bools, bool] | None:
-    """Who can be served, by priority, and whether that is proven; None when it was not found.
+@dataclass(frozen=True)
+class Choice:
+    """Who can be served.
 
-    Every service that may be left out gets one column more: to leave it out, which covers all it asks for at no cost
-    but a penalty. The least sum of penalties is sought, with everything else for nothing.
+    Attributes:
+        served: shape (services,).
+        proven: whether nobody more important can be.
+        counts: shape (columns,): a plan that serves them.
     """
-    penalty = penalties(problem)
+
+    served: Bools
+    proven: bool
+    counts: Ints
+
+
+def choose(problem: FleetProblem, limit: float, seed: int) -> Choice | None:
+    """Who can be served, by priority; None when it was not found.
+
+    Whoever is left out costs a penalty that outweighs money. Money counts nevertheless: it leads the solver to the
+    cheap plans that leave room under the limits. Whether less penalty is possible at all is then asked apart.
+    """
+    penalty, optional = penalties(problem), ~problem.required
     if penalty.sum() > LARGEST_PENALTY:
         return None
-    program = _with_leaving_out(problem, penalty)
-    whole = np.ones(program.columns, dtype=bool)
+    program = relaxed_program(problem, whole=np.ones(problem.columns, dtype=bool), optional=optional)
+    variables = _served_variables(problem, optional)
+    cost = program.cost / _more_than_money(problem)
+    cost[variables] = -penalty[optional].astype(np.float64)
+    guess = replace(program, cost=cost)
     answer = solve_linear(
-        relaxed_program(program, whole=whole), time_limit_seconds=limit, gap=0.0, seed=seed, solver=LinearSolver.SCIP
+        guess, time_limit_seconds=limit * SHARE_OF_GUESS, gap=GUESS_GAP, seed=seed, solver=LinearSolver.SCIP
+    )
+    if not answer.feasible:
+        return _choose_among_bundles(problem, cost, limit, seed)
+    served = _served(problem, optional, answer)
+    more = _as_important(program, problem, optional, int(penalty[served].sum()) + 1)
+    free = replace(more, cost=np.zeros(len(cost)))
+    better = solve_linear(free, time_limit_seconds=limit * (1 - SHARE_OF_GUESS), seed=seed, solver=LinearSolver.SCIP)
+    if better.feasible:
+        return Choice(_served(problem, optional, better), False, _counts(problem, better))
+    return Choice(served, better.infeasible, _counts(problem, answer))
+
+
+def _counts(problem: FleetProblem, answer: LinearAnswer) -> Ints:
+    counts: Ints = np.rint(answer.values[: problem.columns]).astype(np.int64)
+    return counts
+
+
+def _choose_among_bundles(problem: FleetProblem, cost: Floats, limit: float, seed: int) -> Choice | None:
+    """A choice, unproven, where each service has nothing but one column as often as it takes."""
+    optional, bundles = ~problem.required, bundles_of_one_column(problem)
+    program = relaxed_program(bundles.problem, whole=np.ones(bundles.problem.columns, dtype=bool), optional=optional)
+    dear = program.cost / _more_than_money(problem)
+    dear[_served_variables(bundles.problem, optional)] = cost[_served_variables(problem, optional)]
+    answer = solve_linear(
+        replace(program, cost=dear), time_limit_seconds=limit, gap=GUESS_GAP, seed=seed, solver=LinearSolver.SCIP
     )
     if not answer.feasible:
         return None
-    left_out = np.rint(answer.values[problem.columns : program.columns]) > 0
+    return Choice(_served(bundles.problem, optional, answer), False, bundles.opened(_counts(bundles.problem, answer)))
+
+
+def _more_than_money(problem: FleetProblem) -> float:
+    """More micro-dollars than serving everybody is likely to cost: thrice what it costs without limits or rounding."""
+    free = np.where(problem.resource_limit > 0, LIFTED, problem.resource_limit)
+    relaxed = relax(replace(problem, resource_limit=free), time_limit_seconds=1.0).answer
+    return 3.0 * max(relaxed.bound if relaxed.optimal else float(problem.column_price_micro_usd.sum()), 1.0)
+
+
+def _served_variables(problem: FleetProblem, optional: Bools) -> slice:
+    """Where the program says who is served."""
+    return slice(problem.columns, problem.columns + int(optional.sum()))
+
+
+def _served(problem: FleetProblem, optional: Bools, answer: LinearAnswer) -> Bools:
     served = np.ones(problem.services, dtype=bool)
-    served[np.flatnonzero(~problem.required)[left_out]] = False
-    return served, answer.optimal
+    served[optional] = np.rint(answer.values[_served_variables(problem, optional)]) > 0
+    return served
 
 
 def penalties(problem: FleetProblem) -> Ints:
@@ -126,50 +191,73 @@ def penalties(problem: FleetProblem) -> Ints:
     return penalty
 
 
-def _with_leaving_out(problem: FleetProblem, penalty: Ints) -> FleetProblem:
-    """The problem in which all must be served, money does not count, and leaving out is a column."""
-    may = np.flatnonzero(~problem.required)
-    covers = np.flatnonzero(~problem.required[problem.cover_service])
-    number = problem.columns + np.searchsorted(may, problem.cover_service[covers])
-    several = np.bincount(problem.cover_service, minlength=problem.services)[problem.cover_service[covers]]
-    gives = np.maximum(problem.cover_demand[covers], 1) * several
-    matrix, columns = problem.column_covers, problem.columns + len(may)
-    one = np.ones(len(may), dtype=np.int64)
-    return replace(
-        problem,
-        required=np.ones(problem.services, dtype=bool),
-        column_service=np.concatenate((problem.column_service, may)),
-        column_price_micro_usd=np.concatenate((np.zeros(problem.columns, dtype=np.int64), penalty[may])),
-        column_least=np.concatenate((problem.column_least, one)),
-        column_most=np.concatenate((problem.column_most, one)),
-        column_lost_replicas=np.concatenate((problem.column_lost_replicas, one)),
-        column_covers=sparse_rows(
-            columns,
-            np.concatenate((matrix.row, number)),
-            np.concatenate((matrix.index, covers)),
-            np.concatenate((matrix.value, gives)),
-        ),
-        column_uses=sparse_rows(columns, problem.column_uses.row, problem.column_uses.index, problem.column_uses.value),
-    )
+def _branched(
+    problem: FleetProblem, serve: Bools, gap: float, limit: float, seed: int, start: Ints | None = None
+) -> FleetSolution | None:
+    """The cheapest plan that serves these services, or others that are as important together.
 
-
-def _branched(problem: FleetProblem, serve: Bools, gap: float, limit: float, seed: int) -> FleetSolution | None:
-    """These services served at least cost; None when that was not found (or is not possible)."""
+    None when none was found (or is possible). `start` is a plan that serves them.
+    """
     began = time.perf_counter()
-    part = part_of(problem, serve, undominated(problem))
-    narrow = tightened(part.problem)
-    program = relaxed_program(narrow, whole=np.ones(narrow.columns, dtype=bool))
-    answer = solve_linear(program, time_limit_seconds=limit, gap=gap, seed=seed, solver=LinearSolver.SCIP)
-    if not answer.feasible:
+    kept = undominated(problem)
+    whole = part_of(problem, np.ones(problem.services, dtype=bool), kept)
+    narrow = tightened(whole.problem)
+    optional = np.zeros(problem.services, dtype=bool) if serve.all() else ~problem.required
+    program = relaxed_program(narrow, whole=np.ones(narrow.columns, dtype=bool), optional=optional)
+    weight = penalties(problem)
+    program = _as_important(program, narrow, optional, int(weight[serve].sum()))
+    if start is not None:
+        start = np.concatenate((start[whole.columns], serve[optional]))
+    elif narrow.cover_survives.any() and serve.all():
+        start = one_column_each(narrow, seconds=limit * START_SHARE, seed=seed)
+    answer = solve_linear(
+        program,
+        time_limit_seconds=limit,
+        gap=gap,
+        seed=seed,
+        solver=LinearSolver.SCIP,
+        start=None if start is None else start.astype(np.float64),
+    )
+    if start is not None:
+        answer = _no_worse(program, answer, start)
+    served = _served(narrow, optional, answer)
+    if not answer.feasible or weight[served].sum() < weight[serve].sum():
         return None
-    counts = np.rint(answer.values[: narrow.columns]).astype(np.int64)
+    part = part_of(problem, served, kept)
+    counts = whole.counts_of_whole(_counts(narrow, answer))[part.columns]
     split = _split(part.problem, counts, seed)
     if split is None:
         return None
     counts, shares = split
-    bound = rounded_up(part.problem, math.floor(answer.bound * (1 - TOLERANCE))) if math.isfinite(answer.bound) else 0
+    bound = rounded_up(whole.problem, answer.bound) if math.isfinite(answer.bound) else 0
     ended = time.perf_counter() - began >= limit
-    return _solution(part, narrow, serve, counts, shares, max(bound, 0), gap, seed, ended)
+    return _solution(part, tightened(part.problem), served, counts, shares, bound, gap, seed, ended)
+
+
+def _no_worse(program: LinearProgram, answer: LinearAnswer, start: Ints) -> LinearAnswer:
+    """The answer, or the plan it was started from if that is cheaper; its bound in any case."""
+    cost = program.cost[: len(start)]
+    if answer.infeasible or (answer.feasible and answer.values[: len(start)] @ cost <= start @ cost):
+        return answer
+    values = np.zeros(len(program.cost))
+    values[: len(start)] = start
+    return replace(answer, feasible=True, values=values)
+
+
+def _as_important(program: LinearProgram, problem: FleetProblem, optional: Bools, least: int) -> LinearProgram:
+    """The program with one row more: the penalties of all who are served add up to this much."""
+    if not optional.any():
+        return program
+    weight = penalties(problem)
+    variables = _served_variables(problem, optional)
+    return replace(
+        program,
+        row=np.append(program.row, np.full(int(optional.sum()), len(program.low))),
+        variable=np.append(program.variable, np.arange(variables.start, variables.stop)),
+        value=np.append(program.value, weight[optional].astype(np.float64)),
+        low=np.append(program.low, float(least - weight[~optional].sum())),
+        high=np.append(program.high, NO_LIMIT),
+    )
 
 
 def _split(problem: FleetProblem, counts: Ints, seed: int) -> tuple[Ints, Ints] | None:
@@ -181,14 +269,14 @@ def _split(problem: FleetProblem, counts: Ints, seed: int) -> tuple[Ints, Ints] 
     return (fixed.counts, fixed.shares) if fixed.found else None
 
 
-def rounded_up(problem: FleetProblem, bound: int) -> int:
-    """A bound rounded up to the next sum that whole counts of whole prices can have.
+def rounded_up(problem: FleetProblem, bound: float) -> int:
+    """A bound, less the solver's tolerance, rounded up to the next sum that whole counts of whole prices can have.
 
     Every plan costs a multiple of the greatest common divisor of all prices.
     """
     prices = problem.column_price_micro_usd
     unit = int(np.gcd.reduce(prices[prices > 0])) if (prices > 0).any() else 1
-    return -(-bound // unit) * unit
+    return max(math.ceil((bound * (1 - TOLERANCE) - TOLERANCE) / unit) * unit, 0)
 
 
 def _solution(

@@ -74,11 +74,14 @@ class Separable:
 
 
 def separable(problem: FleetProblem) -> Separable | None:
-    """The problem so seen; None when a service wants more than one demand covered and a number of copies."""
+    """The problem so seen; None when a service wants more than one demand covered and a number of copies.
+
+    Nor are buckets or a least number of replicas seen so. Minimum purchases of supply are: the bound holds anyway.
+    """
     column = np.flatnonzero(problem.column_service != SUPPLY)
     column = column[np.argsort(problem.column_service[column], kind="stable")]
     main, copies = _main_covers(problem, column)
-    if main is None or (problem.column_least > 1).any():
+    if main is None or (problem.column_least[column] > 1).any():
         return None
     supply = np.flatnonzero(problem.column_service == SUPPLY)
     covers = problem.column_covers.take(column)
@@ -93,12 +96,14 @@ def separable(problem: FleetProblem) -> Separable | None:
     kept = gives > 0
     column, service, gives = column[kept], service[kept], gives[kept]
     start = np.searchsorted(service, np.arange(problem.services + 1)).astype(np.int64)
-    enough = np.maximum(-(-demand[service] // gives), copies[service])
-    if (np.diff(start) == 0).any() or (problem.column_most[column] < enough).any():
+    survives = problem.cover_survives[main][service]
+    lost = np.where(survives, problem.column_lost_replicas[column], 0) if survives.any() else None
+    wanted = Wanted(start, np.minimum(gives, demand[service]), demand, copies, lost=lost)
+    if (np.diff(start) == 0).any() or (problem.column_most[column] < wanted.enough).any():
         return None
     return Separable(
         column,
-        Wanted(start, np.minimum(gives, demand[service]), demand, copies),
+        wanted,
         problem.column_price_micro_usd[column] / MICRO,
         problem.column_uses.take(column),
         supply,
@@ -117,7 +122,7 @@ def _main_covers(problem: FleetProblem, column: Ints) -> tuple[Ints | None, Ints
     is_count = (ones == columns[problem.cover_service]) & (problem.cover_demand > 0)
     counted = np.bincount(problem.cover_service[is_count], minlength=problem.services)
     covers = np.bincount(problem.cover_service, minlength=problem.services)
-    odd = problem.cover_is_bucket.any() or problem.cover_survives.any() or (covers == 0).any()
+    odd = problem.cover_is_bucket.any() or (covers == 0).any()
     if odd or (covers > 2).any() or (covers - counted > 1).any():
         return None, np.empty(0, dtype=np.int64)
     main = np.full(problem.services, -1)
@@ -128,7 +133,9 @@ def _main_covers(problem: FleetProblem, column: Ints) -> tuple[Ints | None, Ints
         main[service] = cover
     rest = np.flatnonzero(~is_count)
     main[problem.cover_service[rest]] = rest
-    return main, copies
+    lost = problem.cover_survives.copy()
+    lost[main] = False
+    return (None if lost.any() else main), copies
 
 
 @dataclass(frozen=True)

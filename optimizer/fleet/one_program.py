@@ -14,10 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, solve_compact
-from optimizer.cp_sat.fleet_linear import solve_linear
+from optimizer.cp_sat.fleet_linear import LinearSolver, solve_linear
+from optimizer.fleet.bounds import enough_alone
+from optimizer.fleet.bundles import Bundles, bundled
 from optimizer.fleet.parts import part_of
 from optimizer.fleet.problem import SUPPLY, FleetProblem
 from optimizer.fleet.relaxation import Relaxation, relax, relaxed_program
+from optimizer.fleet.sparse import SparseRows
 from optimizer.replica_columns import Bools, Floats, Ints
 
 SMALL = 1_500
@@ -28,6 +31,8 @@ FIRST_SHARE = 0.4
 """Of the time, for the smaller program."""
 TOLERANCE = 1e-9
 """Of sums in floating point, taken off every bound that comes from one."""
+START_SHARE = 0.2
+START_GAP = 0.01
 MIXED_TOLERANCE = 1e-8
 """The same of a mixed-integer solver."""
 
@@ -63,6 +68,8 @@ def solve_as_one(
     if problem.cover_is_bucket.any():
         finer, hint = _split_freely(problem, _left(until) / 2, seed)
         bound = max(bound, finer)
+    if problem.cover_survives.any():
+        hint = one_column_each(problem, seconds=_left(until) * START_SHARE, seed=seed)
     first: CompactAnswer | None = None
     keep = np.ones(problem.columns, dtype=bool)
     if problem.columns > SMALL and relaxed.answer.optimal:
@@ -80,6 +87,38 @@ def solve_as_one(
         answer = replace(first, lower_bound_micro_usd=answer.lower_bound_micro_usd)
     best = max(answer.lower_bound_micro_usd, bound) if answer.found else 0
     return OneAnswer(replace(answer, lower_bound_micro_usd=best), relaxed.resource_prices)
+
+
+def one_column_each(problem: FleetProblem, *, seconds: float, seed: int) -> Ints | None:
+    """A plan to start from: each service on as many of one column as do all its work, the cheapest so; None if none is.
+
+    That is a far smaller choice, among bundles, with all of the shared limits.
+    """
+    bundles = bundles_of_one_column(problem)
+    program = relaxed_program(bundles.problem, whole=np.ones(bundles.problem.columns, dtype=bool))
+    answer = solve_linear(program, time_limit_seconds=seconds, gap=START_GAP, seed=seed, solver=LinearSolver.SCIP)
+    counts = np.rint(answer.values[: bundles.problem.columns]).astype(np.int64)
+    return bundles.opened(counts) if answer.feasible else None
+
+
+def bundles_of_one_column(problem: FleetProblem) -> Bundles:
+    """Each service with nothing to choose from but each of its columns, as often as does all its work."""
+    enough = enough_alone(problem)
+    usable = (problem.column_service != SUPPLY) & (enough <= problem.column_most) & _gives_to_all(problem)
+    columns = np.flatnonzero(usable)
+    contents = SparseRows(np.arange(len(columns) + 1), columns, enough[columns])
+    return bundled(problem, np.ones(problem.services, dtype=bool), problem.column_service[columns], contents)
+
+
+def _gives_to_all(problem: FleetProblem) -> Bools:
+    """Whether a column gives to every cover that its service asks for, shape (columns,)."""
+    asked = problem.cover_demand > 0
+    wanted = np.bincount(problem.cover_service[asked], minlength=problem.services)
+    given = np.bincount(
+        problem.column_covers.row, weights=asked[problem.column_covers.index], minlength=problem.columns
+    )
+    gives: Bools = given >= np.append(wanted, 0)[problem.column_service]
+    return gives
 
 
 def _left(until: float) -> float:

@@ -21,6 +21,7 @@ from optimizer.fleet.master import (
 from optimizer.fleet.pricing import Priced, cheapest_plans
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.sparse import SparseRows
+from optimizer.fleet.survival import Survivors, cheapest_survivors, survivors_of
 from optimizer.replica_columns import Bools, Floats, Ints
 
 ROUNDS_MOST = 60
@@ -83,9 +84,10 @@ def find_prices(
         start: shape (resources,): prices to begin with.
     """
     times = np.ones(view.services) if times is None else times
+    survivors = survivors_of(view.wanted)
     goal = max(gap * SHARE_OF_GAP, EXTRA)
     prices = lift(view, np.zeros(len(view.limit)) if start is None else start)
-    priced = cheapest_plans(view.wanted, view.price + view.uses.times(prices), tolerance=LOOSE)
+    priced = _plans_at(view, prices, survivors, LOOSE)
     parts, best = [plans_of(view, priced)], (lower_bound(view, priced, prices, times), prices, priced)
     unserved = DEAR * np.maximum(priced.cost, priced.cost.mean() + EXTRA)
     if importance is not None:
@@ -100,7 +102,7 @@ def find_prices(
             break
         master = answer
         prices = lift(view, master.prices)
-        priced = cheapest_plans(view.wanted, view.price + view.uses.times(prices), tolerance=tolerance)
+        priced = _plans_at(view, prices, survivors, tolerance)
         bound = lower_bound(view, priced, prices, times)
         best = max(best, (bound, prices, priced), key=lambda one: one[0])
         missing = 1 - best[0] / master.cost if master.cost > 0 else 0.0
@@ -120,6 +122,14 @@ def find_prices(
         return None
     most_cost = float(view.supply_price @ view.supply_most) + _dearest(view)
     return Prices(best[0], best[1], best[2], join(parts), master, most_cost)
+
+
+def _plans_at(view: Separable, prices: Floats, survivors: Survivors | None, tolerance: float) -> Priced:
+    """Every service's cheapest plan at these prices of resources."""
+    price = view.price + view.uses.times(prices)
+    return cheapest_survivors(
+        cheapest_plans(view.wanted, price, tolerance=tolerance), survivors, price, tolerance=tolerance
+    )
 
 
 def find_prices_of_many(view: Separable, *, gap: float, until: float, seed: int) -> Prices | None:
@@ -149,7 +159,8 @@ def find_prices_of_many(view: Separable, *, gap: float, until: float, seed: int)
 def _set_right(view: Separable, start: Floats, number: int, *, gap: float, until: float) -> Prices | None:
     """Better prices from good ones: services with one clearly cheapest plan keep it, the others are priced anew."""
     tolerance = gap * SHARE_OF_GAP
-    priced = cheapest_plans(view.wanted, view.price + view.uses.times(start), tolerance=tolerance)
+    survivors = survivors_of(view.wanted)
+    priced = _plans_at(view, start, survivors, tolerance)
     regret = regrets(view, plan_costs(view, start))
     plans = plans_of(view, priced)
     contested = _contested(view, plans, regret, number)
@@ -157,7 +168,7 @@ def _set_right(view: Separable, start: Floats, number: int, *, gap: float, until
     found = find_prices(view.take(contested, view.limit - _used(view, kept)), gap=gap, until=until, start=start)
     if found is None:
         return None
-    again = cheapest_plans(view.wanted, view.price + view.uses.times(found.prices), tolerance=tolerance)
+    again = _plans_at(view, found.prices, survivors, tolerance)
     bounds = [(lower_bound(view, one, at), at, one) for at, one in ((start, priced), (found.prices, again))]
     bound, prices, best = max(bounds, key=lambda one: one[0])
     moved = _renumbered(found.plans, contested, view)
@@ -219,9 +230,7 @@ def _renumbered(plans: Plans, services: Ints, view: Separable) -> Plans:
 
 def _dearest(view: Separable) -> float:
     """What all services cost at most in a cheapest plan: each column as often as it alone suffices."""
-    owner = view.wanted.service
-    alone = np.maximum(-(-view.wanted.demand[owner] // view.wanted.gives), view.wanted.copies[owner])
-    return float(view.price @ alone)
+    return float(view.price @ view.wanted.enough)
 
 
 def choose_by_prices(problem: FleetProblem, view: Separable, *, gap: float, until: float) -> Bools | None:
@@ -243,7 +252,7 @@ def plan_costs(view: Separable, prices: Floats) -> Floats:
     """
     price = view.price + view.uses.times(prices)
     wanted, owner, start = view.wanted, view.wanted.service, view.wanted.start
-    alone = price * np.maximum(-(-wanted.demand[owner] // wanted.gives), wanted.copies[owner])
+    alone = price * wanted.enough
     ratio = price / wanted.gives
     fill = np.flatnonzero(ratio == np.minimum.reduceat(ratio, start[:-1])[owner])
     fill = fill[np.searchsorted(owner[fill], np.arange(view.services))][owner]

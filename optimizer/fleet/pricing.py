@@ -39,24 +39,43 @@ class Wanted:
         gives: shape (entries,): what one replica covers, at least 1, at most the demand.
         demand: shape (services,): at least 1.
         copies: shape (services,): replicas at least.
+        most: shape (entries,): replicas at most; None = any number.
+        lost: shape (entries,): replicas that go with one machine, 0 where none need be survived; None = 0 everywhere.
     """
 
     start: Ints
     gives: Ints
     demand: Ints
     copies: Ints
+    most: Ints | None = None
+    lost: Ints | None = None
 
     @property
     def service(self) -> Ints:
         """The service of each entry, shape (entries,)."""
         return np.repeat(np.arange(len(self.demand)), np.diff(self.start))
 
+    @property
+    def enough(self) -> Ints:
+        """Replicas of each entry that alone are all that its service wants, shape (entries,)."""
+        owner = self.service
+        enough: Ints = np.maximum(-(-self.demand[owner] // self.gives), self.copies[owner])
+        return enough if self.lost is None else enough + self.lost
+
     def take(self, services: Ints) -> tuple[Wanted, Ints]:
         """Some of the services, and the numbers of their entries."""
         sizes = np.diff(self.start)[services]
         start = np.concatenate(([0], np.cumsum(sizes)))
         entries = np.arange(start[-1]) + np.repeat(self.start[:-1][services] - start[:-1], sizes)
-        return Wanted(start, self.gives[entries], self.demand[services], self.copies[services]), entries
+        part = Wanted(
+            start,
+            self.gives[entries],
+            self.demand[services],
+            self.copies[services],
+            None if self.most is None else self.most[entries],
+            None if self.lost is None else self.lost[entries],
+        )
+        return part, entries
 
 
 @dataclass(frozen=True)
@@ -88,24 +107,26 @@ class _Best:
 
 @dataclass(frozen=True)
 class _Base:
-    """What the excess is measured from, per service: the fill b, rho, mu and the bound of the relaxation."""
+    """What the excess is measured from, per service: the fill b (with its own), rho, mu, the relaxed bound."""
 
     fill: Ints
+    excess: Floats
     cover_price: Floats
     count_price: Floats
     bound: Floats
 
 
-def cheapest_plans(wanted: Wanted, price: Floats, *, tolerance: float) -> Priced:
-    """The cheapest plan of every service that has entries at all.
+def cheapest_plans(wanted: Wanted, price: Floats, *, tolerance: float, ceiling: Floats | None = None) -> Priced:
+    """The cheapest plan of every service that has entries at all; what may be lost is not looked at.
 
     Args:
         wanted: the services.
         price: shape (entries,): of one replica each, at least 0.
         tolerance: relative: how much cheaper than the plan found another may be without being searched for.
+        ceiling: shape (services,): plans that cost no less are not of interest; none is given then, at that cost.
     """
     base = _relax(wanted, price)
-    best = _start(wanted, price, base)
+    best = _start(wanted, price, ceiling)
     handfuls = _Handfuls(wanted, price, base, best, tolerance=tolerance)
     handfuls.search()
     slack = np.maximum(tolerance, ROUNDING) * best.cost
@@ -141,16 +162,35 @@ def _relax(wanted: Wanted, price: Floats) -> _Base:
             chosen = several[better]
             bound[chosen], mu[chosen] = tried[better], count_price[better]
             rho[chosen], fill[chosen] = ratio[place][better], entries[place][better]
-    return _Base(fill, rho, mu, bound)
+    if wanted.most is None:
+        return _Base(fill, np.zeros(len(fill)), rho, mu, bound)
+    return _with_endless_fill(wanted, price, _Base(fill, np.zeros(len(fill)), rho, mu, bound))
 
 
-def _start(wanted: Wanted, price: Floats, base: _Base) -> _Best:
-    """The best plan of one column alone."""
+def _with_endless_fill(wanted: Wanted, price: Floats, base: _Base) -> _Base:
+    """The same with a fill of which there is any number, if there is one: the best of those by excess per cover."""
+    assert wanted.most is not None
     owner = wanted.service
-    alone = np.maximum(-(-wanted.demand[owner] // wanted.gives), wanted.copies[owner])
+    excess = np.maximum(price - base.count_price[owner] - base.cover_price[owner] * wanted.gives, 0.0)
+    rank = np.where(wanted.most >= wanted.enough, excess / wanted.gives, np.inf)
+    fill = np.where(
+        np.isfinite(np.minimum.reduceat(rank, wanted.start[:-1])), _first_least(rank, wanted.start), base.fill
+    )
+    return _Base(fill, excess[fill], base.cover_price, base.count_price, base.bound)
+
+
+def _start(wanted: Wanted, price: Floats, ceiling: Floats | None) -> _Best:
+    """The best plan of one column alone; none where it costs the ceiling or more."""
+    alone = wanted.enough
     cost = price * alone
+    if wanted.most is not None:
+        cost = np.where(alone <= wanted.most, cost, np.inf)
     best = _first_least(cost, wanted.start)
-    return _Best(cost[best], best, alone[best], np.full(len(best), -1))
+    found = _Best(cost[best], best, alone[best], np.full(len(best), -1))
+    if ceiling is not None:
+        too_dear = found.cost >= ceiling
+        found.cost, found.fill_count = np.minimum(found.cost, ceiling), np.where(too_dear, 0, found.fill_count)
+    return found
 
 
 class _States(NamedTuple):
@@ -232,6 +272,8 @@ class _Handfuls:
         service, left = states.service, states.left
         room = self._room()[service] - states.spent
         most = np.maximum(-(-left // self.wanted.gives[entry]), self.wanted.copies[service] - states.copies)
+        if self.wanted.most is not None:
+            most = np.minimum(most, self.wanted.most[entry])
         by_room = np.floor(room / np.maximum(excess, ROUNDING * self.best.cost[service] + TINY))
         times = np.clip(np.minimum(most, by_room), 0, STATES_MOST).astype(np.int64)
         cut = np.minimum(most, by_room) > STATES_MOST
@@ -263,6 +305,8 @@ class _Handfuls:
         over = (filled * gives - states.left) * self.base.cover_price[service]
         over += (filled - missing) * self.base.count_price[service]
         cost = self.base.bound[service] + states.spent + over
+        if self.wanted.most is not None:
+            cost = np.where(filled <= self.wanted.most[fill], cost + filled * self.base.excess[service], np.inf)
         order = np.lexsort((states.made, cost, service))
         first = order[np.diff(service[order], prepend=-1) != 0]
         first = first[cost[first] < self.best.cost[service[first]]]
@@ -309,9 +353,15 @@ def _read(best: _Best, bound: Floats, handfuls: _Handfuls) -> Priced:
 
 
 def keeps(wanted: Wanted, priced: Priced) -> Bools:
-    """Whether each plan covers what its service wants, shape (services,)."""
+    """Whether each plan covers what its service wants, without any one machine where it must; shape (services,)."""
     services = len(wanted.demand)
-    given = np.bincount(priced.service, weights=priced.count * wanted.gives[priced.entry], minlength=services)
+    gives = priced.count * wanted.gives[priced.entry]
+    given = np.bincount(priced.service, weights=gives, minlength=services).astype(np.float64)
     count = np.bincount(priced.service, weights=priced.count, minlength=services)
+    if wanted.lost is not None:
+        gone = np.zeros(services)
+        lost = np.minimum(priced.count, wanted.lost[priced.entry]) * wanted.gives[priced.entry]
+        np.maximum.at(gone, priced.service, lost)
+        given -= gone
     kept: Bools = (given >= wanted.demand) & (count >= wanted.copies)
     return kept

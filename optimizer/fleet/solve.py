@@ -67,13 +67,22 @@ def _serve_the_most_important(
     whole = part_of(problem, np.ones(problem.services, dtype=bool), undominated(problem))
     if problem.services > ALL_FREE_MOST:
         return _serve_what_fits(whole, gap, limit, seed, progress, began)
-    choice = choose_served(whole.problem, time_limit_seconds=_left(began, limit) / 2, seed=seed)
+    chosen = choose_served(whole.problem, gap=gap, time_limit_seconds=_left(began, limit) / 2, seed=seed)
+    choice = chosen.answer
     if not choice.found:
         return _without_plan(problem, FleetStatus.INFEASIBLE if choice.infeasible else FleetStatus.UNKNOWN, seed)
+    first = _from_compact(whole, choice, np.zeros(problem.resources), gap, seed)
     solution = _solve_serving(problem, choice.served, gap, _left(began, limit), seed, progress)
-    if solution.status is FleetStatus.UNKNOWN:
-        solution = _from_compact(whole, choice, np.zeros(problem.resources), gap, seed)
+    if not chosen.only:  # the bound of these services says nothing of others that are as important
+        bound = min(choice.lower_bound_micro_usd, solution.cost_micro_usd)
+        solution = _with_status(replace(solution, lower_bound_micro_usd=bound), gap) if _found(solution) else solution
+    if not _found(solution) or first.cost_micro_usd < solution.cost_micro_usd:
+        solution = first
     return replace(solution, served_proven=choice.proven, time_ended=solution.time_ended or not choice.proven)
+
+
+def _found(solution: FleetSolution) -> bool:
+    return solution.status not in (FleetStatus.INFEASIBLE, FleetStatus.UNKNOWN)
 
 
 def _serve_what_fits(
@@ -204,7 +213,7 @@ def _without_plan(problem: FleetProblem, status: FleetStatus, seed: int) -> Flee
 
 def _audited(problem: FleetProblem, solution: FleetSolution) -> FleetSolution:
     """The same solution, once its counts have been found to keep every rule at the stated cost."""
-    if solution.status in (FleetStatus.INFEASIBLE, FleetStatus.UNKNOWN):
+    if not _found(solution):
         return solution
     evaluation = evaluate(problem, solution.counts, solution.shares, solution.served)
     findings = list(evaluation.findings)

@@ -317,8 +317,12 @@ def used_of(problem: FleetProblem, counts: Ints) -> Ints:
 
 
 def keeps_limits(problem: FleetProblem, counts: Ints) -> bool:
-    """Whether whole counts cover every demand and stay within every limit, exact; buckets and survival aside."""
+    """Whether whole counts cover every demand and stay within every limit, exact; buckets aside."""
     covers = problem.column_covers
     given = np.zeros(problem.covers, dtype=np.int64)
     np.add.at(given, covers.index, covers.value * counts[covers.row])
-    return bool((given >= problem.cover_demand).all() and (used_of(problem, counts) <= problem.resource_limit).all())
+    gone = np.zeros(problem.covers, dtype=np.int64)
+    lost = covers.value * np.minimum(counts, problem.column_lost_replicas)[covers.row]
+    np.maximum.at(gone, covers.index, lost * problem.cover_survives[covers.index])
+    left = given - gone
+    return bool((left >= problem.cover_demand).all() and (used_of(problem, counts) <= problem.resource_limit).all())
