@@ -153,20 +153,35 @@ def plan_calendar(
     calendar = write_calendar(program, solution)
     if calendar.cost_usd is None:
         return calendar
+    used = {entry.offer.offer_id for entry in calendar.entries}
+    offers = [supply.offer for supply in program.market.supplies if supply.offer.offer_id in used]
     alone = {
-        scenario: write_calendar(one, _solve(one.problem, effort)).cost_usd
+        scenario: write_calendar(one, _solve(one.problem, effort))
         for scenario in program.scenarios
         if len(program.scenarios) > 1
         for one in [desk.calendar(scenario)]
     }
     uncommitted = without_commitments(program)
     rented = _solve(uncommitted, effort) if uncommitted is not None else None
+    same = rented is not None and rented.counts.any() and bool((rented.served == solution.served).all())
     return calendar.model_copy(
         update={
-            "alone_usd": {scenario: cost for scenario, cost in alone.items() if cost is not None},
-            "rented_only_usd": rented.cost_micro_usd / MICRO if rented is not None and rented.counts.any() else None,
+            "alone_usd": {name: one.cost_usd for name, one in alone.items() if _serves_the_same(one, calendar, name)},
+            "rented_only_usd": rented.cost_micro_usd / MICRO if rented is not None and same else None,
+            "warnings": (*_time_ended(solution), *staleness_warnings(offers, today)),
         }
     )
+
+
+def _serves_the_same(alone: Calendar, calendar: Calendar, scenario: str) -> bool:
+    """Whether a calendar for one scenario alone leaves out exactly what the one for all leaves out in it."""
+    mine = {name for name in calendar.dropped if name.endswith(f"({scenario})")}
+    return alone.cost_usd is not None and set(alone.dropped) == mine
+
+
+def _time_ended(solution: FleetSolution) -> tuple[str, ...]:
+    far = f"Time ended before the proof: a calendar may be up to {solution.gap:.1%} cheaper; raise --time-limit."
+    return (far,) if solution.time_ended else ()
 
 
 def _solve(problem: FleetProblem, effort: Effort, progress: Progress | None = None) -> FleetSolution:

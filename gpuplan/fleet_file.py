@@ -187,10 +187,11 @@ def _words(**kinds: tuple[str, Reader]) -> dict[str, Word]:
     return {key: Word(tuple(place.split(".")), read) for key, (place, read) in kinds.items()}
 
 
-_name, _names, _count = scalar(words.name), listed(words.name), scalar(words.count)
+_name, several_names, _count = scalar(words.name), listed(words.name), scalar(words.count)
+
 SERVICE = _words(
     name=("name", _name),
-    model=("models", _names),
+    model=("models", several_names),
     isl=("isl", scalar(words.tokens)),
     osl=("osl", scalar(words.tokens)),
     sizes=("sizes", sizes),
@@ -201,14 +202,14 @@ SERVICE = _words(
     max_tpot=("service_level.tpot_seconds", scalar(words.seconds)),
     confidence=("service_level.confidence", scalar(words.confidence)),
     percentile=("service_level.percentile", scalar(words.percentile)),
-    quantization=("choices.weight_formats", _names),
+    quantization=("choices.weight_formats", several_names),
     quantization_floor=("weight_format_floor", _name),
-    kv_cache_dtype=("choices.kv_cache_formats", _names),
-    engine=("choices.engines", _names),
-    gpu=("choices.gpus", _names),
-    exclude_gpu=("choices.gpus_excluded", _names),
-    provider=("choices.providers", _names),
-    region=("choices.regions", _names),
+    kv_cache_dtype=("choices.kv_cache_formats", several_names),
+    engine=("choices.engines", several_names),
+    gpu=("choices.gpus", several_names),
+    exclude_gpu=("choices.gpus_excluded", several_names),
+    provider=("choices.providers", several_names),
+    region=("choices.regions", several_names),
     max_model_len=("choices.max_model_len", scalar(words.tokens)),
     tensor_parallel=("choices.tensor_parallel", _count),
     pipeline_parallel=("choices.pipeline_parallel", _count),
@@ -241,12 +242,12 @@ PURCHASE = _words(
     place=("place", _name),
     room=("room", _name),
     upkeep_per_year=("upkeep_share_per_year", scalar(part_of_all)),
-    systems=("systems", _names),
+    systems=("systems", several_names),
 )
 BUYING = _words(
-    billing=("billings", _names),
+    billing=("billings", several_names),
     spot_share=("spot_share_most", scalar(part_of_all)),
-    allow=("allowed_restrictions", _names),
+    allow=("allowed_restrictions", several_names),
 )
 TOP = ("name", "services", "defaults", "limits", "buying", "owned", "offers", "demand")
 

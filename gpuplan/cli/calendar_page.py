@@ -15,8 +15,10 @@ def full(calendar: Calendar, name: str, ink: Ink) -> list[Line]:
         _cost(calendar, name),
         _entries(calendar),
         _months(calendar),
+        _dropped(calendar, ink),
         _certainty(calendar, ink),
-        _proof(calendar),
+        _proof(calendar, ink),
+        _warnings(calendar, ink),
     ):
         section = list(part)
         if section:
@@ -24,13 +26,28 @@ def full(calendar: Calendar, name: str, ink: Ink) -> list[Line]:
     return lines
 
 
+def short(calendar: Calendar, name: str) -> list[Line]:
+    """The calendar in one line."""
+    if calendar.cost_usd is None:
+        return [(f"{name}: {calendar.status}",)]
+    return [(f"{name}: {usd(calendar.cost_usd)} USD over {len(_month_names(calendar))} months, {_proven(calendar)}",)]
+
+
+def _proven(calendar: Calendar) -> str:
+    gap = calendar.gap or 0.0
+    if calendar.status == "optimal":
+        return "proven optimal"
+    return f"proven within {gap:.2%} of the best" if calendar.status == "within gap" else f"feasible, gap {gap:.1%}"
+
+
 def _cost(calendar: Calendar, name: str) -> Iterator[Line]:
-    yield (Styled(name, "bold"), f"  {len(_month_names(calendar))} months")
-    if calendar.cost_usd is None or calendar.gap is None:
-        yield (Styled("No plan serves every required service.", "red"),)
+    months = len(_month_names(calendar))
+    yield (Styled(name, "bold"), *((f"  {months} months",) if months else ()))
+    if calendar.cost_usd is None:
+        none = calendar.status == "infeasible"
+        yield (Styled("No plan serves every required service." if none else "No plan was found in time.", "red"),)
         return
-    proven = "proven optimal" if calendar.status == "optimal" else f"proven within {calendar.gap:.2%} of the best"
-    yield (Styled(f"{usd(calendar.cost_usd)} USD", "bold"), f" over all months   {proven}")
+    yield (Styled(f"{usd(calendar.cost_usd)} USD", "bold"), f" over all months   {_proven(calendar)}")
     if calendar.rented_only_usd is not None:
         saved = calendar.rented_only_usd - calendar.cost_usd
         yield (
@@ -91,8 +108,18 @@ def _certainty(calendar: Calendar, ink: Ink) -> Iterator[Line]:
             yield from wrapped(sentence, ink.width, 2, mark="- ")
 
 
-def _proof(calendar: Calendar) -> Iterator[Line]:
-    if calendar.bound_usd is not None and calendar.gap is not None:
-        yield (Styled("Proof", "bold"),)
-        least = f"no calendar costs less than {usd(calendar.bound_usd)} USD"
-        yield (f"  {least}; gap {calendar.gap:.2%}; {calendar.columns:,} columns",)
+def _proof(calendar: Calendar, ink: Ink) -> Iterator[Line]:
+    yield (Styled("Proof", "bold"),)
+    solver = f"{calendar.solver} {calendar.solver_version} ({calendar.engine}); {calendar.columns:,} columns"
+    if calendar.bound_usd is None:
+        text = "no calendar exists" if calendar.status == "infeasible" else "neither a calendar nor a proof"
+    else:
+        text = f"no calendar costs less than {usd(calendar.bound_usd)} USD; gap {calendar.gap or 0.0:.2%}"
+    yield from wrapped(f"{text}; {solver}", ink.width, 2)
+
+
+def _warnings(calendar: Calendar, ink: Ink) -> Iterator[Line]:
+    if calendar.warnings:
+        yield (Styled("Before you sign", "bold"),)
+        for sentence in calendar.warnings:
+            yield from wrapped(sentence, ink.width, 2, mark="! ")

@@ -139,14 +139,14 @@ def complain(sentence: str) -> None:
     sys.stderr.write(clean(f"plan: {sentence}") + "\n")
 
 
-def progress() -> Callable[[int, int], None] | None:
+def progress(unit: str = "USD/h") -> Callable[[int, int], None] | None:
     """Where a search says how far it is: one line on stderr, overwritten; None when stderr is no terminal."""
     if not sys.stderr.isatty():
         return None
 
     def say(cost_micro_usd: int, bound_micro_usd: int) -> None:
         far = max(cost_micro_usd - bound_micro_usd, 0) / max(cost_micro_usd, 1)
-        text = f"{usd(cost_micro_usd / 1e6)} USD/h found, at least {usd(bound_micro_usd / 1e6)}, gap {far:.2%}"
+        text = f"{usd(cost_micro_usd / 1e6)} {unit} found, at least {usd(bound_micro_usd / 1e6)}, gap {far:.2%}"
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
 

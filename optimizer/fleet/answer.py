@@ -80,10 +80,15 @@ SOLVERS = {"compact": "CP-SAT", "branch and cut": "SCIP", "decomposition": "HiGH
 """Engine -> the solvers of OR-Tools that do its work."""
 
 
+def solvers_of(engine: str) -> str:
+    """Whose work an engine is: "OR-Tools SCIP"."""
+    return f"OR-Tools {SOLVERS.get(engine, '')}".strip()
+
+
 def _proof(program: Program, solution: FleetSolution) -> FleetProof:
     found = solution.status not in NO_PLAN
     return FleetProof(
-        solver=f"OR-Tools {SOLVERS.get(solution.engine, '')}".strip(),
+        solver=solvers_of(solution.engine),
         solver_version=SOLVER_VERSION,
         engine=solution.engine,
         status=solution.status.value,

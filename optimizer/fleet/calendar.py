@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
 from optimizer.answer import HOURS_PER_MONTH, offered
 from optimizer.cp_sat.integers import MICRO, budget_micro_usd, micro_usd
+from optimizer.cp_sat.library import SOLVER_VERSION
 from optimizer.errors import BadRequirements
+from optimizer.fleet.answer import solvers_of
 from optimizer.fleet.dominance import needed
 from optimizer.fleet.draft import FleetDraft
 from optimizer.fleet.fleet import Demands, machines_of, places_of, pool_label, standing_of
@@ -24,7 +27,7 @@ from optimizer.fleet.market import PURCHASED, Market, Supply, spot_share, term_m
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas
 from optimizer.fleet.services import Fleet, MonthDemand, Service
-from optimizer.fleet.solution import FleetSolution
+from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.plan import OfferedMachine
 from optimizer.replica_columns import Ints
 from optimizer.requirements import Frozen
@@ -194,16 +197,20 @@ class _Builder:
 
     def _needed(self, demands: dict[tuple[int, int], Demands]) -> list[list[tuple[Ints, Ints]]]:
         """(replica, pool) pairs of each service and model that a cheapest plan of any month may need."""
-        where, standing = [], []
-        for number, models in enumerate(self.replicas):
-            each = [places_of(self.fleet, self.market, number, one) for one in models]
+        asking = sorted({number for number, _ in demands})
+        where, standing = {}, []
+        for number in asking:
+            models = self.replicas[number]
+            where[number] = [places_of(self.fleet, self.market, number, one) for one in models]
             mine = [demand for (service, _), demand in demands.items() if service == number]
-            where.append(each)
-            standing.append(standing_of(self.fleet, number, models, each, mine, self.machines))
-        found = []
-        for each, mask in zip(where, needed(standing, self.machines), strict=True):
-            parts = np.split(mask, np.cumsum([len(pool) for _, pool in each])[:-1])
-            found.append([(replica[kept], pool[kept]) for (replica, pool), kept in zip(each, parts, strict=True)])
+            standing.append(standing_of(self.fleet, number, models, where[number], mine, self.machines))
+        nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        found = [[nothing for _ in models] for models in self.replicas]
+        for number, mask in zip(asking, needed(standing, self.machines) if standing else (), strict=True):
+            parts = np.split(mask, np.cumsum([len(pool) for _, pool in where[number]])[:-1])
+            found[number] = [
+                (replica[kept], pool[kept]) for (replica, pool), kept in zip(where[number], parts, strict=True)
+            ]
         return found
 
     def _add_limits(self) -> None:
@@ -306,6 +313,9 @@ def without_commitments(program: CalendarProgram) -> FleetProblem | None:
     return replace(program.problem, column_most=most, column_least=least)
 
 
+CALENDAR_SCHEMA_VERSION: Literal["1"] = "1"
+
+
 class CalendarEntry(Frozen):
     """One thing to do.
 
@@ -349,8 +359,10 @@ class Calendar(Frozen):
         rented_only_usd: what it would cost without any commitment; None when that was not solved.
         dropped: services with the months in which they are not served.
         alone_usd: scenario -> what it would cost to be sure of it: certainty costs the difference to `cost_usd`.
+        solver, engine: what found it.
     """
 
+    schema_version: Literal["1"] = CALENDAR_SCHEMA_VERSION
     status: str
     cost_usd: float | None
     bound_usd: float | None
@@ -361,15 +373,21 @@ class Calendar(Frozen):
     rented_only_usd: float | None = None
     alone_usd: dict[str, float] = Field(default_factory=dict)
     columns: int
+    solver: str = ""
+    solver_version: str = ""
+    engine: str = ""
     seconds: float
     warnings: tuple[str, ...] = ()
 
 
 def write_calendar(program: CalendarProgram, solution: FleetSolution) -> Calendar:
     """The calendar of a solution; renting of neighbouring months is one entry."""
-    found = bool(solution.counts.any())
+    found = solution.status not in (FleetStatus.INFEASIBLE, FleetStatus.UNKNOWN)
     return Calendar(
         status=solution.status.value,
+        solver=solvers_of(solution.engine),
+        solver_version=SOLVER_VERSION,
+        engine=solution.engine,
         cost_usd=solution.cost_micro_usd / MICRO if found else None,
         bound_usd=solution.lower_bound_micro_usd / MICRO if found else None,
         gap=solution.gap if found else None,

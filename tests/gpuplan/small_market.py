@@ -78,7 +78,7 @@ def one_machine():
 
 def planned(services, *, gap=0.0, seconds=30.0, wishes=None, market=offers, **rest):
     """The plan of a file with these words, in this market."""
-    with patch("gpuplan.fleet.load_offers", market):
+    with patch("gpuplan.fleet.load_offers", market), patch("gpuplan.fleet.data_fingerprint", lambda: "small market"):
         return plan_fleet(
             fleet_of(services, **rest),
             effort=Effort(gap=gap, time_limit_seconds=seconds),

@@ -103,6 +103,43 @@ def test_a_calendar_is_printed_and_keeps_its_schema(fleet, tmp_path, capsys):
     jsonschema.validate(json.loads(out), Calendar.model_json_schema(mode="serialization"))
 
 
+def test_a_calendar_says_what_is_not_served_what_was_skipped_and_fits_in_a_line(fleet, tmp_path, capsys):
+    fleet.write_text(FLEET + "  - {name: odd, model: llama-3.1-8b}\nlimits: {max_gpus: 12}\n")
+    demand = tmp_path / "demand.csv"
+    demand.write_text("month,service,min_tps\n1,chat,3000\n2,chat,90000\n")
+    status, out, _ = typed(capsys, "fleet", fleet, "--demand", demand, "--skip-bad")
+    assert status == 3
+    assert "Not served\n  ! chat in 2" in out
+    assert "service 'odd': asks for nothing" in out
+    assert "OR-Tools" in out
+    status, out, _ = typed(capsys, "fleet", fleet, "--demand", demand, "--skip-bad", "--quiet")
+    assert status == 3
+    assert out.startswith("small: ")
+    assert len(out.splitlines()) == 1
+    status, _, err = typed(capsys, "fleet", fleet, "--demand", demand, "--skip-bad", "--why-not", "H100")
+    assert status == 2
+    assert "--why-not and --sensitivity explain the plan of one month" in err
+
+
+def test_months_in_which_nobody_asks_for_anything_cost_nothing(fleet, tmp_path, capsys):
+    fleet.write_text(FLEET.replace("  - {name: code", "  # {name: code"))
+    demand = tmp_path / "demand.csv"
+    demand.write_text("month,service,min_tps\n1,chat,\n2,chat,\n")
+    status, out, _ = typed(capsys, "fleet", fleet, "--demand", demand)
+    assert status == 0
+    assert "0.00 USD over all months   proven optimal" in out
+
+
+def test_how_far_the_search_is_stands_on_a_terminal_only(capsys, monkeypatch):
+    from gpuplan.cli import console
+
+    assert console.progress() is None
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    console.progress("USD")(2_000_000, 1_900_000)
+    console.hush()
+    assert capsys.readouterr().err == "\r\x1b[K2.00 USD found, at least 1.90, gap 5.00%\r\x1b[K"
+
+
 def test_a_front_is_plotted_listed_and_keeps_its_schema(capsys):
     words = ("pareto", "--model", "llama-3.1-8b", "--min-tps", 3000, "--gpu", "L40S,H100")
     status, out, err = typed(capsys, *words, "--points", 5)

@@ -8,6 +8,7 @@ import typer
 
 from gpuplan.cli import words
 from gpuplan.cli.options import OFFLINE_HELP, PRINTING, Asked, argument, factor_folder, flag, option, several
+from gpuplan.errors import BadWord
 
 if TYPE_CHECKING:
     from gpuplan.fleet_file import FleetFile
@@ -124,7 +125,7 @@ def run(asked: Asked) -> int:
         offline=asked.offline,
         effort=Effort(asked.gap, asked.time_limit, asked.seed),
         wishes=Wishes(not asked.brief, tuple(asked.why_not or ()), tuple(asked.sensitivity or ())),
-        progress=console.progress(),
+        progress=None if asked.quiet else console.progress(),
     )
     console.hush()
     answer = answer.model_copy(update={"warnings": (*read.skipped, *answer.warnings)})
@@ -138,6 +139,10 @@ def _calendar(read: FleetFile, asked: Asked) -> int:
     from gpuplan.fleet import Effort, plan_calendar
     from gpuplan.fleet_file import read_demand
 
+    if asked.why_not or asked.sensitivity:
+        raise BadWord(
+            "--why-not and --sensitivity explain the plan of one month; leave them or the demand by month out."
+        )
     rows = read_demand(asked.demand or str(read.demand_file))
     answer = plan_calendar(
         read.fleet.model_copy(update={"demand_by_month": rows}),
@@ -145,10 +150,16 @@ def _calendar(read: FleetFile, asked: Asked) -> int:
         factors_dir=asked.factors,
         offline=asked.offline,
         effort=Effort(asked.gap, asked.time_limit, asked.seed),
-        progress=console.progress(),
+        progress=None if asked.quiet else console.progress("USD"),
     )
     console.hush()
-    console.show_answer(answer, lambda ink: calendar_page.full(answer, read.fleet.name, ink), as_json=asked.json)
+    answer = answer.model_copy(update={"warnings": (*read.skipped, *answer.warnings)})
+
+    def page(ink: console.Ink) -> list[console.Line]:
+        name = read.fleet.name
+        return calendar_page.short(answer, name) if asked.quiet else calendar_page.full(answer, name, ink)
+
+    console.show_answer(answer, page, as_json=asked.json)
     return 0 if answer.cost_usd is not None and not answer.dropped else 3
 
 

@@ -1,9 +1,9 @@
-"""`plan schema`: the JSON schema of what `--json` prints."""
+"""`plan schema`: the JSON schema of what `--json` prints, and of files."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -11,39 +11,55 @@ from gpuplan.cli import words
 from gpuplan.cli.options import argument
 from gpuplan.errors import BadWord, nearest
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-SUMMARY = "The JSON schema of what `plan --json` prints."
-EXAMPLES = ("plan schema > plan.schema.json", "plan schema memory > memory.schema.json")
-ANSWERS = {
+SUMMARY = "The JSON schema of what `--json` prints, and of the files that are read and written."
+EXAMPLES = (
+    "plan schema > plan.schema.json",
+    "plan schema memory > memory.schema.json",
+    "plan schema fleet-file > fleet.schema.json",
+)
+SCHEMAS = {
     "plan": "optimizer.plan.Plan",
+    "plan-file": "gpuplan.saving.plan_file.PlanFile",
     "memory": "gpuplan.remedies.AdvisedMemory",
     "estimate": "gpuplan.calculators.EstimateAnswer",
     "fleet": "optimizer.fleet.plan.FleetPlan",
+    "calendar": "optimizer.fleet.calendar.Calendar",
+    "fleet-file": "gpuplan.fleet_schema.fleet_file_schema",
     "pareto": "optimizer.frontier.Frontier",
+    "compare": "gpuplan.compare.Comparison",
+    "check-memory": "gpuplan.measuring.report.MemoryReport",
+    "check-serving": "gpuplan.measuring.serving_report.ServingReport",
+    "models": "catalog.find.ModelRecord",
 }
-"""What each command prints, loaded when it is asked for."""
+"""What each command prints (a noun, or the noun of each row of a list) or reads (a function that writes its schema)."""
+LISTS = {"models"}
 
-Answer = Annotated[str, argument(f"Whose JSON: {', '.join(ANSWERS)} (default plan)", words.name, "COMMAND")]
+Answer = Annotated[str, argument(f"Whose: {', '.join(SCHEMAS)} (default plan)", words.name, "NAME")]
 
 
 def command(context: typer.Context, answer: Answer = "plan") -> int:
-    """The JSON schema of what `plan --json`, or another command with `--json`, prints.
+    """The JSON schema of what `plan --json`, or another command with `--json`, prints, or of a file.
 
-    JSON Schema 2020-12. Its `schema_version` changes when a field changes its meaning or goes away.
+    `plan-file` is what `--save` writes, `fleet` and `calendar` what `plan fleet --json` prints (`calendar` with demand
+    by month), `fleet-file` what `plan fleet` reads. JSON Schema 2020-12. A `schema_version` in it changes when a field
+    changes its meaning or goes away.
     """
     import json
 
     from gpuplan.cli import console
 
-    console.show_json(json.dumps(_noun(answer).model_json_schema(mode="serialization"), indent=2))
+    console.show_json(json.dumps(schema_of(answer), indent=2))
     return 0
 
 
-def _noun(answer: str) -> type[BaseModel]:
-    """What a command prints."""
-    if answer not in ANSWERS:
-        raise BadWord(f"No schema of {answer!r}; there are {', '.join(ANSWERS)}.{nearest(answer, ANSWERS)}")
-    module, _, name = ANSWERS[answer].rpartition(".")
-    return cast("type[BaseModel]", getattr(import_module(module), name))
+def schema_of(answer: str) -> dict[str, Any]:
+    """The schema of what a command prints or reads."""
+    if answer not in SCHEMAS:
+        raise BadWord(f"No schema of {answer!r}; there are {', '.join(SCHEMAS)}.{nearest(answer, SCHEMAS)}")
+    module, _, name = SCHEMAS[answer].rpartition(".")
+    noun = getattr(import_module(module), name)
+    if not isinstance(noun, type):
+        return cast("dict[str, Any]", noun())
+    from pydantic import TypeAdapter
+
+    return TypeAdapter[Any](list[noun] if answer in LISTS else noun).json_schema(mode="serialization")  # type: ignore[valid-type]
