@@ -30,7 +30,7 @@ from optimizer.replica_columns import Bools
 from optimizer.requirements import Choices, EngineOptions, Limits, Objective, Requirements, ServiceLevel, Workload
 from optimizer.settings import memory_settings, shortcuts_of
 from optimizer.shapes import ShapeTable, enumerate_shapes
-from optimizer.uniform import affordable_columns
+from optimizer.uniform import affordable_columns, with_columns, worthwhile
 
 _ANY_MACHINE = {
     "mix": True,
@@ -165,7 +165,12 @@ class Search:
         power = Goal.POWER in goals
         if requirements.limits.power_watts is not None and not power:
             return self._within_power(requirements, goals, requirements.limits.power_watts)
-        return solve_program(requirements, self.columns(requirements, power=power), goals)
+        columns = self.columns(requirements, power=power)
+        if goals[0] is not Goal.COST:
+            return solve_program(requirements, columns, goals)
+        kept = worthwhile(columns, requirements)
+        cheapest = solve_program(requirements, with_columns(columns, kept), goals)
+        return None if cheapest is None else cheapest.among(columns, kept)
 
     def _within_power(self, requirements: Requirements, goals: tuple[Goal, ...], most_watts: float) -> Purchase | None:
         """The best purchase whose GPUs draw no more than `most_watts`.

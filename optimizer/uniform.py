@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,20 +96,60 @@ def affordable_columns(columns: Columns, requirements: Requirements, known_usd_p
     kept = keep_limits(plans, requirements)
     best = min(known_usd_per_hour, float(plans.cost_usd_per_hour[kept].min(initial=np.inf))) + CENT_OF_MICRO
     prices = np.asarray([offer.price_usd_per_hour for offer in columns.offers], dtype=np.float64)
-    return _on_machines(columns, prices <= best)
+    return with_columns(columns, (prices <= best)[columns.machine])
 
 
-def _on_machines(columns: Columns, machines: Bools) -> Columns:
-    """Only some machine types, and the columns on them."""
-    used = machines[columns.machine]
-    number = np.cumsum(machines) - 1
+def worthwhile(columns: Columns, requirements: Requirements) -> Bools:
+    """Which columns a plan no dearer than the best of one kind may use, shape (columns,); no cheapest uses others.
+
+    Machines cost no less than the GPUs that replicas take on them at the machine's price per GPU, and the demand D no
+    less than r D, with r the least of any column for a unit of demand (USD per hour). So a plan with counts x costs at
+    least
+
+        r D + sum of x (GPUs * price per GPU - r * capacity)
+
+    in which no term is negative: a column whose own term is more than what the best known plan costs beyond r D is in
+    no plan that costs as little. Source: Lagrangian relaxation of the demand, variables fixed by reduced cost.
+    """
+    plans = uniform_plans(columns, requirements)
+    best = float(plans.cost_usd_per_hour[keep_limits(plans, requirements)].min(initial=np.inf)) + CENT_OF_MICRO
+    if not np.isfinite(best):
+        return np.ones(len(columns), dtype=bool)
+    prices = np.asarray([offer.price_usd_per_hour for offer in columns.offers], dtype=np.float64)
+    counts = np.asarray([offer.gpu_count for offer in columns.offers], dtype=np.float64)
+    gpus_usd = columns.gpus * (prices / counts)[columns.machine]
+    kept = (prices <= best)[columns.machine]
+    for wanted, capacity in _demands(columns, requirements):
+        rate = float((gpus_usd / np.maximum(capacity, 1)).min())
+        kept &= gpus_usd - rate * capacity <= (best - rate * wanted) + ROUNDING * best
+    return kept
+
+
+ROUNDING = 1e-9
+"""Of a price: what sums of floats may be off by, given away so that no column is lost to it."""
+
+
+def _demands(columns: Columns, requirements: Requirements) -> Iterator[tuple[int, Ints]]:
+    """What is asked for, with how much of it one replica of each column gives."""
+    tokens = integers.demand_milli(requirements.wanted_output_tokens_per_second)
+    if tokens:
+        yield tokens, integers.capacity_milli(columns.output_tokens_per_second)
+    if requirements.demand.concurrency:
+        yield requirements.demand.concurrency, columns.concurrency
+
+
+def with_columns(columns: Columns, kept: Bools) -> Columns:
+    """Only some columns, and the machines that they are on."""
+    used = np.zeros(len(columns.offers), dtype=bool)
+    used[columns.machine[kept]] = True
+    number = np.cumsum(used) - 1
     return replace(
         columns,
-        offers=tuple(offer for offer, use in zip(columns.offers, machines, strict=True) if use),
-        machine=number[columns.machine[used]],
-        candidate=columns.candidate[used],
-        gpus=columns.gpus[used],
-        output_tokens_per_second=columns.output_tokens_per_second[used],
-        concurrency=columns.concurrency[used],
-        power_watts=columns.power_watts[used],
+        offers=tuple(offer for offer, use in zip(columns.offers, used, strict=True) if use),
+        machine=number[columns.machine[kept]],
+        candidate=columns.candidate[kept],
+        gpus=columns.gpus[kept],
+        output_tokens_per_second=columns.output_tokens_per_second[kept],
+        concurrency=columns.concurrency[kept],
+        power_watts=columns.power_watts[kept],
     )

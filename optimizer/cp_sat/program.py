@@ -11,7 +11,7 @@ from optimizer.cp_sat.library import cp_model
 from optimizer.cp_sat.objectives import Goal
 from optimizer.errors import SolverFailed
 from optimizer.pruning import Columns
-from optimizer.replica_columns import Ints
+from optimizer.replica_columns import Bools, Ints
 from optimizer.requirements import Requirements
 
 SEED = 7
@@ -82,6 +82,12 @@ class Purchase:
             bound=bound,
             cost_bound_usd_per_hour=cost_bound_usd_per_hour,
         )
+
+    def among(self, columns: Columns, kept: Bools) -> Purchase:
+        """The same purchase told of all columns; it was made of those that were kept, shape (columns,)."""
+        machines, replicas = np.zeros(len(columns.offers), dtype=np.int64), np.zeros(len(columns), dtype=np.int64)
+        machines[np.unique(columns.machine[kept])], replicas[kept] = self.machines, self.replicas
+        return replace(self, columns=columns, machines=machines, replicas=replicas)
 
 
 def solve_program(requirements: Requirements, columns: Columns, goals: tuple[Goal, ...]) -> Purchase | None:

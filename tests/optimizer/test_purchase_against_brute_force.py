@@ -14,7 +14,7 @@ from optimizer.cp_sat.program import solve_program
 from optimizer.packing import share_machines
 from optimizer.pruning import Columns
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements
-from optimizer.uniform import affordable_columns
+from optimizer.uniform import affordable_columns, with_columns, worthwhile
 
 INSTANCES = 400
 
@@ -181,6 +181,43 @@ def test_a_limit_of_power_is_kept_and_costs_no_more_than_it_must(seed: int) -> N
         cost = machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers])
         assert purchase.value == int(cost[ok].min())
         assert purchase.power_watts <= limits.power_watts
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_no_cheapest_purchase_uses_a_column_that_is_not_worthwhile(seed: int) -> None:
+    rng = np.random.default_rng(3000 + seed)
+    columns = market(rng)
+    asked = question(rng, columns)
+    machines, replicas = all_purchases(columns)
+    ok = keep_the_rules(columns, asked, machines, replicas)
+    kept = worthwhile(columns, asked)
+    if not ok.any():
+        return
+    cost = machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers])
+    cheapest = ok & (cost == cost[ok].min())
+    assert replicas[cheapest][:, ~kept].sum() == 0
+    purchase = solve_program(asked, with_columns(columns, kept), GOALS[Objective.COST])
+    assert purchase is not None
+    told = purchase.among(columns, kept)
+    assert told.value == cost[ok].min()
+    assert keep_the_rules(columns, asked, told.machines[None, :], told.replicas[None, :])[0]
+
+
+def test_most_columns_of_a_market_are_not_worthwhile() -> None:
+    """Of machines at one price per GPU only those that give nearly the most are left, at a demand that fits exactly."""
+    columns = Columns(
+        offers=(offer("small", 1, 1.0, 9), offer("slow", 1, 1.0, 9), offer("large", 4, 4.0, 9)),
+        machine=np.asarray([0, 1, 2, 2]),
+        candidate=np.arange(4),
+        gpus=np.asarray([1, 1, 1, 4]),
+        output_tokens_per_second=np.asarray([100.0, 60.0, 100.0, 390.0]),
+        concurrency=np.full(4, 8),
+        power_watts=np.full(4, 300.0),
+    )
+    asked = Requirements(model="m", demand=Demand(output_tokens_per_second=400))
+    assert worthwhile(columns, asked).tolist() == [True, False, True, False]
+    more = asked.model_copy(update={"demand": Demand(output_tokens_per_second=410)})  # best: 5 small ones, 0.9 USD over
+    assert worthwhile(columns, more).tolist() == [True, True, True, True]
 
 
 def test_the_same_question_is_answered_the_same_way_twice() -> None:
