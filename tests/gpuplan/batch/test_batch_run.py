@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gc
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from concurrent.futures import Future
 from datetime import date
 from pathlib import Path
@@ -27,6 +29,8 @@ from gpuplan.batch.tables import read_table
 from gpuplan.batch.workers import Pool, answers, staff
 from gpuplan.cli import app
 from gpuplan.planning import plan
+from optimizer.errors import SolverFailed
+from optimizer.plan import Plan
 from optimizer.requirements import Demand, Requirements
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -216,6 +220,63 @@ def test_a_bug_in_one_row_is_reported_there(monkeypatch: pytest.MonkeyPatch) -> 
     row = Desk(today=date(2026, 11, 22)).answer(question(1))
     assert row["status"] == "error"
     assert row["message"] == "a bug of gpuplan, please report it with this row: ZeroDivisionError: x/0"
+
+
+@pytest.mark.parametrize("failure", ["feasible", "no plan"])
+def test_a_row_that_the_clock_ended_while_others_had_the_processor_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, solved: Plan, failure: str
+) -> None:
+    asked: list[Requirements] = []
+
+    def starved(one: Requirements, *args: object, **others: object) -> Plan:
+        asked.append(one)
+        if len(asked) == 2:
+            return solved
+        if failure == "feasible":
+            return solved.model_copy(update={"status": "feasible"})
+        raise SolverFailed("No plan and no proof")
+
+    monkeypatch.setattr("gpuplan.planning.answer", starved)
+    assert Desk(today=date(2026, 11, 22)).answer(question(1))["status"] == "optimal"
+    assert len(asked) == 2
+
+
+def test_a_row_that_takes_its_own_time_is_asked_once(monkeypatch: pytest.MonkeyPatch, solved: Plan) -> None:
+    asked: list[Requirements] = []
+
+    def slow(one: Requirements, *args: object, **others: object) -> Plan:
+        asked.append(one)
+        until = time.process_time() + one.time_limit_seconds
+        while time.process_time() < until:
+            pass
+        return solved.model_copy(update={"status": "feasible"})
+
+    monkeypatch.setattr("gpuplan.planning.answer", slow)
+    hard = question(1).model_copy(update={"time_limit_seconds": 0.01})
+    assert Desk(today=date(2026, 11, 22)).answer(hard)["status"] == "feasible"
+    assert len(asked) == 1
+
+
+def test_answered_rows_leave_no_memory_behind(monkeypatch: pytest.MonkeyPatch, solved: Plan) -> None:
+    """A search holds itself in a circle; the program looks for garbage only after very many objects."""
+    left: list[weakref.ref[object]] = []
+
+    def circled(*args: object, **others: object) -> Plan:
+        class Search:
+            pass
+
+        one = Search()
+        one.itself = one  # type: ignore[attr-defined]
+        left.append(weakref.ref(one))
+        return solved
+
+    monkeypatch.setattr("gpuplan.planning.answer", circled)
+    gc.disable()
+    try:
+        Desk(today=date(2026, 11, 22)).answer(question(1))
+    finally:
+        gc.enable()
+    assert [each() for each in left] == [None]
 
 
 def test_two_processes_answer_as_one_does(table: Path, tmp_path: Path) -> None:
