@@ -204,7 +204,7 @@ def _of_prices(first: Named, other: Named) -> Iterator[tuple[str, str]]:
             )
     days = [each.file.sources.prices_as_of or "the newest" for each in (first, other)]
     if days[0] != days[1]:
-        yield "price moved", f"planned with prices of {days[0]} and of {days[1]}"
+        yield "rule changed", f"--prices-as-of: {days[0]} became {days[1]}"
 
 
 def _of_data(first: Named, other: Named) -> Iterator[tuple[str, str]]:

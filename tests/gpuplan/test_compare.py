@@ -97,7 +97,7 @@ def test_own_files_and_the_program_are_told(first: PlanFile) -> None:
         update={"sources": Sources(offers_file="a.csv", offers_digest="1", prices_as_of="2026-09-01")}
     )
     found = against(first, changed(own, gpuplan_version="9"))
-    assert kinds(found) == ["price moved", "data changed", "program changed"]
+    assert kinds(found) == ["rule changed", "data changed", "program changed"]  # no price need have moved
 
 
 def test_plans_of_version_1_are_compared_by_the_fingerprint_of_all_data(first: PlanFile) -> None:
