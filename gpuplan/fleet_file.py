@@ -25,6 +25,7 @@ from optimizer.fleet.services import QUOTA_UNITS, Fleet, FleetLimits, MonthDeman
 LARGEST_FILE_BYTES = 50_000_000
 MOST_PROBLEMS = 50
 LONGEST_SHOWN = 60
+LONGEST_SENTENCE = 600
 MOST_WORDS = 1_000
 
 
@@ -75,8 +76,9 @@ class _Problems:
     sentences: list[str] = field(default_factory=list)
 
     def add(self, where: str, what: str) -> None:
-        place = f"{self.file}, {where}" if where else self.file
-        self.sentences.append(f"{place}: {what.rstrip('.')}.")
+        place, said = f"{self.file}, {where}" if where else self.file, what.rstrip(".")
+        cut = said if len(said) <= LONGEST_SENTENCE else f"{said[:LONGEST_SHOWN]}... ({len(said):,} characters)"
+        self.sentences.append(f"{place}: {cut}.")
 
 
 def shown(value: object) -> str:
@@ -278,9 +280,7 @@ def read_fleet(path: str | Path, *, skip_bad: bool = False) -> FleetFile:
         fleet = Fleet(services=tuple(services), **rest)
     except ValidationError as wrong:
         raise BadFleetFile([f"{file.name}: {sentence}" for sentence in _complaints(wrong, {})]) from None
-    return FleetFile(
-        fleet, _neighbour(file, content.get("offers")), _neighbour(file, content.get("demand")), tuple(bad)
-    )
+    return FleetFile(fleet, _neighbour(file, content, "offers"), _neighbour(file, content, "demand"), tuple(bad))
 
 
 TERMS = ("limits", "buying", "owned", "offers", "name")
@@ -303,7 +303,7 @@ def read_terms(path: str | Path) -> tuple[dict[str, Any], Path | None]:
     fields = _rest(content, problems)
     if problems.sentences:
         raise BadFleetFile(problems.sentences)
-    return fields, _neighbour(file, content.get("offers"))
+    return fields, _neighbour(file, content, "offers")
 
 
 DEMAND_COLUMNS = ("month", "service", "scenario", "min_tps", "requests_per_second", "concurrency")
@@ -342,9 +342,16 @@ def _month(row: Mapping[str, str], number: int, problems: _Problems) -> MonthDem
     return _build(MonthDemand, {"demand": None, **values}, _MONTH, where, problems)
 
 
-def _neighbour(file: Path, value: Any) -> Path | None:
-    """A file named relative to this one."""
-    return None if value is None else file.parent / str(value)
+def _neighbour(file: Path, content: Mapping[str, Any], key: str) -> Path | None:
+    """A file that this one names, relative to it.
+
+    Raises:
+        BadFleetFile: it is no name.
+    """
+    value = content.get(key)
+    if value is not None and not isinstance(value, str):
+        raise BadFleetFile([f"{file.name}, {key}: it is {shown(value)}; write the name of a CSV beside this file."])
+    return None if value is None else file.parent / value
 
 
 def _content(file: Path) -> Any:
@@ -362,6 +369,8 @@ def _content(file: Path) -> Any:
         if isinstance(error, UnicodeDecodeError):
             raise BadFleetFile([f"{file.name}: byte {error.start} is not UTF-8 text."]) from error
         reason = getattr(error, "strerror", None) or str(error)
+        if "integer string conversion" in reason:
+            reason = "a number in it has thousands of digits"
         raise BadFleetFile([f"{file.name}: it cannot be read: {reason}."]) from error
     except RecursionError as error:
         raise BadFleetFile([f"{file.name}: its lists are nested too deeply."]) from error
@@ -575,10 +584,21 @@ def _build(
 def _complaints(wrong: ValidationError, known: Mapping[str, Word]) -> Iterator[str]:
     """What pydantic found, said with the file's own words."""
     places = {word.place: key for key, word in known.items()}
-    for error in wrong.errors(include_url=False, include_input=False)[:MOST_PROBLEMS]:
+    errors = wrong.errors(include_url=False, include_input=False)[:MOST_PROBLEMS]
+    inner = [error for error in errors if error["type"] != "too_short"]  # a list whose only word is refused is "empty"
+    for error in inner or errors:
         loc = tuple(str(part) for part in error["loc"])
         key = next((places[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in places), ".".join(loc))
-        message = str(error["msg"]).removeprefix("Value error, ")
-        if error["type"] == "missing":
-            message = "it is missing; write it"
+        message = _in_words(error["type"], error.get("ctx", {})) or str(error["msg"]).removeprefix("Value error, ")
         yield f"{key}: {message}" if key else message
+
+
+def _in_words(kind: str, limits: Mapping[str, Any]) -> str:
+    """A complaint about how much there is; "" for all others."""
+    if kind == "missing":
+        return "it is missing; write it"
+    if kind == "string_too_long":
+        return f"it is longer than {limits['max_length']:,} characters"
+    if kind == "too_long":
+        return f"it names {limits['actual_length'] or 'more'}; at most {limits['max_length']:,} are planned with"
+    return ""

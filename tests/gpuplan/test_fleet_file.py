@@ -80,11 +80,16 @@ def test_yaml_json_and_csv_say_the_same(written):
         ("{name: x, model: m, min_tps: 5, percentile: 99}", "it needs requests_per_second"),
         ("{name: x, model: m, min_tps: 5, weight: 99999999999999999999}", "weight: '99999999999999999999' is not"),
         ("hello", "fleet.yaml, service 1: it is 'hello'; write its words"),
+        ("{name: %s, model: m, min_tps: 5}" % ("x" * 999), "name: it is longer than 200 characters"),
+        ("{name: x, model: %s, min_tps: 5}" % ("m" * 999), "model: it is longer than 200 characters"),
+        ("{name: x, model: m, min_tps: %s}" % ("y" * 10**6), "min_tps: 'yyy"),
+        ("{name: x, model: m, min_tps: 5, sizes: '%s'}" % ("5/5," * 49 + "5/5"), "sizes: it names 50; at most 24"),
     ],
 )
 def test_each_problem_is_one_sentence_with_its_place(service, said, written):
     (problem,) = problems_of(written(f"services:\n  - {service}\n"))
     assert said in problem
+    assert len(problem) < 1000
 
 
 @pytest.mark.parametrize(
@@ -113,12 +118,18 @@ def test_a_file_that_is_no_fleet_is_refused(text, said, written):
         ("buying: {billing: spott}", "buying, billing: 'spott' is none of on-demand"),
         ("buying: {spot_share: 1.5}", "buying, spot_share: '1.5' is not a share from 0 to 1"),
         ("owned: [{gpu: H100}]", "owned 1: gpus: it is missing"),
-        ("share_gpus: [mig]", "'share_gpus' is no word here"),
+        ("offers: [a]", "fleet.yaml, offers: it is a list; write the name of a CSV"),
+        ("limits: {budget: %s}" % ("9" * 5000), "a number in it has thousands of digits"),
     ],
 )
 def test_problems_beside_the_services_name_their_place(rest, said, written):
     found = problems_of(written("services: [{name: x, model: m, min_tps: 5}]\n" + rest))
     assert any(said in problem for problem in found)
+
+
+def test_a_number_of_thousands_of_digits_in_json_is_one_sentence(written):
+    (problem,) = problems_of(written('{"services": [{"name": "x", "min_tps": 1' + "0" * 5000 + "}]}", "fleet.json"))
+    assert problem == "fleet.json: it cannot be read: a number in it has thousands of digits."
 
 
 def test_all_problems_are_listed_at_once(written):
