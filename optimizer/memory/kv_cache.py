@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Literal
 
@@ -140,24 +141,30 @@ GroupCaches = tuple[tuple[tuple[int, ...], tuple[LayerCache, ...]], ...]
 """Layer indices of each group of equal layers, and what one of them keeps."""
 
 
-def group_caches(spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: BlockRule) -> GroupCaches:
-    """What the layers of every group keep on one TP rank.
+GroupMixers = tuple[tuple[tuple[int, ...], tuple[Mixer, ...]], ...]
+"""Layer indices of each group of equal layers, and its mixers."""
+
+
+def mixers_of_groups(spec: ModelSpec) -> GroupMixers:
+    """What decides the cache of a model; multi-token-prediction layers keep nothing unless they are used."""
+    return tuple((group.indices, group.mixers) for group in spec.layers if not group.next_token_prediction)
+
+
+@lru_cache(maxsize=1024)
+def group_caches(groups: GroupMixers, tensor_parallel: int, kv_format: str, rule: BlockRule) -> GroupCaches:
+    """What the layers of every group keep on one TP rank; of the formats that weights are stored in, all have the same.
 
     Args:
-        spec: the model; multi-token-prediction layers keep nothing unless they are used.
+        groups: of the model, from `mixers_of_groups`.
         tensor_parallel: ranks that divide the heads.
         kv_format: "bf16", "fp8", ...
         rule: what the engine's kernels want.
     """
-    groups = tuple(
-        (
-            group.indices,
-            tuple(c for mixer in group.mixers for c in mixer_caches(mixer, tensor_parallel, kv_format, rule)),
-        )
-        for group in spec.layers
-        if not group.next_token_prediction
+    caches = tuple(
+        (indices, tuple(c for mixer in mixers for c in mixer_caches(mixer, tensor_parallel, kv_format, rule)))
+        for indices, mixers in groups
     )
-    return _in_compressed_model(groups, rule)
+    return _in_compressed_model(caches, rule)
 
 
 def layer_caches(groups: GroupCaches) -> list[tuple[int, LayerCache]]:

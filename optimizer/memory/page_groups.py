@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
-from optimizer.memory.kv_cache import BlockRule, GroupCaches, Kind, LayerCache, group_caches, layer_caches
+from optimizer.memory.kv_cache import (
+    BlockRule,
+    GroupCaches,
+    Kind,
+    LayerCache,
+    group_caches,
+    layer_caches,
+    mixers_of_groups,
+)
 from optimizer.memory.pipelines import Spans
 
 Ints = NDArray[np.int64]
@@ -184,7 +192,7 @@ def plan_pages(spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: Bloc
         kv_format: of the cache.
         rule: what the engine's kernels want.
     """
-    return _plan(group_caches(spec, tensor_parallel, kv_format, rule), rule)
+    return _plan(group_caches(mixers_of_groups(spec), tensor_parallel, kv_format, rule), rule)
 
 
 @lru_cache(maxsize=1024)

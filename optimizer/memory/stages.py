@@ -142,7 +142,9 @@ class PoolStages:
     def blocks(self, pool_bytes: Floats) -> Ints:
         """Whole blocks in every stage's pool, shape (stages, batches)."""
         size = self.block_bytes[:, None]
-        whole = np.floor(np.maximum(pool_bytes, 0) / np.maximum(size, 1)).astype(np.int64)
+        held = pool_bytes / np.maximum(size, 1).astype(np.float64)
+        np.maximum(held, 0, out=held)
+        whole = held.astype(np.int64)
         return whole if size.all() else np.where(size > 0, whole, NO_LIMIT)
 
     def minimum(self, values: Ints) -> Ints:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
-from optimizer.memory.kv_cache import BlockRule, group_caches, layer_caches
+from optimizer.memory.kv_cache import BlockRule, group_caches, layer_caches, mixers_of_groups
 from optimizer.memory.pipelines import Spans
 
 Ints = NDArray[np.int64]
@@ -125,7 +125,7 @@ def plan_token_pools(
         rule: how latent caches are packed.
         window_slots_per_slot, state_to_kv_bytes: as in TokenPools.
     """
-    caches = layer_caches(group_caches(spec, tensor_parallel, kv_format, rule))
+    caches = layer_caches(group_caches(mixers_of_groups(spec), tensor_parallel, kv_format, rule))
     rates = [cache.entry_bytes / cache.tokens_per_entry for _, cache in caches]
     is_full = [cache.kind == "full" for _, cache in caches]
     is_window = [cache.kind in ("window", "chunk") for _, cache in caches]

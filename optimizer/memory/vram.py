@@ -119,12 +119,13 @@ class MemoryColumns:
         kv_bytes_per_token: (rows,) that every further token of a long request costs.
         window_bytes_per_token: (rows,) the same in layers that keep only the newest tokens.
         state_bytes_per_request: (rows,) recurrent state of one request.
-        kv_tokens: (rows, batches) tokens that requests of max_model_len can keep, as vLLM prints it.
         requests_capacity: (rows, batches) requests of `tokens_per_request` that the pool holds, per attention-DP rank.
         starts: (rows, batches) whether the engine starts: one request of max_model_len fits.
         fits: (rows, batches) whether it starts and holds max_num_seqs requests.
         free_blocks: (rows, batches) of the KV pool, for requests.
+        reserved_blocks: of each pool, beside them.
         pages: how the pools are cut.
+        max_model_len: longest request that the engine accepts, in tokens.
         most_tokens: of a single request: the model's own limit, or what is asked if that is more.
     """
 
@@ -142,13 +143,21 @@ class MemoryColumns:
     kv_bytes_per_token: Floats
     window_bytes_per_token: Floats
     state_bytes_per_request: Floats
-    kv_tokens: Ints
     requests_capacity: Ints
     starts: Bools
     fits: Bools
     free_blocks: Ints
+    reserved_blocks: int
     pages: PagePlans
+    max_model_len: int
     most_tokens: int
+
+    @property
+    def kv_tokens(self) -> Ints:
+        """Tokens that requests of max_model_len can keep, as vLLM prints it; (rows, batches). Worked out when asked."""
+        blocks = np.maximum(self.free_blocks + self.reserved_blocks, 0)
+        longest = self.pages.needed(self.max_model_len)[:, None]
+        return np.asarray(blocks / longest * self.max_model_len, dtype=np.int64)
 
     @property
     def longest_context(self) -> Ints:
@@ -211,6 +220,7 @@ def measure_memory(
             engine, pages, pools.minimum(stage_blocks), settings, max_num_seqs, pools.every(loaded.fits_beside[at])
         ),
         pages=pages,
+        max_model_len=settings.max_model_len,
         most_tokens=max(spec.max_context_tokens, settings.max_model_len),
     )
 
@@ -245,7 +255,7 @@ def _requests(
     starts = (free >= longest) & fits_beside
     return {
         "free_blocks": free,
-        "kv_tokens": (np.maximum(blocks, 0) / longest * settings.max_model_len).astype(np.int64),
+        "reserved_blocks": engine.reserved_blocks,
         "requests_capacity": capacity,
         "starts": starts,
         "fits": starts & (capacity >= max_num_seqs),

@@ -95,29 +95,44 @@ def closed_loop(
     decoded = np.divide(batches, pipeline_parallel, order="F")
     steps = output_tokens / guessing.kept
     # When more than one prompt joins per step, they share it.
-    arriving = decoded * input_tokens / steps
+    arriving = decoded * input_tokens
+    arriving /= steps
     chunk = np.minimum(np.maximum(input_tokens, arriving), engine["chunk_tokens"])
     chunks = input_tokens / chunk
+    filled = np.maximum(chunks, 1.0)
     decode = step(decoded, 0.0)
     # When prompts need more steps than answers do, not every request decodes in each of them.
     decoding = np.minimum(chunk / arriving, 1.0)
     mixed = step(decoded * decoding, chunk)
-    added = chunks * (mixed - decoding * decode) / pipeline_parallel
-    tpot = decode / guessing.kept + (batches - 1) / output_tokens * added
-    beside = mixed if np.all(decoding >= 1) else step(decoded, chunk)
-    eager = engine["eager_block_seconds"] * costs.blocks * np.minimum(chunk / CAPTURED_TOKENS, 1.0)
-    held_up = np.maximum(chunks, 1.0) * np.maximum(eager - beside, 0.0)
-    prefill = np.maximum(chunks, 1.0) * beside
-    queue = queue_seconds(added, engine["spread"] * steps * decode, batches)
+    added = mixed - decoding * decode
+    added *= chunks
+    added /= pipeline_parallel
     others = (batches - 1) * added
-    waiting = np.minimum(queue + engine["burst"] * others, others)
-    host = engine["request_seconds"] + engine["wait_steps"] * decode + held_up
+    beside = mixed if np.all(decoding >= 1) else step(decoded, chunk)
+    held_up = engine["eager_block_seconds"] * costs.blocks * np.minimum(chunk / CAPTURED_TOKENS, 1.0)
+    held_up -= beside
+    np.maximum(held_up, 0.0, out=held_up)
+    held_up *= filled
+    prefill = filled * beside
+    waiting = queue_seconds(added, engine["spread"] * steps * decode, batches)
+    waiting += engine["burst"] * others
+    np.minimum(waiting, others, out=waiting)
+    host = engine["wait_steps"] * decode
+    host += engine["request_seconds"]
+    host += held_up
+    ttft = host + prefill
+    ttft += waiting
+    tpot = (batches - 1) / output_tokens * added
+    tpot += decode if guessing.kept == 1 else decode / guessing.kept
+    cycle = steps * decode
+    cycle += host
+    cycle += batches * added
     return Serving(
-        ttft_seconds=host + prefill + waiting,
+        ttft_seconds=ttft,
         tpot_seconds=tpot,
         decode_step_seconds=decode,
         prefill_seconds=prefill,
-        cycle_seconds=host + steps * decode + batches * added,
+        cycle_seconds=cycle,
         prompt_seconds=added,
         host_seconds=host,
     )
@@ -141,8 +156,16 @@ def queue_seconds(prompt: Floats, away: Floats, requests: Floats) -> Floats:
     >>> float(queue_seconds(np.array(1.0), np.array(0.0), np.array(8.0)))
     7.0
     """
-    excess = requests * prompt - away
-    return (excess + np.sqrt(excess * excess + 4 * prompt * away)) / 2 - prompt
+    excess = requests * prompt
+    excess -= away
+    root = 4 * prompt
+    root *= away
+    root += excess * excess
+    root = np.sqrt(root)
+    root += excess
+    root /= 2
+    root -= prompt
+    return root
 
 
 def static_batch_seconds(
