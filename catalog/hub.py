@@ -203,7 +203,8 @@ def _similar(repo_id: str, endpoint: str) -> list[str]:
             found = _within(limit, partial(Hub(endpoint, limit).search, query, MOST_SEARCHED))
         except CatalogError:  # a suggestion is a courtesy; the error that it belongs to is raised anyway
             return []
-        near = difflib.get_close_matches(repo_id, [each.repo_id for each in found], n=SUGGESTIONS, cutoff=0.6)
+        others = [each.repo_id for each in found if each.repo_id != repo_id]  # a search may find what cannot be opened
+        near = difflib.get_close_matches(repo_id, others, n=SUGGESTIONS, cutoff=0.6)
         if near:
             return near
     return []

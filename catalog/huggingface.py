@@ -251,7 +251,10 @@ class Hub:
                 break
             if len(body) > end:
                 most = wanted.most_bytes / MEBIBYTE
-                raise BadHubAnswer(f"{self.endpoint} sent more than {most:.3g} MiB where less is due.")
+                raise BadHubAnswer(
+                    f"{self.endpoint} sent more than {most:.3g} MiB about {wanted.repo_id}: "
+                    f"{wanted.url.partition('?')[0].rpartition('/')[2][:80]} is larger than any that describes a model."
+                )
             if not self.patience.left_seconds:
                 raise HubAway(f"{self.endpoint} was still sending after {self.patience.seconds:.3g} s.")
         return bytes(body[skipped:end])

@@ -11,6 +11,8 @@ from gpuplan.deploy.placement import FIRST_PORT, Machine
 MOST_WEIGHT = 100
 LONGEST_ANSWER_SECONDS = 3600
 CONTAINER_PORT = 80
+MOST_CONNECTIONS = 16384
+"""Two for each request in flight, to its client and to its replica; nginx's own 512 would stop at 256 requests."""
 
 
 def balancer_image() -> str:
@@ -44,9 +46,14 @@ def nginx(deployment: Deployment, servers: Iterable[tuple[Serving, str]], port: 
     lines = [f"    server {where} weight={share[serving.name]} max_fails=2;" for serving, where in servers]
     return "\n".join(
         [
-            "events {}",
+            "worker_processes auto;",
+            f"worker_rlimit_nofile {2 * MOST_CONNECTIONS};",
+            "events {",
+            f"  worker_connections {MOST_CONNECTIONS};",
+            "}",
             "http {",
             "  upstream replicas {",
+            "    zone replicas 1m;",
             "    least_conn;",
             *lines,
             "  }",

@@ -11,7 +11,7 @@ from gpu_db.load import load_gpus
 from gpu_db.query import names_in
 from gpuplan.deploy.command import Command, read_command
 from gpuplan.deploy.errors import BadPlan, CannotDeploy
-from gpuplan.deploy.facts import engine_image, processors, shared_memory_gib
+from gpuplan.deploy.facts import engine_image, processors, shared_memory_gib, unseen
 from gpuplan.deploy.text import dns_name, speakable
 from optimizer.engines.tensorrt_llm import OPTIONS_FILE
 from optimizer.plan import Line, OfferedMachine, Plan
@@ -138,6 +138,12 @@ class Deployment:
                 for each in self.servings
             ),
         )
+
+    @property
+    def image_notes(self) -> tuple[str, ...]:
+        """What files that name the engines' images say of tags that nobody was seen to use."""
+        notes = (unseen(image) for image in dict.fromkeys(each.image for each in self.servings))
+        return tuple(note for note in notes if note)
 
 
 def deployment_of(

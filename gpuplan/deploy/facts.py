@@ -32,6 +32,22 @@ def engine_image(engine: str, version: str, vendor: str) -> str:
     return str(known[vendor]).format(version=version)
 
 
+def unseen(image: str) -> str:
+    """A sentence when an image's tag only follows its publisher's pattern, and nobody was seen to use it; else "".
+
+    >>> unseen("nginx:1.29.3")
+    ''
+    >>> unseen("vllm/vllm-openai:v0.33.0")
+    'vllm/vllm-openai:v0.33.0 follows the pattern of v0.32.0, the newest tag seen (2026-11-22): see that it exists.'
+    """
+    seen = facts()["newest_seen"]
+    repository, _, tag = image.rpartition(":")
+    if seen[repository] == tag:
+        return ""
+    newest = f"{seen[repository]}, the newest tag seen ({seen['as_of']})"
+    return f"{image} follows the pattern of {newest}: see that it exists."
+
+
 def engine_package(engine: str, version: str) -> str:
     """What pip installs for an engine at a version.
 

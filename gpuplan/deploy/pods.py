@@ -169,5 +169,6 @@ def notes(deployment: Deployment) -> tuple[str, ...]:
     """What every Kubernetes file says above its objects."""
     return (
         *deployment.about,
+        *deployment.image_notes,
         f"A gated model needs its token: kubectl create secret generic {SECRET} --from-literal={SECRET_KEY}=...",
     )

@@ -38,7 +38,7 @@ def render(deployment: Deployment) -> tuple[DeployFile, ...]:
 
 def _notes(deployment: Deployment, alike: tuple[Machine, ...]) -> list[str]:
     token = "A gated model needs its token in the environment: HF_TOKEN."
-    return [*(line.removeprefix("# ") for line in heading(deployment, alike)[1:]), token]
+    return [*(line.removeprefix("# ") for line in heading(deployment, alike)[1:]), *deployment.image_notes, token]
 
 
 def _project(deployment: Deployment, machine: Machine) -> Node:

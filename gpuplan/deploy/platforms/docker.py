@@ -42,7 +42,8 @@ def answering(machine: Machine) -> list[Seat]:
 
 def _script(deployment: Deployment, alike: tuple[Machine, ...], balancer: str) -> str:
     token = comment("A gated model needs its token in the environment: HF_TOKEN.")
-    lines = [*heading(deployment, alike), token, "set -euo pipefail", 'cd "$(dirname "$0")"']
+    images = map(comment, deployment.image_notes)
+    lines = [*heading(deployment, alike), *images, token, "set -euo pipefail", 'cd "$(dirname "$0")"']
     lines += [*unknowns(alike[0].seats), *map(_start, alike[0].seats)]
     if balancer:
         mount = f'"$PWD"/{balancer}:/etc/nginx/nginx.conf:ro'

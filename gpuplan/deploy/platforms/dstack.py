@@ -35,7 +35,13 @@ def _notes(deployment: Deployment, serving: Serving) -> tuple[str, ...]:
     shared = (f"Replicas that share a machine of {serving.offer.gpu_count} GPUs need a fleet with `blocks: auto`.",)
     missing = f"dstack does not rent from {serving.offer.provider}: this takes any backend that you have."
     unknown = () if cloud("dstack", serving.offer)[0] else (missing,)
-    return (*deployment.about, token, *(shared if serving.gpus < serving.offer.gpu_count else ()), *unknown)
+    return (
+        *deployment.about,
+        *deployment.image_notes,
+        token,
+        *(shared if serving.gpus < serving.offer.gpu_count else ()),
+        *unknown,
+    )
 
 
 def _service(deployment: Deployment, serving: Serving) -> Node:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gpuplan.deploy.command import Command
 from gpuplan.deploy.deployment import DeployFile, Deployment, Serving
 from gpuplan.deploy.errors import CannotDeploy
-from gpuplan.deploy.facts import facts
-from gpuplan.deploy.pods import SECRET, Node, affinity, notes, volumes
+from gpuplan.deploy.facts import facts, unseen
+from gpuplan.deploy.pods import SECRET, Node, affinity, volumes
 from gpuplan.deploy.text import dollars_doubled, yaml_text
 
 SUMMARY = "NVIDIA Dynamo: DynamoGraphDeployment"
@@ -49,7 +49,8 @@ def render(deployment: Deployment) -> tuple[DeployFile, ...]:
 def _notes(deployment: Deployment) -> tuple[str, ...]:
     token = f"A gated model needs its token: kubectl create secret generic {SECRET} --from-literal=HF_TOKEN=..."
     engine = "Dynamo's image holds an engine version of its own; the plan was made for those above."
-    return (*notes(deployment)[:-1], token, engine)
+    image = unseen(_image(deployment.servings[0]))
+    return (*deployment.about, *([image] if image else []), token, engine)
 
 
 def _image(serving: Serving) -> str:

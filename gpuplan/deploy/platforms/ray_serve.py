@@ -6,7 +6,7 @@ from typing import Any
 
 from gpuplan.deploy.deployment import DeployFile, Deployment, Serving
 from gpuplan.deploy.errors import CannotDeploy
-from gpuplan.deploy.facts import facts
+from gpuplan.deploy.facts import facts, unseen
 from gpuplan.deploy.placement import FIRST_PORT
 from gpuplan.deploy.platforms.vllm_config import typed
 from gpuplan.deploy.text import yaml_text
@@ -40,6 +40,7 @@ def render(deployment: Deployment) -> tuple[DeployFile, ...]:
         *deployment.about,
         f"Start: serve run ray-serve.yaml, with ray[llm]=={ray['version']} (image {ray['image']}), which brings vLLM "
         f"{ray['vllm']}; the plan was made for the version above.",
+        *filter(None, [unseen(ray["image"])]),
     )
     return (DeployFile("ray-serve.yaml", yaml_text(config, comments=notes)),)
 

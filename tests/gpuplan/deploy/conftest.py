@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from datetime import date
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -15,18 +18,34 @@ from optimizer.memory.adapters import Adapters
 from optimizer.memory.speculation import Speculation
 from optimizer.plan import Estimate, Interval, Line, Memory, OfferedMachine, Plan, Proof, Replica, Totals
 from optimizer.requirements import Demand, Requirements
+from tests.gpuplan.deploy.environments import make_in_background
 
 GIB = 1 << 30
 DENSE, EXPERTS, QUANTIZED = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-30B-A3B", "openai/gpt-oss-20b"
 
 
+TOOLS = pytest.StashKey[Popen[bytes]]()
+"""The process that makes the validators' environments, while other tests run."""
+
+
+def needs_tools(item):
+    return item.get_closest_marker("validators") is not None
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Validators need environments of their own, so they run only when they are asked for: -m validators."""
-    if "validators" in config.option.markexpr:
-        return
-    left_out = [item for item in items if item.get_closest_marker("validators")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    """Validators run last: the environments that they need are made meanwhile, once for all workers."""
+    items.sort(key=needs_tools)
+    is_first = getattr(config, "workerinput", {"workerid": "gw0"})["workerid"] == "gw0"
+    if is_first and any(map(needs_tools, items)) and not config.option.collectonly:
+        config.stash[TOOLS] = make_in_background()
+
+
+def pytest_unconfigure(config):
+    """Nothing is left running by tests that ended early; what was half made is made again."""
+    tools = config.stash.get(TOOLS, None)
+    if tools is not None and tools.poll() is None:
+        os.killpg(tools.pid, signal.SIGTERM)
 
 
 def offer(gpu="H100 SXM 80GB", count=8, provider="aws", region="us-east-1", instance="p5.48xlarge"):

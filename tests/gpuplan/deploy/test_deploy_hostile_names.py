@@ -84,6 +84,8 @@ def check_files(deployment, files):
             check_yaml(file, command)
         elif file.name.startswith("shell/start"):
             check_shell(file, command)
+        elif file.name.endswith(".sh"):
+            check_script(file, command)
         elif file.name.endswith(".env"):
             assert f"GPUPLAN_MODEL={command.model}" in shlex.split(file.text, comments=True)
 
@@ -121,6 +123,16 @@ def check_shell(file, command):
         for before, word in zip(("", *expected), expected, strict=False)
     )
     assert words[:at][:3] == ["set", "-euo", "pipefail"]
+
+
+def check_script(file, command):
+    """The name is one word of the script, or guidellm's tokenizer."""
+    words = shlex.split(file.text, comments=True)
+    if "--tokenizer" in words:
+        read = json.loads(words[words.index("--tokenizer") + 1])
+        assert read == {"kind": "huggingface_auto", "model": command.model}
+    else:
+        assert command.model in words, file.name
 
 
 @pytest.mark.parametrize("name", NASTY)

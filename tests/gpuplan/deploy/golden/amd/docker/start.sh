@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # meta-llama/Llama-3.1-8B-Instruct, planned by gpuplan 0.1.0 for 31.5 USD per hour
 # 8 x vllm 0.33.0 on 1 x MI300X 192GB, hotaisle MI300X (us-michigan-1)
+# vllm/vllm-openai-rocm:v0.33.0 follows the pattern of v0.31.0, the newest tag seen (2026-11-22): see that it exists.
 # A gated model needs its token in the environment: HF_TOKEN.
 set -euo pipefail
 cd "$(dirname "$0")"

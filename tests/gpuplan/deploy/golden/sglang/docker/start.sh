@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # meta-llama/Llama-3.1-8B-Instruct, planned by gpuplan 0.1.0 for 31.5 USD per hour
 # 1 x sglang 0.5.23 on 2 x H100 SXM 80GB, aws p5.48xlarge (us-east-1)
+# lmsysorg/sglang:v0.5.23 follows the pattern of v0.5.21, the newest tag seen (2026-11-22): see that it exists.
 # A gated model needs its token in the environment: HF_TOKEN.
 set -euo pipefail
 cd "$(dirname "$0")"

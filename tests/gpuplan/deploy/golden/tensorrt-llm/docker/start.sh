@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Qwen/Qwen3-30B-A3B, planned by gpuplan 0.1.0 for 31.5 USD per hour
 # 1 x tensorrt-llm 1.3.0rc27 on 8 x H100 SXM 80GB, aws p5.48xlarge (us-east-1)
+# nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc27 follows the pattern of 1.3.0rc13, the newest tag seen (2026-11-22): see that it exists.
 # A gated model needs its token in the environment: HF_TOKEN.
 set -euo pipefail
 cd "$(dirname "$0")"
