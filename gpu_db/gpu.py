@@ -39,6 +39,7 @@ class Gpu:
         scaleup_domain_gpus: how many of them that fabric joins without options; 1 = PCIe only (or a bridge sold apart).
         as_of: the day on which the row was last checked.
         notes: conflicts between sources, and what was decided.
+        part_of: the card that this is a slice or share of; empty = a card.
     """
 
     name: str
@@ -66,3 +67,4 @@ class Gpu:
     scaleup_domain_gpus: int = 1
     as_of: date | None = None
     notes: str = ""
+    part_of: str = ""

@@ -13,10 +13,11 @@ from catalog.find import find_model
 from catalog.model import ModelSpec
 from catalog.quantization import SCHEMES, available_formats
 from gpu_db.errors import GpuDbError
+from gpu_db.gpu import Gpu
 from gpu_db.load import load_gpus, load_offers, load_user_offers
 from gpu_db.machines import scaleup, topology_of_gpu
 from gpu_db.offer import Offer
-from gpu_db.ownership import System, electricity_price, load_systems, power_usage_effectiveness
+from gpu_db.ownership import System, electricity_price, is_for_datacentres, load_systems, power_usage_effectiveness
 from gpu_db.query import find_gpu, override_offers, staleness_warnings
 from gpu_db.regions import region_classes
 from gpuplan import __version__
@@ -121,9 +122,9 @@ def unplannable(
 ) -> dict[str, str]:
     """Services that cannot be planned whatever the others ask: name -> why; arguments are those of `plan_fleet`."""
     offers = offers_for(fleet, offers_file, today or date.today())
-    shelf, found = _Shelf(offers, factors_dir, offline), {}
+    shelf, found = _Shelf(offers, {}, factors_dir, offline), {}
     for service in fleet.services:
-        alone = fleet.model_copy(update={"services": (service,)})
+        alone = fleet.model_copy(update={"services": (service,), "share_gpus": ()})
         try:
             shelf.replicas(alone, market_of(alone, offers), 0)
         except (CatalogError, GpuDbError, OptimizerError) as wrong:
@@ -200,8 +201,9 @@ class Desk:
     def __init__(
         self, fleet: Fleet, offers: tuple[Offer, ...], factors_dir: str | Path | None = None, offline: bool = False
     ) -> None:
-        shelf, fleet = _Shelf(offers, factors_dir, offline), with_shared_replicas(fleet)
+        fleet = with_shared_replicas(fleet)
         self.fleet, self.market = fleet, market_of(fleet, offers)
+        shelf = _Shelf((*offers, *self.market.part_offers()), self.market.part_gpus(), factors_dir, offline)
         self.replicas = [shelf.replicas(fleet, self.market, number) for number in range(len(fleet.services))]
 
     def calendar(self, only: str | None = None) -> CalendarProgram:
@@ -254,6 +256,8 @@ def owned_offers(fleet: Fleet, today: date) -> tuple[Offer, ...]:
 def systems_to_buy(purchase: Purchase | None) -> tuple[Offer, ...]:
     """Systems at their typical price, as machines with a price per hour over the years until they are written off.
 
+    Machines for desks are among them only when they are named.
+
         price / years + upkeep per year, by the hour, + nameplate watts x PUE x price of electricity
 
     Raises:
@@ -266,7 +270,8 @@ def systems_to_buy(purchase: Purchase | None) -> tuple[Offer, ...]:
     if unknown:
         near, known = nearest(unknown[0], systems), ", ".join(systems)
         raise BadRequirements(f"No system named {unknown[0]!r} can be bought.{near} They are {known}.")
-    return tuple(_bought(systems[name], purchase) for name in purchase.systems or systems)
+    racked = [system.name for system in systems.values() if is_for_datacentres(find_gpu(system.gpu))]
+    return tuple(_bought(systems[name], purchase) for name in purchase.systems or racked)
 
 
 def _bought(system: System, purchase: Purchase) -> Offer:
@@ -307,9 +312,11 @@ def in_the_files_words(sentence: str) -> str:
 class _Shelf:
     """Models with what is known about them, each looked up once."""
 
-    def __init__(self, offers: tuple[Offer, ...], factors_dir: str | Path | None, offline: bool) -> None:
+    def __init__(
+        self, offers: tuple[Offer, ...], part_gpus: dict[str, Gpu], factors_dir: str | Path | None, offline: bool
+    ) -> None:
         self._offers, self._offline = offers, offline
-        self._gpus = load_gpus()
+        self._gpus = {**load_gpus(), **part_gpus}
         self._factors = load_factors(None if factors_dir is None else Path(factors_dir))
         self._searches: dict[tuple[str, tuple[str, ...]], Search] = {}
 

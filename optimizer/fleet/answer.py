@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,11 @@ from optimizer.cells import memory_at
 from optimizer.cp_sat.integers import MICRO
 from optimizer.cp_sat.library import SOLVER_VERSION
 from optimizer.fleet.fleet import Column, LimitKind, LimitRow, Program, pool_label
-from optimizer.fleet.placement import Block, Loaded, place
+from optimizer.fleet.gpu_parts import GpuPart
+from optimizer.fleet.placement import Block, Loaded, place, with_parts
 from optimizer.fleet.plan import (
     Carried,
+    CutGpu,
     Dropped,
     FleetPlan,
     FleetProof,
@@ -29,6 +32,7 @@ from optimizer.fleet.plan import (
 )
 from optimizer.fleet.problem import SHARES
 from optimizer.fleet.solution import FleetSolution, FleetStatus
+from optimizer.plan import Replica
 from optimizer.replica_columns import Ints
 
 NO_PLAN = (FleetStatus.INFEASIBLE, FleetStatus.UNKNOWN)
@@ -115,14 +119,36 @@ def _loads(program: Program, solution: FleetSolution) -> dict[int, tuple[Loaded,
         for at in used.tolist():
             block = Block(int(each.numbers[at]), gpus_of(each, at), int(solution.counts[each.numbers[at]]))
             blocks.setdefault(int(each.pool[at]), []).append(block)
+    for column, number in program.cuts.items():
+        if solution.counts[column]:
+            cut_block = Block(column, 1, int(solution.counts[column]))
+            blocks.setdefault(program.market.cuts[number].pool, []).append(cut_block)
     had: dict[int, list[tuple[int, int]]] = {}
     for number, column in enumerate(program.supply.tolist()):
         if column >= 0 and solution.counts[column]:
             had.setdefault(program.market.supplies[number].pool, []).append((number, int(solution.counts[column])))
-    return {
-        pool: place(blocks.get(pool, ()), machines, program.market.pools[pool].place.gpu_count)
-        for pool, machines in sorted(had.items())
+    return {pool: _placed(program, pool, blocks, machines) for pool, machines in sorted(had.items())}
+
+
+def _placed(
+    program: Program, pool: int, blocks: Mapping[int, Sequence[Block]], machines: Sequence[tuple[int, int]]
+) -> tuple[Loaded, ...]:
+    """What stands on each machine of one pool, on parts of its GPUs too."""
+    market = program.market
+    loads = place(blocks.get(pool, ()), machines, market.pools[pool].place.gpu_count)
+    gives = {
+        column: dict(market.cuts[number].gives)
+        for column, number in program.cuts.items()
+        if market.cuts[number].pool == pool
     }
+    if not gives:
+        return loads
+    wanted = {
+        part: [(block.column, block.replicas) for block in blocks.get(part, ())]
+        for part in range(len(market.pools))
+        if market.pools[part].cut_from == pool
+    }
+    return with_parts(loads, gives, wanted)
 
 
 def gpus_of(column: Column, at: int) -> int:
@@ -138,17 +164,35 @@ def _machine_line(program: Program, loaded: Loaded) -> MachineLine:
             service=program.fleet.services[owners[column][0].service].name,
             replicas=replicas,
             gpus=min(gpus_of(*owners[column]), offer.gpu_count),
+            part=part.name if part else "",
+            share=part.share if part else 1.0,
         )
         for column, replicas in loaded.carries
+        for part in [_part_of(program, *owners[column])]
     )
+    cuts = tuple(CutGpu(gpus=gpus, parts=_parts_in(program, column)) for column, gpus in loaded.cuts)
+    whole = sum(each.replicas * each.gpus for each in carries if not each.part) + sum(each.gpus for each in cuts)
     return MachineLine(
         count=loaded.machines,
         offer=offered(offer),
         cost_usd_per_hour=round(loaded.machines * offer.price_usd_per_hour, 6),
-        gpus_used=offer.gpu_count if loaded.part_of is not None else sum(each.replicas * each.gpus for each in carries),
+        gpus_used=offer.gpu_count if loaded.part_of is not None else whole,
         carries=carries,
         spans=loaded.part_of is not None,
+        cuts=cuts,
     )
+
+
+def _part_of(program: Program, column: Column, at: int) -> GpuPart | None:
+    """The part of a GPU that a replica has."""
+    return program.market.pools[int(column.pool[at])].part
+
+
+def _parts_in(program: Program, column: int) -> tuple[str, ...]:
+    """Names of the parts that a cut gives, each as often as there are."""
+    pools = program.market.pools
+    gives = program.market.cuts[program.cuts[column]].gives
+    return tuple(part.name for pool, count in gives for part in [pools[pool].part] if part for _ in range(count))
 
 
 def _owners(program: Program) -> Mapping[int, tuple[Column, int]]:
@@ -208,9 +252,9 @@ def _cost_shares(machines: Sequence[MachineLine]) -> dict[str, float]:
     """Service -> its part of the machines it runs on, by GPUs used there."""
     shares: dict[str, float] = {}
     for line in machines:
-        whole = sum(each.replicas * each.gpus for each in line.carries)
+        whole = sum(each.replicas * each.gpus * each.share for each in line.carries)
         for each in line.carries:
-            part = each.replicas * each.gpus / whole if whole else 1 / len(line.carries)
+            part = each.replicas * each.gpus * each.share / whole if whole else 1 / len(line.carries)
             shares[each.service] = shares.get(each.service, 0.0) + part * line.cost_usd_per_hour
     return shares
 
@@ -256,11 +300,29 @@ def _serving(program: Program, column: Column, solution: FleetSolution) -> Itera
             replicas=int(solution.counts[column.numbers[at]]),
             machine=pool_label(program.market.pools[int(column.pool[at])]),
             spot=program.market.pools[int(column.pool[at])].spot,
-            replica=replica_of(replicas.search, replicas.questions[first], candidates, cell),
+            replica=on_its_part(
+                replica_of(replicas.search, replicas.questions[first], candidates, cell), _part_of(program, column, at)
+            ),
             memory=memory_at(evaluation.memory, int(candidates.row[cell]), int(candidates.batch[cell])),
             sizes=tuple(_sizes(column, row, shares)),
             power_watts=watts if np.isfinite(watts) else None,
         )
+
+
+UTILIZATION = "--gpu-memory-utilization"
+
+
+def on_its_part(replica: Replica, part: GpuPart | None) -> Replica:
+    """The replica as it is started on a part of a GPU: beside other engines with its share of the card's memory."""
+    if part is None or not part.is_fraction or replica.gpu_memory_utilization is None:
+        return replica
+    share = math.floor(replica.gpu_memory_utilization * part.share * UTILIZATION_STEPS) / UTILIZATION_STEPS
+    command = list(replica.command)
+    command[command.index(UTILIZATION) + 1] = f"{share:g}"
+    return replica.model_copy(update={"gpu_memory_utilization": share, "command": tuple(command)})
+
+
+UTILIZATION_STEPS = 10_000
 
 
 def _size_shares(program: Program, column: Column, at: int, solution: FleetSolution) -> list[float]:
@@ -321,6 +383,11 @@ def _warnings(
     )
     if unknown:
         yield f"Speed on {', '.join(unknown)} is uncalibrated: from the datasheet, no measured run."
+    if any(line.cuts for line in machines):
+        yield (
+            "Several replicas share a GPU, which nobody measured: each is planned with its share of the card's speed. "
+            "Cut slices before engines start (nvidia-smi mig); start engines that share memory one after the other."
+        )
     for line in machines:
         for restriction in line.offer.restrictions:
             yield f"{line.offer.offer_id} is a {restriction} offer: {line.offer.notes or 'see its source'}."

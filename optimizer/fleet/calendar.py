@@ -22,7 +22,14 @@ from optimizer.errors import BadRequirements
 from optimizer.fleet.answer import solvers_of
 from optimizer.fleet.dominance import needed
 from optimizer.fleet.draft import FleetDraft
-from optimizer.fleet.fleet import Demands, machines_of, places_of, pool_label, standing_of
+from optimizer.fleet.fleet import (
+    Demands,
+    machines_of,
+    places_of,
+    pool_label,
+    replicas_on_a_machine,
+    standing_of,
+)
 from optimizer.fleet.market import PURCHASED, Market, Supply, spot_share, term_months
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas
@@ -203,7 +210,7 @@ class _Builder:
             models = self.replicas[number]
             where[number] = [places_of(self.fleet, self.market, number, one) for one in models]
             mine = [demand for (service, _), demand in demands.items() if service == number]
-            standing.append(standing_of(self.fleet, number, models, where[number], mine, self.machines))
+            standing.append(standing_of(self.fleet, self.market, number, models, where[number], mine))
         nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         found = [[nothing for _ in models] for models in self.replicas]
         for number, mask in zip(asking, needed(standing, self.machines) if standing else (), strict=True):
@@ -295,7 +302,7 @@ class _Builder:
             covers=demands.given(replicas.take(replica), self.machines.spot[pool]),
             uses=uses,
             most=self.fleet.machines_most,
-            lost_replicas=np.maximum(self.machines.gpus[pool] // np.maximum(gpus, 1), 1),
+            lost_replicas=replicas_on_a_machine(self.market, gpus, pool),
         )
         return number, self.periods[at], replicas, numbers, replica, pool
 

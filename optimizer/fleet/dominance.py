@@ -48,8 +48,8 @@ class Standing:
     """All replicas of one service, wherever they may stand; arrays have shape (columns,).
 
     Attributes:
-        pool: where.
-        gpus: of one replica.
+        pool: the machines that they stand on.
+        gpus: of one replica; for one on a part of a GPU, the part.
         rates: what it gives to each demand, cut at that demand, shape (columns, demands).
         lost: what one lost machine takes of each demand, shape (columns, demands); None = it need not be survived.
         watts: None when nothing limits them.
@@ -57,7 +57,7 @@ class Standing:
     """
 
     pool: Ints
-    gpus: Ints
+    gpus: Ints | Floats
     rates: Floats
     lost: Floats | None
     watts: Floats | None

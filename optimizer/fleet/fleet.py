@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -70,6 +70,7 @@ class Program:
         columns: those of the services.
         limits: the shared limits.
         size_covers: of each service with several sizes: the covers of each of them.
+        cuts: column number -> the number of the market's cut.
     """
 
     fleet: Fleet
@@ -79,6 +80,7 @@ class Program:
     columns: tuple[Column, ...]
     limits: tuple[LimitRow, ...]
     size_covers: tuple[tuple[tuple[int, ...], ...], ...]
+    cuts: Mapping[int, int] = field(default_factory=dict)
 
 
 def build_program(
@@ -113,13 +115,16 @@ class _Builder:
         self.limits: dict[tuple[str, str], LimitRow] = {}
         self.slots: dict[int, int] = {}
         self.supply = np.full(len(market.supplies), -1, dtype=np.int64)
+        self.cuts: dict[int, int] = {}
 
     def program(self) -> Program:
         demands = [Demands.of(service, spot_share(service, self.fleet), self.draft) for service in self.fleet.services]
         standing = self._needed(demands)
         self._add_limits()
-        for at in np.unique(np.concatenate([pool for each in standing for _, pool in each])).tolist():
+        pools = set(np.concatenate([pool for each in standing for _, pool in each]).tolist())
+        for at in sorted(pools | {self.market.machine_pool(at) for at in pools}):
             self._add_pool(at)
+        self._add_cuts()
         columns = [
             self._add_replicas(number, demands[number], one, *places)
             for number, each in enumerate(standing)
@@ -133,6 +138,7 @@ class _Builder:
             tuple(columns),
             tuple(self.limits.values()),
             tuple(each.of_sizes() for each in demands),
+            self.cuts,
         )
 
     def _needed(self, demands: Sequence[Demands]) -> list[list[tuple[Ints, Ints]]]:
@@ -142,7 +148,7 @@ class _Builder:
             for number, each in enumerate(self.replicas)
         ]
         standing = [
-            standing_of(self.fleet, number, self.replicas[number], each, [demands[number]], self.machines)
+            standing_of(self.fleet, self.market, number, self.replicas[number], each, [demands[number]])
             for number, each in enumerate(where)
         ]
         needed_columns = needed(standing, self.machines)
@@ -174,6 +180,22 @@ class _Builder:
             if supply.pool == at:
                 self.supply[number] = self._add_supply(supply)
 
+    def _add_cuts(self) -> None:
+        """GPUs that are cut take a slot each and give their parts, those that anything can stand on."""
+        seen: set[tuple[int, tuple[tuple[int, int], ...]]] = set()
+        for number, cut in enumerate(self.market.cuts):
+            gives = tuple((pool, count) for pool, count in cut.gives if pool in self.slots)
+            if not gives or (cut.pool, gives) in seen:
+                continue
+            seen.add((cut.pool, gives))
+            columns = self.draft.add_supply(
+                price_micro_usd=0,
+                gives={self.slots[pool]: count for pool, count in gives},
+                uses={self.slots[cut.pool]: 1},
+                most=self.fleet.machines_most * self.market.pools[cut.pool].place.gpu_count,
+            )
+            self.cuts[int(columns[0])] = number
+
     def _add_supply(self, supply: Supply) -> int:
         offer, quotas = supply.offer, self.fleet.limits.quotas
         amounts: dict[tuple[str, str], int] = {
@@ -204,9 +226,23 @@ class _Builder:
             covers=demands.given(replicas.take(replica), self.machines.spot[pool]),
             uses=uses,
             most=self.fleet.machines_most,
-            lost_replicas=np.maximum(self.machines.gpus[pool] // np.maximum(gpus, 1), 1),
+            lost_replicas=replicas_on_a_machine(self.market, gpus, pool),
         )
         return Column(number, replicas, numbers, replica, pool)
+
+
+def replicas_on_a_machine(market: Market, gpus: Ints, pool: Ints) -> Ints:
+    """How many replicas of so many GPUs (or of one part) one machine of their pools holds, at least 1."""
+    room = np.asarray([_room(market, at) for at in range(len(market.pools))], dtype=np.int64)
+    held: Ints = np.maximum(room[pool] // np.maximum(gpus, 1), 1)
+    return held
+
+
+def _room(market: Market, at: int) -> int:
+    """GPUs, or parts of them, in one machine."""
+    gpus = market.pools[market.machine_pool(at)].place.gpu_count
+    most = max((count for cut in market.cuts for pool, count in cut.gives if pool == at), default=1)
+    return gpus * most
 
 
 def places_of(fleet: Fleet, market: Market, number: int, replicas: Replicas) -> tuple[Ints, Ints]:
@@ -217,26 +253,35 @@ def places_of(fleet: Fleet, market: Market, number: int, replicas: Replicas) -> 
     place = np.asarray([index.get(market.pools[at].place, -1) for at in pools.tolist()], dtype=np.int64)
     pair_pool, replica = np.nonzero(place[:, None] == replicas.place[None, :])
     if fleet.services[number].survives_losing_one_machine:
-        best = _one_per_pool(pair_pool, fleet.services[number], replicas, replica)
+        group = np.asarray([market.machine_pool(at) for at in pools.tolist()], dtype=np.int64)[pair_pool]
+        size = replicas.gpus[replica] * shares_of(market)[pools[pair_pool]]
+        best = _one_per_pool(group, size, fleet.services[number], replicas, replica)
         pair_pool, replica = pair_pool[best], replica[best]
     return replica.astype(np.int64), pools[pair_pool]
 
 
+def shares_of(market: Market) -> Floats:
+    """What a GPU of each pool is of a GPU, shape (pools,): less than 1 for parts."""
+    return np.asarray([1.0 if pool.part is None else pool.part.share for pool in market.pools])
+
+
 def standing_of(
     fleet: Fleet,
+    market: Market,
     number: int,
     models: Sequence[Replicas],
     where: Sequence[tuple[Ints, Ints]],
     demands: Sequence[Demands],
-    machines: Machines,
 ) -> Standing:
     """All models of one service in one table, with what they give to its demands, of one month or of several."""
     taken = [one.take(replica) for one, (replica, _) in zip(models, where, strict=True)]
     pool = np.concatenate([pool for _, pool in where])
-    gpus = np.concatenate([one.gpus for one in taken])
+    whole = np.concatenate([one.gpus for one in taken])
+    together = replicas_on_a_machine(market, whole, pool)
+    gpus = whole * shares_of(market)[pool] if market.cuts else whole
+    pool = np.asarray([market.machine_pool(at) for at in range(len(market.pools))], dtype=np.int64)[pool]
     rates = np.column_stack([np.concatenate([each.rates(one) for one in taken]) for each in demands])
-    together = np.maximum(machines.gpus[pool] // np.maximum(gpus, 1), 1)
-    lost = rates * together[:, None] if fleet.services[number].survives_losing_one_machine else None
+    lost = rates * together[:, None].astype(np.float64) if fleet.services[number].survives_losing_one_machine else None
     limited = fleet.limits.power_watts is not None
     return Standing(
         pool=pool,
@@ -269,15 +314,15 @@ def machines_of(
     return Machines(gpus, least / gpus, endless, spot, is_open)
 
 
-def _one_per_pool(pool: Ints, service: Service, replicas: Replicas, replica: Ints) -> Ints:
+def _one_per_pool(pool: Ints, size: Floats, service: Service, replicas: Replicas, replica: Ints) -> Ints:
     """Of each pool the replica that does the service's mix of sizes with fewest GPUs, the smaller of equals; positions.
 
     What one lost machine takes is counted per column; with one column per pool no machine carries two.
     """
     tokens = np.asarray([size.output_tokens for size in service.sizes]) * np.asarray(service.size_shares)
     with np.errstate(divide="ignore"):
-        work = (tokens / replicas.output_tokens_per_second[replica]).sum(axis=1) * replicas.gpus[replica]
-    order = np.lexsort((replicas.gpus[replica], work, pool))
+        work = (tokens / replicas.output_tokens_per_second[replica]).sum(axis=1) * size
+    order = np.lexsort((size, work, pool))
     best: Ints = order[np.flatnonzero(np.diff(pool[order], prepend=-1))]
     return best
 
@@ -389,5 +434,7 @@ def _of_one_size(service: Service, spot: float) -> Iterator[tuple[str | int, int
 
 
 def pool_label(pool: Pool) -> str:
-    """A pool in words: "8 x H100 SXM 80GB"."""
+    """A pool in words: "8 x H100 SXM 80GB", "1g.10gb of H100 SXM 80GB"."""
+    if pool.part is not None:
+        return f"{pool.part.name} of {pool.part.gpu.part_of}"
     return f"{pool.place.gpu_count} x {pool.place.gpu}"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from gpu_db.gpu import Gpu
+from gpu_db.load import load_gpus
 from gpu_db.offer import Offer
 from gpu_db.query import find_gpus, select_offers
 from gpu_db.regions import is_everywhere, region_classes, region_words
+from optimizer.engines.find import find_engine
 from optimizer.errors import BadRequirements
+from optimizer.fleet.gpu_parts import GpuPart, gpu_parts, ways_to_cut
 from optimizer.fleet.services import Fleet, QuotaOn, Service
+from optimizer.memory.factors import memory_factors
 from optimizer.shapes import Place
 
 SPOT = "spot"
@@ -47,11 +52,28 @@ class Pool:
         place: what they are.
         tastes: numbers of the tastes that accept them.
         spot: whether they may be taken away.
+        cut_from: the pool whose GPUs these are parts of; None = whole machines.
+        part: which part of a GPU.
     """
 
     place: Place
     tastes: frozenset[int]
     spot: bool
+    cut_from: int | None = None
+    part: GpuPart | None = None
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One GPU of a pool cut into parts.
+
+    Attributes:
+        pool: number of the pool.
+        gives: (number of a pool of parts, how many) pairs.
+    """
+
+    pool: int
+    gives: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -80,16 +102,45 @@ class Market:
         taste: of each service, by its number.
         pools: kinds of machines.
         supplies: what fills them, in rising order of price within a pool.
+        cuts: how GPUs may be cut into parts.
     """
 
     tastes: tuple[Taste, ...]
     taste: tuple[int, ...]
     pools: tuple[Pool, ...]
     supplies: tuple[Supply, ...]
+    cuts: tuple[Cut, ...] = ()
 
     def offers_of(self, taste: int) -> tuple[Offer, ...]:
-        """What a taste accepts."""
-        return tuple(s.offer for s in self.supplies if taste in self.pools[s.pool].tastes)
+        """What a taste accepts, parts of GPUs as machines of their own."""
+        whole = (s.offer for s in self.supplies if taste in self.pools[s.pool].tastes)
+        return (*whole, *self.part_offers(taste))
+
+    def part_offers(self, taste: int | None = None) -> tuple[Offer, ...]:
+        """Parts of GPUs (that a taste accepts) as machines of one GPU; nobody sells them, they are where they are."""
+        first = {supply.pool: supply.offer for supply in reversed(self.supplies)}
+        return tuple(
+            replace(
+                first[pool.cut_from],
+                offer_id=f"{first[pool.cut_from].offer_id} {pool.part.name}",
+                gpu=pool.part.gpu.name,
+                gpu_count=1,
+                scaleup_domain_gpus=1,
+                link_bytes_per_second=None,
+                internode_bytes_per_second=None,
+            )
+            for pool in self.pools
+            if pool.part is not None and pool.cut_from in first and taste in (None, *pool.tastes)
+        )
+
+    def part_gpus(self) -> dict[str, Gpu]:
+        """Parts of GPUs as GPUs, by name."""
+        return {pool.part.gpu.name: pool.part.gpu for pool in self.pools if pool.part is not None}
+
+    def machine_pool(self, pool: int) -> int:
+        """The pool of the machines that a pool's replicas stand on."""
+        of = self.pools[pool].cut_from
+        return pool if of is None else of
 
 
 def market_of(fleet: Fleet, offers: Sequence[Offer]) -> Market:
@@ -119,12 +170,39 @@ def market_of(fleet: Fleet, offers: Sequence[Offer]) -> Market:
                 Pool(Place.of(offer), wanted_by, spot_matters and offer.billing == SPOT), len(pools)
             )
             supplies.append(Supply(offer, pool, tuple(counts[at]), tuple(counts[at].values())))
+    whole = tuple(pools)
+    parts = [_parts_of(pool, at, fleet) for at, pool in enumerate(whole)] if fleet.share_gpus else []
     return Market(
         tastes,
         tuple(number[taste_of(service, fleet)] for service in fleet.services),
-        tuple(pools),
+        (*whole, *(part for each in parts for part in each)),
         tuple(undominated_supplies(supplies, fleet)),
+        tuple(_cuts(whole, parts)),
     )
+
+
+def _parts_of(pool: Pool, at: int, fleet: Fleet) -> list[Pool]:
+    """Pools of the parts that a pool's GPUs can be had in."""
+    engines = {name for service in fleet.services for name in service.choices.engines}
+    gpu, contexts = load_gpus()[pool.place.gpu], memory_factors().context_bytes
+    parts = gpu_parts(
+        gpu,
+        fleet.share_gpus,
+        utilization=max(find_engine(*name.split(maxsplit=1)).memory_utilization or 1.0 for name in engines),
+        context_bytes=contexts.get(gpu.vendor, max(contexts.values())),
+    )
+    return [Pool(Place(part.gpu.name, 1, 1, 0.0, 0.0), pool.tastes, pool.spot, at, part) for part in parts]
+
+
+def _cuts(whole: Sequence[Pool], parts: Sequence[Sequence[Pool]]) -> Iterator[Cut]:
+    """Every way to cut a GPU of each pool; pools of parts are numbered after all whole ones."""
+    first = len(whole)
+    for at, each in enumerate(parts):
+        kinds = [pool.part for pool in each if pool.part is not None]
+        number = {part.name: first + place for place, part in enumerate(kinds)}
+        for cut in ways_to_cut(load_gpus()[whole[at].place.gpu], kinds):
+            yield Cut(at, tuple((number[name], count) for name, count in cut))
+        first += len(each)
 
 
 @dataclass(frozen=True)

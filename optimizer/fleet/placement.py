@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from optimizer.errors import AuditFailed
 
@@ -22,13 +22,15 @@ class Block:
 class Loaded:
     """Machines of one supply that carry the same: (column, replicas on each machine) pairs, `machines` of them.
 
-    A replica that spans machines is counted on the first of them, and `part_of` names its column on all.
+    A replica that spans machines is counted on the first of them, and `part_of` names its column on all. `cuts` are
+    (column, GPUs on each machine) pairs of GPUs that are cut, on which some of what it carries stands.
     """
 
     supply: int
     machines: int
     carries: tuple[tuple[int, int], ...]
     part_of: int | None = None
+    cuts: tuple[tuple[int, int], ...] = ()
 
 
 def place(blocks: Iterable[Block], machines: Sequence[tuple[int, int]], gpus_per_machine: int) -> tuple[Loaded, ...]:
@@ -46,7 +48,7 @@ def place(blocks: Iterable[Block], machines: Sequence[tuple[int, int]], gpus_per
         AuditFailed: a bug of ours: the GPUs do not suffice.
 
     >>> place([Block(0, 4, 3)], [(7, 2)], 8)
-    (Loaded(supply=7, machines=1, carries=((0, 2),), part_of=None), Loaded(supply=7, machines=1, carries=((0, 1),), part_of=None))
+    (Loaded(supply=7, machines=1, carries=((0, 2),), part_of=None, cuts=()), Loaded(supply=7, machines=1, carries=((0, 1),), part_of=None, cuts=()))
     """  # noqa: E501 - the answer is one line
     ordered = sorted(blocks, key=lambda block: (-block.gpus, block.column))
     free = [supply for supply, count in machines for _ in range(count)]
@@ -85,5 +87,42 @@ def _fill(blocks: Sequence[Block], free: Sequence[int], room: int) -> list[Loade
 
 def _counted(loaded: Iterable[Loaded]) -> list[Loaded]:
     """Equal loads once, with their number."""
-    number = Counter((each.supply, each.carries, each.part_of) for each in loaded)
-    return [Loaded(supply, count, carries, part_of) for (supply, carries, part_of), count in number.items()]
+    number: Counter[Loaded] = Counter()
+    for each in loaded:
+        number[replace(each, machines=1)] += each.machines
+    return [replace(each, machines=count) for each, count in number.items()]
+
+
+def with_parts(
+    loads: Iterable[Loaded], gives: Mapping[int, Mapping[int, int]], wanted: Mapping[int, Sequence[tuple[int, int]]]
+) -> tuple[Loaded, ...]:
+    """The same machines, with replicas on the parts of the GPUs that are cut.
+
+    Args:
+        loads: machines that carry whole replicas and GPUs that are cut.
+        gives: column of a cut -> pool of parts -> how many.
+        wanted: pool of parts -> (column, replicas) pairs.
+
+    Raises:
+        AuditFailed: a bug of ours: the parts do not suffice.
+    """
+    waiting = {pool: [column for column, count in each for _ in range(count)] for pool, each in wanted.items()}
+    machines = [replace(each, machines=1) for each in loads for _ in range(each.machines)]
+    filled = [_with_its_parts(each, gives, waiting) for each in machines]
+    left = {pool: len(columns) for pool, columns in waiting.items() if columns}
+    if left:
+        raise AuditFailed(f"Replicas find no part of a GPU: {left}.")
+    return tuple(_counted(filled))
+
+
+def _with_its_parts(one: Loaded, gives: Mapping[int, Mapping[int, int]], waiting: dict[int, list[int]]) -> Loaded:
+    """One machine filled from what waits."""
+    cuts = tuple((column, gpus) for column, gpus in one.carries if column in gives)
+    carried: Counter[int] = Counter()
+    for column, gpus in cuts:
+        for pool, count in gives[column].items():
+            queue = waiting.get(pool, [])
+            carried.update(queue[: count * gpus])
+            waiting[pool] = queue[count * gpus :]
+    whole = tuple(each for each in one.carries if each[0] not in gives)
+    return replace(one, carries=(*whole, *sorted(carried.items())), cuts=cuts)

@@ -65,11 +65,29 @@ class ServiceAnswer(Frozen):
 
 
 class Carried(Frozen):
-    """Replicas of one service on one machine."""
+    """Replicas of one service on one machine.
+
+    Attributes:
+        part: of one GPU that each has: "1g.10gb", "1/2"; empty = whole GPUs.
+        share: of that GPU's memory.
+    """
 
     service: str
     replicas: int
     gpus: int
+    part: str = ""
+    share: float = 1.0
+
+
+class CutGpu(Frozen):
+    """GPUs of one machine that are cut alike.
+
+    Attributes:
+        parts: of each, used or not: ("1g.10gb", "1g.10gb", "3g.40gb").
+    """
+
+    gpus: int
+    parts: tuple[str, ...]
 
 
 class MachineLine(Frozen):
@@ -78,6 +96,7 @@ class MachineLine(Frozen):
     Attributes:
         gpus_used: on each.
         spans: they carry parts of a replica over several machines.
+        cuts: GPUs of each that are cut into parts.
     """
 
     count: int
@@ -86,6 +105,7 @@ class MachineLine(Frozen):
     gpus_used: int
     carries: tuple[Carried, ...]
     spans: bool = False
+    cuts: tuple[CutGpu, ...] = ()
 
 
 class LimitUse(Frozen):

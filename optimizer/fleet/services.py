@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from gpu_db.offer import Billing
 from optimizer.errors import BadRequirements
+from optimizer.fleet.gpu_parts import Way
 from optimizer.requirements import (
     Choices,
     Count,
@@ -248,6 +249,7 @@ class Fleet(Frozen):
 
     Attributes:
         demand_by_month: for a calendar; services that a month does not name keep their own demand.
+        share_gpus: how several small replicas may share one GPU: by MIG where it has it, by shares of its memory.
     """
 
     name: Name = "fleet"
@@ -257,6 +259,20 @@ class Fleet(Frozen):
     owned: Annotated[tuple[OwnedMachines, ...], Field(max_length=1000)] = ()
     demand_by_month: Annotated[tuple[MonthDemand, ...], Field(max_length=1_000_000)] = ()
     machines_most: Count = 10_000
+    share_gpus: tuple[Way, ...] = ()
+
+    @model_validator(mode="after")
+    def _shared_gpus_are_of_one_month(self) -> Fleet:
+        if self.share_gpus and self.demand_by_month:
+            raise ValueError("share_gpus is not planned by month: leave it or the demand by month out")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_vllms(self) -> Fleet:
+        others = [one.name for one in self.services if {e.split()[0] for e in one.choices.engines} - {"vllm"}]
+        if "fractions" in self.share_gpus and others:
+            raise ValueError(f"fractions of a GPU are planned with vllm alone; {others[0]!r} names another engine")
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Fleet:

@@ -48,16 +48,25 @@ def mig_profile(gpu: Gpu, profile: str) -> Gpu:
     Raises:
         CannotShare: the card cannot be split, or has no such profile.
     """
-    if not gpu.mig_capable or gpu.vendor != "NVIDIA":
-        raise CannotShare(f"{gpu.name} cannot be split by MIG; processes can share it with --share.")
-    if gpu.name.startswith(PROFILES_UNKNOWN):
-        raise CannotShare(f"The MIG profiles of {gpu.name} are not published.")
-    geometry = QUARTERS if gpu.name.startswith(CUT_IN_QUARTERS) else SEVENTHS
+    geometry = geometry_of(gpu)
     for compute, memory in geometry.profiles:
         if _names(profile, gpu, geometry, compute, memory):
             part = mig_slice(gpu, compute, memory, of=(geometry.compute_slices, geometry.memory_slices))
             return replace(part, name=f"{gpu.name} MIG {profile.lower()}")
     raise CannotShare(f"{gpu.name} has no MIG profile {profile!r}; it has {', '.join(profile_names(gpu))}.")
+
+
+def geometry_of(gpu: Gpu) -> Geometry:
+    """How MIG cuts a card.
+
+    Raises:
+        CannotShare: it does not, or nobody has published how.
+    """
+    if not gpu.mig_capable or gpu.vendor != "NVIDIA":
+        raise CannotShare(f"{gpu.name} cannot be split by MIG; processes can share it with --share.")
+    if gpu.name.startswith(PROFILES_UNKNOWN):
+        raise CannotShare(f"The MIG profiles of {gpu.name} are not published.")
+    return QUARTERS if gpu.name.startswith(CUT_IN_QUARTERS) else SEVENTHS
 
 
 def profile_names(gpu: Gpu) -> tuple[str, ...]:

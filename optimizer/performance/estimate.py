@@ -189,6 +189,7 @@ def estimate(
         known.computed_tokens,
         output_tokens,
         guessing,
+        input_tokens,
     )
     requests = np.multiply(batches, rows.data_parallel.astype(np.float64)[:, None], order="F")
     requests /= run.cycle_seconds
@@ -308,6 +309,6 @@ def nearness_of(
 
 
 def _level(gpu: Gpu, cell: str, parts: frozenset[str], engine_name: str, factors: Factors) -> str:
-    if engine_name not in factors.engines or gpu.vendor not in factors.vendors:
+    if engine_name not in factors.engines or gpu.vendor not in factors.vendors or gpu.part_of:
         return UNCALIBRATED
     return factors.measured.level(gpu.name, cell, parts)
