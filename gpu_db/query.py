@@ -292,7 +292,7 @@ def _meant(name: str) -> tuple[str, ...]:
         return tuple(full[key])
     shared = _alias_table().get(key, {})
     decided = tuple(gpu for gpu, systems in shared.items() if "short" in systems)
-    meant = decided or tuple(shared) or tuple(short.get(key) or family.get(key, ()))
+    meant = decided or tuple(shared) or tuple(short.get(key) or family.get(key) or ())
     if not meant:
         raise _unknown_gpu(name)
     return meant

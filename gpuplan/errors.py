@@ -23,6 +23,23 @@ class UnknownName(GpuplanError):
     """A name that is none of the names that exist."""
 
 
+def known_errors() -> tuple[type[Exception], ...]:
+    """The roots of the four packages' error trees: what a person, not a programmer, can mend.
+
+    >>> from gpuplan import Demand, Requirements, plan
+    >>> try:
+    ...     plan(Requirements(model="llama-3.3-71b", demand=Demand(concurrency=8)))
+    ... except known_errors() as error:
+    ...     print(str(error)[:41])
+    No model named 'llama-3.3-71b' is bundled
+    """
+    from catalog.errors import CatalogError
+    from gpu_db.errors import GpuDbError
+    from optimizer.errors import OptimizerError
+
+    return (CatalogError, GpuDbError, GpuplanError, OptimizerError)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which known names are nearest to a mistyped one.
 

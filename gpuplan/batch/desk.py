@@ -47,7 +47,7 @@ class Desk:
 
     def answer(self, question: Requirements) -> Answer:
         """The row of one question; what cannot be answered says why."""
-        from gpuplan.cli.app import known_errors
+        from gpuplan.errors import known_errors
 
         try:
             return answer_of(self._plan(question))

@@ -24,7 +24,7 @@ from typer.main import get_command
 
 from gpuplan.cli import console
 from gpuplan.cli.options import Asked, asked_in
-from gpuplan.errors import UnknownName, nearest
+from gpuplan.errors import UnknownName, known_errors, nearest
 
 # pydantic otherwise reads the metadata of every installed package in search of plugins, 0.02 s that no plan needs
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -140,16 +140,6 @@ def understand(argv: Sequence[str]) -> tuple[str, Asked]:
     else:
         name, called, left = MAIN_JOB, program(), list(argv)
     return name, asked_in(called.make_context(name, left))
-
-
-def known_errors() -> tuple[type[Exception], ...]:
-    """The roots of the four packages' error trees: what a person, not a programmer, can mend."""
-    from catalog.errors import CatalogError
-    from gpu_db.errors import GpuDbError
-    from gpuplan.errors import GpuplanError
-    from optimizer.errors import OptimizerError
-
-    return (CatalogError, GpuDbError, GpuplanError, OptimizerError)
 
 
 def _speak_plainly() -> None:

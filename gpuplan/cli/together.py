@@ -65,7 +65,7 @@ def _check(asked: Asked) -> None:
 
 def _plan(rows: Rows, asked: Asked) -> tuple[Rows, FleetPlan | None]:
     """The plan of all rows that can be planned, and which those are."""
-    from gpuplan.cli.app import known_errors
+    from gpuplan.errors import known_errors
     from gpuplan.fleet import Effort, plan_fleet, unplannable
     from gpuplan.fleet_explained import Wishes
 

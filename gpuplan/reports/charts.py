@@ -205,7 +205,12 @@ def _short(label: str) -> str:
 
 
 @cache
-def _library() -> Any:
+def library() -> Any:
+    """What draws the charts.
+
+    Raises:
+        BadReport: it is not installed.
+    """
     try:
         import vl_convert
     except ImportError as error:
@@ -219,7 +224,7 @@ def svg(chart: Chart) -> str:
     Raises:
         BadReport: the drawing library is not installed.
     """
-    return str(_library().vegalite_to_svg(specification(chart)))
+    return str(library().vegalite_to_svg(specification(chart)))
 
 
 def png(chart: Chart) -> bytes:
@@ -228,9 +233,9 @@ def png(chart: Chart) -> bytes:
     Raises:
         BadReport: the drawing library is not installed.
     """
-    return bytes(_library().vegalite_to_png({**specification(chart), "background": "white"}, scale=2))
+    return bytes(library().vegalite_to_png({**specification(chart), "background": "white"}, scale=2))
 
 
 def live_library() -> str:
     """The JavaScript that draws live charts: Vega, Vega-Lite and vega-embed in one text."""
-    return kept_bundle(_library())
+    return kept_bundle(library())

@@ -62,17 +62,26 @@ def workbook(report: Report) -> bytes:
     return file.getvalue()
 
 
+def library() -> Any:
+    """What writes spreadsheets.
+
+    Raises:
+        BadReport: it is not installed.
+    """
+    try:
+        import xlsxwriter  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise BadReport("Spreadsheets need the library xlsxwriter: pip install 'gpuplan[report]'.") from error
+    return xlsxwriter
+
+
 class _Book:
     """A workbook that is being written: its styles, and where the next table goes."""
 
     def __init__(self, file: BytesIO, report: Report) -> None:
-        try:
-            import xlsxwriter  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise BadReport("Spreadsheets need the library xlsxwriter: pip install 'gpuplan[report]'.") from error
         options = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
         self.report = report
-        self.book: Any = xlsxwriter.Workbook(file, {**options, "in_memory": True})
+        self.book: Any = library().Workbook(file, {**options, "in_memory": True})
         made = datetime.combine(report.made_on, time())
         self.book.set_properties({"title": clean(report.title)[:255], "created": made})
         self.styles = {

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from gpuplan.reports.charts import png
+from gpuplan.reports import charts
+from gpuplan.reports import workbook as spreadsheets
 from gpuplan.reports.document import Report
 from gpuplan.reports.errors import BadReport
 from gpuplan.reports.markdown import markdown
 from gpuplan.reports.page import html
-from gpuplan.reports.workbook import workbook
 
 
 def write_report(report: Report, path: str | Path) -> tuple[Path, ...]:
@@ -35,13 +36,15 @@ def write_report(report: Report, path: str | Path) -> tuple[Path, ...]:
 
 
 def check_name(path: str | Path) -> None:
-    """Refuse a name of no format before any work is done.
+    """Refuse a name of no format, or of one that cannot be written here, before any work is done.
 
     Raises:
-        BadReport: it is none.
+        BadReport: it is none, or its library is not installed.
     """
-    if Path(path).suffix.lower() not in FORMATS:
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
         raise BadReport(f"{str(path)!r} is no report: its name ends with {', '.join(FORMATS)}; print the .html as PDF.")
+    LIBRARIES[ending]()
 
 
 def _html(report: Report, place: Path) -> dict[Path, bytes]:
@@ -51,19 +54,24 @@ def _html(report: Report, place: Path) -> dict[Path, bytes]:
 def _markdown(report: Report, place: Path) -> dict[Path, bytes]:
     folder = place.with_name(f"{place.stem}_charts")
     text = markdown(report, quote(folder.name))
-    charts = [chart for section in report.sections for chart in section.charts]
-    pictures = {folder / f"{chart.name}.png": png(chart) for chart in charts}
+    drawn = [chart for section in report.sections for chart in section.charts]
+    pictures = {folder / f"{chart.name}.png": charts.png(chart) for chart in drawn}
     return {place: text.encode("utf-8", "backslashreplace"), **pictures}
 
 
 def _workbook(report: Report, place: Path) -> dict[Path, bytes]:
-    return {place: workbook(report)}
+    return {place: spreadsheets.workbook(report)}
 
 
 FORMATS: Mapping[str, Callable[[Report, Path], dict[Path, bytes]]] = {
     ".html": _html,
     ".md": _markdown,
     ".xlsx": _workbook,
+}
+LIBRARIES: Mapping[str, Callable[[], Any]] = {
+    ".html": charts.library,
+    ".md": charts.library,
+    ".xlsx": spreadsheets.library,
 }
 
 

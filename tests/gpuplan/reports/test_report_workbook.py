@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from gpuplan.reports import formulas
+from gpuplan.reports import charts, formulas
 from gpuplan.reports.assumptions import assume
 from gpuplan.reports.document import Table
+from gpuplan.reports.errors import BadReport
 from gpuplan.reports.workbook import workbook
+from gpuplan.reports.write import check_name
 from optimizer.cost import Ownership
 
 LIVE = (
@@ -162,3 +165,15 @@ def test_libreoffice_comes_to_the_same_numbers_when_inputs_change(made, reported
     rows = {row[0]: row[1] for row in computed["Inputs"].iter_rows(values_only=True) if row[0]}
     assert {name: rows[name] for name in costs} == pytest.approx(costs)
     assert rows["Cheapest"] == min(costs, key=lambda name: costs[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("r.xlsx", "xlsxwriter"), ("r.html", "vl_convert"), ("r.md", "vl_convert")]
+)
+def test_a_library_that_is_missing_is_named_before_any_work(name, library, monkeypatch):
+    charts.library.cache_clear()
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(BadReport, match=r"pip install 'gpuplan\[report\]'"):
+        check_name(name)
+    monkeypatch.undo()
+    check_name(name)
