@@ -254,7 +254,8 @@ def predict(
 def overheads_of(bench: Bench, engines: Mapping[str, Mapping[str, float]]) -> dict[str, Floats]:
     """Each engine factor per run, (runs,); a run of an engine that was left out has those of its nearest kin."""
     kin = [engines.get(name) or engines.get(name.split()[0]) or next(iter(engines.values())) for name in bench.engines]
-    return {key: np.array([engine[key] for engine in kin])[bench.engine] for key in kin[0]}
+    found = {key: np.array([engine[key] for engine in kin])[bench.engine] for key in kin[0]}
+    return found | {"wait_steps": found["wait_steps"] + np.array([run.held_steps for run in bench.runs])}
 
 
 def multipliers(bench: Bench, gpus: Mapping[str, Mapping[str, float]]) -> Floats:

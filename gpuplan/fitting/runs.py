@@ -10,11 +10,12 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from gpu_db.load import load_gpus
+from gpuplan.fitting.held import Served, held_steps
 
 Kind = Literal["closed", "step", "single", "static", "offline"]
 """closed: TTFT and TPOT at a concurrency. step: the median gap between tokens at a batch size. single: one request at a
@@ -80,6 +81,7 @@ class Run:
         measured: by metric: "tpot", "ttft" (seconds), "throughput" (output tokens per second), "step", "request",
             "energy" (joules of all GPUs per output token).
         watts: of all GPUs; None if not measured.
+        held_steps: decode steps for which the benchmark's own flags hold a request back (`gpuplan.fitting.held`).
     """
 
     run: str
@@ -99,6 +101,7 @@ class Run:
     output_tokens: float
     measured: Mapping[str, float]
     watts: float | None = None
+    held_steps: float = 0.0
 
     @property
     def gpus(self) -> int:
@@ -259,7 +262,7 @@ def _inferencex(row: Row, source: str) -> Run:
         tp, dp, ep = _divided(tp, dp, expert_tp, ep)
     ttft, tpot, output_tokens = _number(row, "ttft_ms"), _number(row, "tpot_ms"), _number(row, "osl") * LENGTH_JITTER
     _check_loop(ttft, tpot, output_tokens)
-    return _common(
+    run = _common(
         row,
         source,
         "closed",
@@ -271,6 +274,22 @@ def _inferencex(row: Row, source: str) -> Run:
         batch=max(_concurrency(row) / dp, 1.0),
         input_tokens=_number(row, "isl") * LENGTH_JITTER,
         output_tokens=output_tokens,
+    )
+    return replace(run, held_steps=held_steps(_served(run)))
+
+
+def _served(run: Run) -> Served:
+    return Served(
+        run.source,
+        run.engine.split()[0],
+        run.model.rsplit("/", maxsplit=1)[-1],
+        run.weights,
+        run.gpu,
+        run.gpus,
+        run.data_parallel,
+        run.batch * run.data_parallel,
+        run.input_tokens / LENGTH_JITTER,
+        run.output_tokens / LENGTH_JITTER,
     )
 
 

@@ -39,7 +39,14 @@ from gpuplan.fitting.intervals import (
     spreads,
 )
 from gpuplan.fitting.power import fit_power, heat_of, power_record
-from gpuplan.fitting.priors import engine_priors, gpu_priors, kernel_laws, shared_priors, source_priors
+from gpuplan.fitting.priors import (
+    engine_priors,
+    expert_kernels,
+    gpu_priors,
+    kernel_laws,
+    shared_priors,
+    source_priors,
+)
 from gpuplan.fitting.runs import Run, read_runs
 from gpuplan.fitting.shapes import find_measured_model, shape_name
 from optimizer.performance.certainty import SAME, SHARED, Measured
@@ -461,7 +468,7 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     if held_out:
         left_out = leave_out(bench, vector, marks)
         tables |= {way: error_table(left_out[way].ratios) for way in left_out if way.startswith("each")}
-        tables["each source left out"] |= error_table(only_sources(bench, vector))
+        tables["each source left out"] |= error_table(only_sources(bench))
     bars = [*left_out.values()] or [LeftOut(ratios(bench, solution), [SAME] * len(marks), model_groups(bench.runs))]
     near, far = (dict(left_out[f"each {what} left out"].ratios) if held_out else {} for what in ("model", "GPU"))
     gpus = load_gpus()
@@ -472,6 +479,7 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
         "shared": rounded_all(solution.shared),
         "engines": {name: rounded_all(engine) for name, engine in sorted(solution.engines.items())},
         "gpus": {name: rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
+        "expert_kernels": expert_kernels(),
         "vendors": sorted({gpus[run.gpu].vendor for run in bench.runs}),
         "coverages": list(COVERAGES),
         "errors": spreads(bars),
@@ -501,17 +509,19 @@ def leave_out(bench: Bench, start: Floats, marks: Sequence[Mark]) -> dict[str, L
     return left_out
 
 
-def only_sources(bench: Bench, start: Floats) -> dict[str, Floats]:
-    """Ratios of runs of a kind that only their source measured, under factors that kernels and other kinds tell."""
+def only_sources(bench: Bench) -> dict[str, Floats]:
+    """Ratios of runs of a kind that only their source measured, under factors that kernels and other kinds tell.
+
+    Fitted from the priors on, for so much is left out that one step from the fit of all would not forget it.
+    """
     told = np.zeros(len(bench.runs), dtype=np.bool_)
     for out, _ in by_source(bench.runs):
         told |= out
     ratio: dict[str, Floats] = {}
-    refits = Refits(bench, start)
     for out, keep in by_group([run.source for run in bench.runs]):
         alone = out & ~told
         if alone.any() and keep.any():
-            solution = refits.of(keep)
+            solution, _ = fit(select(bench, keep))
             for metric, values in ratios(bench, solution).items():
                 ratio.setdefault(metric, np.full(len(bench.runs), np.nan))[alone] = values[alone]
     return ratio
@@ -535,7 +545,7 @@ def curves_only() -> Factors:
     folder = Path(__file__).parents[2] / "optimizer" / "performance" / "data"
     curves = json.loads((folder / "collectives.json").read_text(encoding="utf-8"))
     nothing: dict[str, Any] = {"birth": {"network": NETWORK}, "vendors": [], "errors": {}, "coverages": []}
-    nothing |= {"measured": {"parts": [], "cells": {}}}
+    nothing |= {"measured": {"parts": [], "cells": {}}, "expert_kernels": expert_kernels()}
     return from_records(nothing | {"shared": {}, "engines": {}, "gpus": {}, "power": {}}, curves)
 
 

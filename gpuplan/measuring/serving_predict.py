@@ -225,14 +225,15 @@ class State:
 
 def _at_batch(speeds: Speeds, place: int, case: Case, batch: float) -> State:
     """A closed loop of `batch` requests per attention-DP rank."""
-    requests = speeds.at("requests_per_second", place, batch)
-    ttft, tpot = (speeds.at(name, place, batch) for name in ("ttft_seconds", "tpot_seconds"))
+    ttft, tpot, step = (speeds.at(f"{name}_seconds", place, batch) for name in ("ttft", "tpot", "decode_step"))
+    held, in_flight = case.held_steps * step, batch * case.data_parallel
+    total = in_flight / speeds.at("requests_per_second", place, batch) + held
     return State(
-        ttft=ttft,
+        ttft=ttft + held,
         tpot=tpot,
-        step=speeds.at("decode_step_seconds", place, batch),
-        total=batch * case.data_parallel / requests if batch == 1 else ttft + tpot * (case.output_tokens - 1),
-        requests=requests,
+        step=step,
+        total=total,
+        requests=in_flight / total,
         watts=speeds.at("power_watts", place, batch),
     )
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
-from gpuplan.fitting.runs import ASSUMED_PROMPT_TOKENS, LENGTH_JITTER
+from gpuplan.fitting.held import Served, held_steps
+from gpuplan.fitting.runs import ASSUMED_PROMPT_TOKENS, LENGTH_JITTER, WEIGHTS
 from gpuplan.measuring.cells import count, number
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_words import Load, engine_of, format_of, gpu_of, load_of, model_of
@@ -50,6 +51,7 @@ class Case:
         max_num_seqs: that the row states; None when it does not.
         assumed: what stands in for what the row does not say.
         shortcuts: cached prefixes and guessed tokens.
+        held_steps: decode steps for which the benchmark's flags hold a request back (`gpuplan.fitting.held`).
     """
 
     source: str
@@ -69,6 +71,7 @@ class Case:
     max_num_seqs: int | None
     assumed: tuple[str, ...]
     shortcuts: Shortcuts = NONE
+    held_steps: float = 0.0
 
     @property
     def gpu(self) -> str:
@@ -118,7 +121,29 @@ def read_case(row: Mapping[str, str], configs_dir: Path | None = None) -> tuple[
         assumed=tuple(filter(None, (card_assumed, weights_assumed, kv_assumed, lengths_assumed))),
         shortcuts=shortcuts_of(row, spec, configs_dir),
     )
-    return _laid_out(case, row)
+    return tuple(_held_back(laid_out, row) for laid_out in _laid_out(case, row))
+
+
+def _held_back(case: Case, row: Mapping[str, str]) -> Case:
+    """With what the scripts of its benchmark do to new requests, where they are known."""
+    served = Served(
+        case.source,
+        case.engine.split()[0],
+        row.get("model", "").strip().rsplit("/", maxsplit=1)[-1],
+        WEIGHTS.get(row.get("weights_quant", "").strip(), ""),
+        case.gpu,
+        case.gpus,
+        case.data_parallel,
+        case.load.amount,
+        number(row, "isl", 0, MOST_TOKENS) or 0.0,
+        number(row, "osl", 1, MOST_TOKENS) or 1.0,
+    )
+    steps = held_steps(served) if case.load.kind == "closed" else 0.0
+    if not steps:
+        return case
+    return replace(
+        case, held_steps=steps, assumed=(*case.assumed, f"new requests held for {steps:.3g} steps, as its scripts do")
+    )
 
 
 def _half_card(card: Gpu, assumed: str) -> tuple[Gpu, str]:

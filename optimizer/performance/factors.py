@@ -37,6 +37,7 @@ class Factors:
         errors: per level of nearness and metric, how measured / predicted scatters in runs that were left out.
         power: idle and load terms.
         curves: measured all-reduces by (gpu, engine, ranks).
+        expert_kernels: per engine and kernel, how much faster its experts multiply than the shared efficiency says.
     """
 
     birth: Mapping[str, Any]
@@ -48,6 +49,7 @@ class Factors:
     errors: Mapping[str, Mapping[str, Spread]]
     power: Mapping[str, Any]
     curves: tuple[Curve, ...]
+    expert_kernels: Mapping[str, Mapping[str, float]]
 
     def engine(self, name: str) -> Mapping[str, float]:
         """Factors of an engine, or of the reference engine when it was never measured."""
@@ -112,6 +114,7 @@ def from_records(serving: Mapping[str, Any], curves: list[dict[str, Any]]) -> Fa
         },
         power=_power(serving["power"]),
         curves=tuple(Curve.from_record(record) for record in curves),
+        expert_kernels=serving["expert_kernels"],
     )
 
 

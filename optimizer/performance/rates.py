@@ -83,12 +83,16 @@ class Rates:
 
 @dataclass(frozen=True)
 class Datasheet:
-    """Facts of the rows' GPUs: `kernels` of (rows, kernels) says whose efficiency applies, as an index."""
+    """Facts of the rows' GPUs: `kernels` of (rows, kernels) says whose efficiency applies, as an index.
+
+    `expert_compute`, (rows, kernels), is how much faster the engine's own expert kernels multiply than all engines' do.
+    """
 
     flop_per_second: Floats
     kernels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
     sixteen_bit_flop_per_second: Floats
     bytes_per_second: Floats
+    expert_compute: Floats
     links: Links
     exchange: Links
 
@@ -109,13 +113,14 @@ def read_datasheet(rows: ReplicaColumns, engine: str, factors: Factors) -> Datas
         -1, len(KERNELS)
     )
     bandwidths = [g.memory_bandwidth_bytes_per_second or float("nan") for g in rows.gpus]
-    network = factors.birth["network"]
+    network, own = factors.birth["network"], factors.expert_kernels.get(engine, {})
     exchanged = np.maximum(rows.expert_parallel, rows.data_parallel)
     return Datasheet(
         flop_per_second=rates[rows.gpu],
         kernels=kernels[rows.gpu],
         sixteen_bit_flop_per_second=rates[rows.gpu, 0],
         bytes_per_second=rows.gather(bandwidths),
+        expert_compute=np.array([own.get(kernel, 1.0) for kernel in KERNELS])[kernels][rows.gpu],
         links=link_costs(rows, engine, rows.tensor_parallel, factors.curves, network),
         exchange=link_costs(rows, engine, exchanged, factors.curves, network),
     )
@@ -142,12 +147,12 @@ def fitted_rates(sheet: Datasheet, gpus: Floats, shared: Mapping[str, float]) ->
     def per_flop(name: str) -> Floats:
         return 1 / (peak * np.minimum(compute * shared[name], 1.0))
 
-    def products(name: str) -> tuple[Floats, Floats]:
-        flop = np.minimum(by_kernel(f"compute{name}") * compute[:, None], 1.0)
+    def products(name: str, own: Floats | float) -> tuple[Floats, Floats]:
+        flop = np.minimum(by_kernel(f"compute{name}") * own * compute[:, None], 1.0)
         read = np.minimum(by_kernel(f"memory{name}") * memory[:, None], 1.0)
         return 1 / (sheet.flop_per_second * flop), 1 / (bandwidth[:, None] * read)
 
-    dense, experts = products(""), products(".experts")
+    dense, experts = products("", 1.0), products(".experts", sheet.expert_compute)
     return Rates(
         seconds_per_flop=dense[0],
         seconds_per_byte=dense[1],

@@ -1,9 +1,10 @@
 """From steps to what a user sees: a replica that always has the same number of requests in flight, prompts in chunks.
 
 While some requests decode, others fill in their prompts in the same steps. A request that joins delays every running
-one by the time its prompt adds to the steps, and over one answer each slot is filled anew once:
+one by the time its prompt adds to the steps, and over one answer each slot is filled anew once. Those prompts that a
+request waits for before its first token do not delay its later ones:
 
-    tpot = decode_step(batch) + (batch - 1) / output_tokens * prompt_seconds
+    tpot = decode_step(batch) + (batch - 1 - prompts_ahead) / (output_tokens - 1) * prompt_seconds
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from optimizer.replica_columns import Floats
 class Serving:
     """Speed of a closed loop; every array (rows, batches).
 
-    `cycle_seconds` is from one request's start to the next one's in the same slot: all its decode steps, and once the
-    prompt of every slot. Waiting for others' prompts is not part of it: meanwhile the others decode in a smaller batch,
-    and no work is lost. `prompt_seconds` is what one prompt adds to the steps of the others, `host_seconds` what a
-    request waits before its prompt starts although nothing else runs.
+    `cycle_seconds` is from one request's start to the next one's in the same slot, TTFT + TPOT x (output - 1): all its
+    decode steps, and once the prompt of every slot, for which it waits either before its first token or between two
+    later ones. So Little's law holds: requests in flight = requests per second x cycle. `prompt_seconds` is what one
+    prompt adds to the steps of the others, `host_seconds` what a request waits before its prompt starts although
+    nothing else runs.
     """
 
     ttft_seconds: Floats
@@ -71,19 +73,21 @@ def closed_loop(
     input_tokens: Floats | float,
     output_tokens: Floats | float,
     guessing: Guessing = NO_GUESSING,
+    whole_prompt: float | None = None,
 ) -> Serving:
     """Serve `batches` requests per attention-DP rank, each replaced by the next when it ends.
 
     Args:
         costs: per row.
-        engine: chunk_tokens, request_seconds (host work before the first token), wait_steps (decode steps until a new
-            request is noticed and its first token is sent), eager_block_seconds (launching one block of a step with
-            prompts, kernel by kernel), `spread` and `burst` (how unevenly requests of a closed loop arrive), each
-            scalar or (rows, 1).
+        engine: chunk_tokens, request_seconds and token_seconds (host work before the first token, per request and per
+            prompt token), wait_steps (decode steps until a new request is noticed and its first token is sent),
+            eager_block_seconds (launching one block of a step with prompts, kernel by kernel), `spread` and `burst`
+            (how unevenly requests of a closed loop arrive), each scalar or (rows, 1).
         pipeline_parallel: (rows, 1); a batch is dealt out to that many micro-batches.
         batches: (batches,) or (rows, batches).
         input_tokens, output_tokens: scalars or (rows, 1); the input that has to be computed.
         guessing: what guesses tokens; a step then gives several.
+        whole_prompt: tokens of the prompt, those of a cached prefix included; None = all are computed.
     """
 
     def step(decoded: Floats, prefilled: Floats | float) -> Floats:
@@ -104,29 +108,33 @@ def closed_loop(
     # When prompts need more steps than answers do, not every request decodes in each of them.
     decoding = np.minimum(chunk / arriving, 1.0)
     mixed = step(decoded * decoding, chunk)
-    added = mixed - decoding * decode
+    base = decoding * decode
+    added = mixed - base
     added *= chunks
     added /= pipeline_parallel
-    others = (batches - 1) * added
+    sharing = np.maximum(chunk / input_tokens - 1, 0.0)
+    ahead = prompts_ahead(engine, batches, input_tokens, steps * pipeline_parallel, added / decode, sharing)
     beside = mixed if np.all(decoding >= 1) else step(decoded, chunk)
     held_up = engine["eager_block_seconds"] * costs.blocks * np.minimum(chunk / CAPTURED_TOKENS, 1.0)
     held_up -= beside
     np.maximum(held_up, 0.0, out=held_up)
     held_up *= filled
     prefill = filled * beside
-    waiting = queue_seconds(added, engine["spread"] * steps * decode, batches)
-    waiting += engine["burst"] * others
-    np.minimum(waiting, others, out=waiting)
-    host = engine["wait_steps"] * decode
-    host += engine["request_seconds"]
+    # Nobody waits for more steps than half of what the others have to run.
+    host = np.minimum(engine["wait_steps"], (batches - 1) * steps / 2) * decode
+    host += engine["request_seconds"] + engine["token_seconds"] * (whole_prompt or input_tokens)
     host += held_up
+    later = batches - 1 - ahead
+    later *= added
+    later /= np.maximum(output_tokens - 1, 1.0)
+    ahead -= sharing
+    ahead *= added + input_tokens / engine["chunk_tokens"] * base / pipeline_parallel
     ttft = host + prefill
-    ttft += waiting
-    tpot = (batches - 1) / output_tokens * added
-    tpot += decode if guessing.kept == 1 else decode / guessing.kept
-    cycle = steps * decode
-    cycle += host
-    cycle += batches * added
+    ttft += ahead
+    # An answer of one token has no next one; its TPOT is what a second one would take.
+    tpot = later + np.where(np.asarray(output_tokens) > 1, base, decode) / guessing.kept
+    cycle = tpot * (output_tokens - 1)
+    cycle += ttft
     return Serving(
         ttft_seconds=ttft,
         tpot_seconds=tpot,
@@ -138,7 +146,45 @@ def closed_loop(
     )
 
 
-def queue_seconds(prompt: Floats, away: Floats, requests: Floats) -> Floats:
+def prompts_ahead(
+    engine: Mapping[str, float] | Mapping[str, Floats],
+    requests: Floats,
+    input_tokens: Floats | float,
+    steps: Floats,
+    added_steps: Floats,
+    sharing: Floats,
+) -> Floats:
+    """How many prompts of others run before a request's first token, of the n - 1 that run during one of its cycles.
+
+    Steps advance every running request by one token however long they take, so n requests send n / steps prompts per
+    step, whatever a prompt costs, and most find room in the next one. What is left is
+
+        sharing  prompts that are in the same step because they came together
+        queue    for room in a step's budget of prompt tokens, of which one prompt takes up `room`: mean value analysis
+        met      the rest of a step with another's prompt, in which a request arrives
+        burst    the share of all requests that a benchmark sends at once, n of them: each waits for half of the others,
+                 min(n, 1 / room) sharing a step and ending together
+
+    Args:
+        engine: chunk_tokens, spread, burst.
+        requests: in flight, n.
+        input_tokens: of a prompt.
+        steps: of one answer, through all pipeline stages.
+        added_steps: what a prompt adds to the steps of others, in decode steps.
+        sharing: see above.
+
+    Returns:
+        Between `sharing` and n - 1, rising with n.
+    """
+    room = input_tokens / engine["chunk_tokens"]
+    queue = queue_seconds(room, engine["spread"] * np.maximum(steps - 1, 0.0), requests) / room
+    met = (requests - 1 - queue) * added_steps / (steps + (requests - 1) * added_steps) / 2
+    steady = np.maximum(queue + met, sharing)
+    first = (requests + np.minimum(requests, 1 / room)) / 2 - 1
+    return np.asarray(steady + engine["burst"] * np.maximum(first - steady, 0.0))
+
+
+def queue_seconds(prompt: Floats | float, away: Floats, requests: Floats) -> Floats:
     """How long a prompt waits for the prompts of other requests, in a closed loop of `requests`.
 
     Each request is away for `away` seconds (it decodes), then needs `prompt` seconds of the one server. Mean value
@@ -156,12 +202,10 @@ def queue_seconds(prompt: Floats, away: Floats, requests: Floats) -> Floats:
     >>> float(queue_seconds(np.array(1.0), np.array(0.0), np.array(8.0)))
     7.0
     """
-    excess = requests * prompt
-    excess -= away
-    root = 4 * prompt
-    root *= away
-    root += excess * excess
-    root = np.sqrt(root)
+    excess: Floats = np.subtract(requests * prompt, away, order="F")
+    root: Floats = excess * excess
+    root += 4 * prompt * away
+    root = np.asarray(np.sqrt(root))
     root += excess
     root /= 2
     root -= prompt

@@ -10,7 +10,15 @@ import pytest
 
 from gpu_db.load import load_gpus
 from gpuplan.fitting import kernels
-from gpuplan.fitting.priors import chosen_laws, engine_priors, gpu_priors, kernel_laws, shared_priors, source_priors
+from gpuplan.fitting.priors import (
+    chosen_laws,
+    engine_priors,
+    expert_kernels,
+    gpu_priors,
+    kernel_laws,
+    shared_priors,
+    source_priors,
+)
 from optimizer.performance.factors import load_factors
 
 PEAK, BANDWIDTH = 1e15, 4e12
@@ -115,3 +123,13 @@ def test_priors_are_within_their_bounds():
         assert prior.low <= prior.start <= prior.high
         assert prior.spread > 0
     assert source_priors().keys() == {"slower"}
+
+
+def test_each_engine_has_the_expert_kernels_of_its_own_laws(laws):
+    found = expert_kernels()
+    assert found == load_factors().expert_kernels
+    alike = [law for law in laws if law["operation"] == "experts" and law["kernel"] == "fp8_block"]
+    own = [law["compute"] for law in alike if law["engine"] == "vllm"]
+    ratio = np.median(own) / np.median([law["compute"] for law in alike])
+    assert found["vllm"]["fp8_block"] == pytest.approx(ratio, rel=0.02)
+    assert found["vllm"]["fp8_block"] < found["sglang"]["fp8_block"] < found["tensorrt-llm"]["fp8_block"]

@@ -74,7 +74,10 @@ def costs_of(engine: Engine) -> StepCosts:
 
 def curve_of(case: Case) -> Curve:
     # The engine of the simulation does nothing but steps; a request finds half of one still to run.
-    idle = {"chunk_tokens": case.engine.budget, "request_seconds": 0.0, "wait_steps": 0.5, "eager_block_seconds": 0.0}
+    idle = {"chunk_tokens": case.engine.budget, "request_seconds": 0.0, "token_seconds": 0.0} | {
+        "wait_steps": 0.5,
+        "eager_block_seconds": 0.0,
+    }
     loop = {"spread": 1.0, "burst": 0.0}
     run = closed_loop(costs_of(case.engine), idle | loop, np.ones((1, 1)), BATCHES, case.prompt, case.answer)
     rate = BATCHES / (case.answer * run.decode_step_seconds + BATCHES * run.prompt_seconds)

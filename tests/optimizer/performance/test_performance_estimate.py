@@ -121,9 +121,17 @@ def test_more_concurrency_never_lowers_throughput_nor_speeds_up_a_token(name, tp
     found = run([load_gpus()[name]], tp=tp, input_tokens=input_tokens, output_tokens=output_tokens)
     throughput = found.output_tokens_per_second[0]
     # At saturation it is flat; where weights stop hiding behind flop, a prompt's share of a step grows a little.
-    assert (np.diff(throughput) >= -5e-3 * throughput[1:]).all()
+    assert (np.diff(throughput) >= -2e-2 * throughput[1:]).all()
     assert (np.diff(found.tpot_seconds[0]) >= 0).all()
     assert (np.diff(found.ttft_seconds[0]) >= 0).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(GPUS), st.sampled_from([1, 2, 4]), st.integers(1, 30000), st.integers(1, 8000))
+def test_ttft_tpot_and_throughput_keep_littles_law(name, tp, input_tokens, output_tokens):
+    found = run([load_gpus()[name]], tp=tp, input_tokens=input_tokens, output_tokens=output_tokens)
+    cycle = found.ttft_seconds + found.tpot_seconds * (output_tokens - 1)
+    np.testing.assert_allclose(found.requests_per_second * cycle, np.broadcast_to(BATCHES, cycle.shape), rtol=1e-9)
 
 
 @settings(max_examples=30, deadline=None)

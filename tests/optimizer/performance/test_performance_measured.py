@@ -54,16 +54,16 @@ def errors(rows: list[dict[str, str]], metric: str) -> np.ndarray:
     return np.abs(found / np.array([run.measured[metric] for run in bench.runs]) - 1)
 
 
-def test_tpot_of_public_runs_is_met_within_a_tenth_in_the_median():
+def test_tpot_of_public_runs_is_met_within_a_ninth_in_the_median():
     error = errors([closed_loop_row(case) for case in CLOSED_LOOP], "tpot")
-    assert np.median(error) < 0.10
-    assert error.max() < 0.30
+    assert np.median(error) < 0.11
+    assert error.max() < 0.20
 
 
-def test_ttft_of_public_runs_is_met_within_three_tenths_in_the_median():
+def test_ttft_of_public_runs_is_met_within_a_fifth_in_the_median():
     error = errors([closed_loop_row(case) for case in CLOSED_LOOP], "ttft")
-    assert np.median(error) < 0.30
-    assert error.max() < 1.05
+    assert np.median(error) < 0.20
+    assert error.max() < 0.50
 
 
 # weights, GPU, TP, ISL, OSL, output tokens per second of Llama-3.3-70B under TensorRT-LLM 0.20

@@ -110,10 +110,12 @@ def test_what_guesses_is_never_called_measured():
 )
 def test_more_hits_are_never_slower(one, other, isl, osl, model):
     few, many = (run(Shortcuts(rate), model, isl=isl, osl=osl) for rate in sorted((one, other)))
-    assert (many.tpot_seconds <= few.tpot_seconds * (1 + 1e-9)).all()
+    # TPOT may grow: where prompts no longer queue, more requests decode in each step.
+    assert (many.tpot_seconds[:, 0] <= few.tpot_seconds[:, 0] * (1 + 1e-9)).all()
+    assert (many.ttft_seconds <= few.ttft_seconds * (1 + 1e-9)).all()
     # Beside many, a prompt's step may grow: where prompts no longer fill it, more requests decode in it.
     assert (many.prefill_seconds[:, 0] <= few.prefill_seconds[:, 0] * (1 + 1e-9)).all()
-    assert (many.output_tokens_per_second >= few.output_tokens_per_second * (1 - 5e-3)).all()
+    assert (many.output_tokens_per_second >= few.output_tokens_per_second * (1 - 1e-9)).all()
 
 
 def test_no_hits_change_nothing():
