@@ -23,6 +23,7 @@ SHOWN = {
         "2028-12",
     ],
     "report.sh": ["| USD in all after | 1 year |", "| reserved-1y |", "| bought, cash that has left |"],
+    "deploy.sh": ["deploy/compose is what", "deploy/kubernetes is what", "--model meta-llama/Llama-3.3-70B-Instruct"],
     "cost_of_models.sh": ["openai/gpt-oss-120b optimal", "Qwen/Qwen3-32B optimal"],
 }
 

@@ -4,12 +4,15 @@ After a wanted change, run this file with GPUPLAN_GOLDEN=write and review the di
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
 from gpuplan.deploy.deployment import deployment_of
-from gpuplan.deploy.formats import refusals, render
+from gpuplan.deploy.formats import refusals, render, write
+from gpuplan.deploy.read import read_plan
 
+EXAMPLE = Path(__file__).parents[3] / "examples" / "deploy"
 FORMATS = ("shell", "docker", "environment", "dynamo", "helm", "benchmark")
 KINDS = ("two-machines", "two-kinds-on-one-machine", "sglang", "tensorrt-llm", "amd")
 
@@ -27,3 +30,12 @@ def test_files_are_as_they_were_reviewed(kind, matrix, golden):
         path.relative_to(golden).as_posix(): path.read_text() for path in (golden / kind).rglob("*") if path.is_file()
     }
     assert files == reviewed
+
+
+def test_the_example_is_what_its_plan_gives():
+    formats = ["compose", "kubernetes"]
+    files = render(deployment_of(read_plan(EXAMPLE / "plan.json")), formats)
+    if os.environ.get("GPUPLAN_GOLDEN") == "write":
+        write(files, EXAMPLE, overwrite=True)
+    shown = {path.relative_to(EXAMPLE).as_posix(): path.read_text() for path in EXAMPLE.glob("*/*")}
+    assert {file.name: file.text for file in files} == shown
