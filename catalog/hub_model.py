@@ -220,7 +220,7 @@ def _gguf(snapshot: Snapshot, find: Find) -> ModelSpec:
     spec, how = gguf_model(header, lambda name: find(name, ""), originals)
     others = f" (there are {', '.join(snapshot.gguf_formats)})" if len(snapshot.gguf_formats) > 1 else ""
     serve = f"; --model {originals[0]} plans the model that it was made from" if originals else ""
-    said = f"{snapshot.gguf_file}{others} is planned, with {how}{serve}."
+    said = f"{snapshot.gguf_file}{others} was read, with {how}{serve}."
     counted = sum(values for _, values in header.tensors.values())
     return _named(spec, snapshot, snapshot.gguf_file, said, *_disagreeing_count(spec, counted))
 

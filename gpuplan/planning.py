@@ -216,7 +216,8 @@ def check_options(
         engine.refuses_launch(launch_of(spec, engine, settings, weight_format=own, kv_format=cache)) for engine in named
     ]
     if all(refused):
-        raise BadRequirements(f"This cannot be started: {refused[0]}.")
+        why = "; ".join(dict.fromkeys(filter(None, refused)))
+        raise BadRequirements(" ".join((f"This cannot be started: {why}.", *spec.notes)))
 
 
 def _offers(offers_file: str | Path | None, prices_as_of: date | None) -> tuple[Offer, ...]:

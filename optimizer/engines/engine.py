@@ -317,9 +317,15 @@ class Engine(ABC):
         reason = _refusal(vendor, gpu)
         return f"{self.title} runs on {gpu.vendor} GPUs {reason}" if reason else ""
 
+    def refuses_checkpoint(self, spec: ModelSpec) -> str:
+        """Why this engine cannot read the files of a model, whatever is in them; "" = it can."""
+        refused = self.facts["checkpoints_refused"].get(spec.quantization_method)
+        return "" if refused is None else f"{self.title} {refused['why']}"
+
     def _refuses_architecture(self, spec: ModelSpec) -> str:
         known = spec.architecture in self.facts["architectures"]["names"]
-        return "" if known else f"{self.title} does not implement {spec.architecture}"
+        unread = self.refuses_checkpoint(spec)
+        return unread or ("" if known else f"{self.title} does not implement {spec.architecture}")
 
     def _kernels(self, table: str, wanted: str, spec: ModelSpec) -> dict[str, Facts]:
         """What is known of a format, by vendor.
@@ -396,8 +402,9 @@ class Engine(ABC):
 
     def refuses_launch(self, launch: Launch) -> str | None:
         """Why this engine cannot be started so, whatever the GPU; None = it can."""
+        unread = self.refuses_checkpoint(launch.spec)
         wanted = [words for field, words in self.lacks.items() if getattr(launch, field) != DEFAULTS[field]]
-        return f"{self.title} has no option for {wanted[0]}" if wanted else None
+        return unread or (f"{self.title} has no option for {wanted[0]}" if wanted else None)
 
     @abstractmethod
     def command(self, launch: Launch, *, node_rank: int = 0, head_address: str = HEAD_ADDRESS) -> tuple[str, ...]:

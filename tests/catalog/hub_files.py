@@ -85,7 +85,7 @@ def gguf(metadata: dict[str, object], tensors: dict[str, tuple[str, list[int]]],
     return b"".join(parts)
 
 
-def llama_gguf(**more: object) -> bytes:
+def llama_gguf(*, kind: str = "q4_k", careful_kind: str = "q6_k", **more: object) -> bytes:
     """The same Llama as Q4_K_M writes it: half of the value and down projections in Q6_K."""
     metadata: dict[str, object] = {
         "general.architecture": "llama",
@@ -101,19 +101,19 @@ def llama_gguf(**more: object) -> bytes:
         "tokenizer.ggml.add_bos_token": True,
     }
     tensors: dict[str, tuple[str, list[int]]] = {
-        "token_embd.weight": ("q4_k", [256, 1000]),
-        "output.weight": ("q6_k", [256, 1000]),
+        "token_embd.weight": (kind, [256, 1000]),
+        "output.weight": (careful_kind, [256, 1000]),
         "output_norm.weight": ("f32", [256]),
     }
     for layer in range(2):
-        careful = "q6_k" if layer == 0 else "q4_k"
+        careful = careful_kind if layer == 0 else kind
         tensors |= {
-            f"blk.{layer}.attn_q.weight": ("q4_k", [256, 256]),
-            f"blk.{layer}.attn_k.weight": ("q4_k", [256, 128]),
+            f"blk.{layer}.attn_q.weight": (kind, [256, 256]),
+            f"blk.{layer}.attn_k.weight": (kind, [256, 128]),
             f"blk.{layer}.attn_v.weight": (careful, [256, 128]),
-            f"blk.{layer}.attn_output.weight": ("q4_k", [256, 256]),
-            f"blk.{layer}.ffn_gate.weight": ("q4_k", [256, 512]),
-            f"blk.{layer}.ffn_up.weight": ("q4_k", [256, 512]),
+            f"blk.{layer}.attn_output.weight": (kind, [256, 256]),
+            f"blk.{layer}.ffn_gate.weight": (kind, [256, 512]),
+            f"blk.{layer}.ffn_up.weight": (kind, [256, 512]),
             f"blk.{layer}.ffn_down.weight": (careful, [512, 256]),
             f"blk.{layer}.attn_norm.weight": ("f32", [256]),
             f"blk.{layer}.ffn_norm.weight": ("f32", [256]),

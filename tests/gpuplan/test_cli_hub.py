@@ -136,14 +136,19 @@ def test_a_smaller_rank_than_the_adapters_contradicts_it(hub):
         plan(asked("me/tuned", options=EngineOptions(adapters=LoraAdapters(rank=16))))
 
 
-def test_a_gguf_repository_says_what_to_plan_instead(hub, capsys):
+@pytest.mark.parametrize(("kind", "careful"), [("q4_k", "q6_k"), ("f16", "f16")])
+def test_a_gguf_repository_is_refused_in_one_sentence_that_says_what_to_plan_instead(hub, capsys, kind, careful):
+    """Whatever its tensors are: 16-bit ones are as far from an engine that reads no GGUF files."""
     url = "https://huggingface.co/Qwen/Qwen3-8B"
-    hub.add("me/x-GGUF", {"x-Q4_K_M.gguf": llama_gguf(**{"general.base_model.0.repo_url": url})})
-    assert main(["--model", "me/x-GGUF", "--min-tps", "100"]) == 3
-    page = " ".join(capsys.readouterr().out.split())
-    assert "--model Qwen/Qwen3-8B plans the model that it was made from" in page
-    assert main(["memory", "me/x-GGUF", "--gpu", "L4"]) == 2
-    assert "--model Qwen/Qwen3-8B plans the model" in " ".join(capsys.readouterr().err.split())
+    hub.add(
+        "me/x-GGUF",
+        {"x-Q4_K_M.gguf": llama_gguf(kind=kind, careful_kind=careful, **{"general.base_model.0.repo_url": url})},
+    )
+    for argv in (["--model", "me/x-GGUF", "--min-tps", "100"], ["memory", "me/x-GGUF", "--gpu", "L4"]):
+        assert main(argv) == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "reads no GGUF files" in said
+        assert "--model Qwen/Qwen3-8B plans the model that it was made from" in said
 
 
 def test_search_lists_bundled_models_and_the_hubs(hub, capsys):
