@@ -9,6 +9,7 @@ from functools import cache
 from typing import Literal, TypeVar, cast, get_args
 
 from gpu_db.errors import BadGpuDb, UnknownName
+from gpu_db.gpu import Gpu
 from gpu_db.regions import country_of, region_classes
 from gpu_db.tables import Row, broken, number, read_table, required_day, required_number, required_text
 
@@ -100,6 +101,21 @@ def load_energy() -> tuple[EnergyFact, ...]:
 def load_systems() -> tuple[System, ...]:
     """Return every server and rack with its purchase price."""
     return tuple(_checked("systems.csv", ("system", "gpu", "price_typical_usd", "as_of", "source"), _system))
+
+
+def is_for_datacentres(gpu: Gpu) -> bool:
+    """Whether a GPU's maker builds it for rooms of servers: no consumer card, desktop or developer kit.
+
+    Source: `form_factor` of data/gpus.csv, as the datasheet words it.
+
+    >>> from gpu_db.query import find_gpu
+    >>> [is_for_datacentres(find_gpu(name)) for name in ("H100", "RTX 4090", "DGX Spark")]
+    [True, False, False]
+    """
+    return not any(word in gpu.form_factor for word in _ON_A_DESK)
+
+
+_ON_A_DESK = ("consumer", "mini PC", "SoC", "devkit")
 
 
 def electricity_price(place: str) -> EnergyFact:

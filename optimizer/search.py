@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,6 +45,8 @@ CONTEXT_LEAST = 4096
 TOKENS_ROUNDING = 1.0
 """Demand and capacity are rounded to thousandths of a token/s before they are compared; one token/s is beyond that."""
 CONTEXT_STEP = 1024
+SEARCHES_KEPT = 2
+"""Each holds some megabytes for every kind of request that it was asked about."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,17 @@ class MachineTables:
         self._offers, self._gpus, self._factors = offers, gpus, factors
         self.shapes = lru_cache(maxsize=8)(self._enumerate_shapes)
         self.hardware = lru_cache(maxsize=8)(self._read_hardware)
+        self._searches: OrderedDict[Hashable, Search] = OrderedDict()
+
+    def search(self, knowledge: Knowledge) -> Search:
+        """What was found of the same model and engines before, for another question; only of the last few models."""
+        engines = tuple((engine.name, engine.version) for engine in knowledge.engines.values())
+        key = (knowledge.spec, knowledge.draft, engines)
+        found = self._searches.pop(key, None) or Search(knowledge, self)
+        self._searches[key] = found
+        while len(self._searches) > SEARCHES_KEPT:
+            self._searches.popitem(last=False)
+        return found
 
     def _enumerate_shapes(
         self, experts: bool, tensor_parallel: int | None, pipeline_parallel: int | None

@@ -55,7 +55,8 @@ def solve(
         AuditFailed: a bug of ours: the plan does not keep what it says.
     """
     knowledge = Knowledge(spec, offers, gpus, {engine.name: engine for engine in engines}, factors, draft)
-    search, stamp = Search(knowledge, tables), Stamp(gpuplan_version, data_fingerprint)
+    search = Search(knowledge) if tables is None else tables.search(knowledge)
+    stamp = Stamp(gpuplan_version, data_fingerprint)
     purchase = search.purchase(requirements)
     if purchase is None:
         return write_infeasible(

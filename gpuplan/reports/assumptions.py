@@ -52,10 +52,12 @@ class Assumptions:
     Attributes:
         rows: by key.
         server: name of a server in data/systems.csv; None = the one that is cheapest over its life.
+        desktops: whether machines that stand on desks may be bought without being named.
     """
 
     rows: Mapping[str, Assumption]
     server: str | None = None
+    desktops: bool = False
 
     def value(self, key: str) -> float:
         """The number behind a key."""
@@ -67,7 +69,7 @@ class Assumptions:
         return self.rows[ELECTRICITY].given
 
 
-def assume(given: Mapping[str, float | None], server: str | None = None) -> Assumptions:
+def assume(given: Mapping[str, float | None], server: str | None = None, *, desktops: bool = False) -> Assumptions:
     """The bundled assumptions with those that were given in their place.
 
     Raises:
@@ -84,7 +86,7 @@ def assume(given: Mapping[str, float | None], server: str | None = None) -> Assu
         raise BadReport("--server-price needs --server, to know whose price it is.")
     if rows["careful_confidence"].value < 1 / 2:
         raise BadReport("--careful-confidence is a chance from 0.5 on: a careful plan counts on less, not on more.")
-    return Assumptions(rows=rows, server=server)
+    return Assumptions(rows=rows, server=server, desktops=desktops)
 
 
 def _given(row: Assumption, value: float) -> Assumption:

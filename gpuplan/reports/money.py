@@ -72,6 +72,7 @@ def _in_words(studies: Studies, said: Calculation) -> Iterator[str]:
     )
     if said.owned is None or studies.purchase is None:
         yield "No server with a known price serves this, so nothing is said of buying."
+        yield from _left_out(studies)
         return
     bought = " and ".join(f"{count} x {system.name}" for system, count in studies.purchase.systems)
     yield (
@@ -81,11 +82,17 @@ def _in_words(studies: Studies, said: Calculation) -> Iterator[str]:
         "on top of owning is quoted for "
         "these together."
     )
+    yield from _left_out(studies)
     if said.owned.life_years < YEARS[-1]:
         yield "What is even in a month can be lost again when servers are bought anew at the end of their life."
     weak = sorted({system.name for system, _ in studies.purchase.systems if system.confidence == "low"})
     if weak:
         yield f"The price of {' and '.join(weak)} is an estimate that nobody has quoted: ask for an offer first."
+
+
+def _left_out(studies: Studies) -> Iterator[str]:
+    if studies.desktops_left_out:
+        yield f"Machines for desks ({', '.join(studies.desktops_left_out)}) are bought only when asked for: --desktops."
 
 
 def _over_years(said: Calculation) -> Table:

@@ -13,7 +13,8 @@ from datetime import date
 from gpu_db.errors import GpuDbError
 from gpu_db.machines import scaleup, topology_of_gpu
 from gpu_db.offer import Billing, Offer
-from gpu_db.ownership import System, load_systems
+from gpu_db.ownership import System, is_for_datacentres, load_systems
+from gpu_db.query import find_gpu
 from gpuplan.errors import nearest
 from gpuplan.planning import Facts, answer, load_facts
 from gpuplan.reports.assumptions import COLOCATION, ELECTRICITY, PUE, SERVER_PRICE, Assumptions
@@ -83,12 +84,14 @@ class Studies:
         purchase: None when no server that is for sale serves.
         swings: for the tornado.
         remarks: what a reader must know of how they were made.
+        desktops_left_out: machines for desks that were not considered for purchase.
     """
 
     by_commitment: Mapping[str, Plan]
     purchase: Purchase | None
     swings: tuple[Swing, ...]
     remarks: tuple[str, ...]
+    desktops_left_out: tuple[str, ...] = ()
 
 
 def study(file: PlanFile, assumptions: Assumptions, *, today: date | None = None, offline: bool = False) -> Studies:
@@ -115,6 +118,7 @@ def study(file: PlanFile, assumptions: Assumptions, *, today: date | None = None
         purchase=to_buy(file.plan, facts, assumptions, ask),
         swings=tuple(swings(file.plan, facts, assumptions, ask)),
         remarks=tuple(_remarks(file, facts)),
+        desktops_left_out=desktops_left_out(assumptions),
     )
 
 
@@ -215,14 +219,14 @@ def to_buy(plan: Plan, facts: Facts, assumptions: Assumptions, ask: Ask) -> Purc
 
 
 def for_sale(assumptions: Assumptions) -> tuple[System, ...]:
-    """Servers that may be bought, at the price that was given for one of them.
+    """Servers that may be bought, at the price that was given for one of them; desktops only when they are asked for.
 
     Raises:
         BadReport: none has the name.
     """
     systems = load_systems()
     if assumptions.server is None:
-        return systems
+        return systems if assumptions.desktops else tuple(each for each in systems if _has_a_rack(each))
     named = [system for system in systems if system.name.casefold() == assumptions.server.casefold()]
     if not named:
         names = [system.name for system in systems]
@@ -232,6 +236,17 @@ def for_sale(assumptions: Assumptions) -> tuple[System, ...]:
         )
     price = assumptions.rows[SERVER_PRICE]
     return (replace(named[0], price_typical_usd=price.value),) if price.given else (named[0],)
+
+
+def desktops_left_out(assumptions: Assumptions) -> tuple[str, ...]:
+    """Machines with a price that stand on desks, where nobody asked for them."""
+    if assumptions.desktops or assumptions.server is not None:
+        return ()
+    return tuple(each.name for each in load_systems() if not _has_a_rack(each))
+
+
+def _has_a_rack(system: System) -> bool:
+    return is_for_datacentres(find_gpu(system.gpu))
 
 
 def _as_offer(system: System, facts: Facts, assumptions: Assumptions) -> Offer:

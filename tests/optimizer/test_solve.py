@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from optimizer.audit import audit
 from optimizer.plan import Plan
 from optimizer.relaxations import RULES
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements, ServiceLevel, Workload
-from optimizer.search import Knowledge, Search, keeps_service_level, request_seconds
+from optimizer.search import Knowledge, MachineTables, Search, keeps_service_level, request_seconds
 from tests.optimizer.questions import answer, apply, ask, at_least
 
 LLAMA, MOE = "meta-llama/Llama-3.3-70B-Instruct", "Qwen/Qwen3-30B-A3B"
@@ -253,3 +254,20 @@ def test_lengths_beyond_the_context_are_refused_by_name(knowledge_of: KnowledgeO
         ask(knowledge, demand=at_least(1), choices=Choices(max_model_len=100))
     with pytest.raises(BadRequirements, match="nope weights"):
         ask(knowledge, demand=at_least(1), choices=Choices(weight_formats=("nope",)))
+
+
+def test_a_search_that_is_kept_answers_as_a_new_one(knowledge_of: KnowledgeOf) -> None:
+    known, other = knowledge_of("llama-3.1-8b"), knowledge_of("qwen3-8b")
+    tables = MachineTables(known.offers, known.gpus, known.factors)
+    asked = Requirements(model="m", demand=at_least(500))
+    first = tables.search(known)
+    first.purchase(asked)
+    assert tables.search(replace(known)) is first, "an equal model is the same model"
+    assert tables.search(other) is not first
+    assert tables.search(replace(known, engines=dict(list(known.engines.items())[:1]))) is not first
+    for tokens in (300, 900):
+        more = asked.model_copy(update={"demand": at_least(tokens)})
+        kept, new = first.purchase(more), Search(known).purchase(more)
+        assert kept is not None
+        assert new is not None
+        assert (kept.cost_usd_per_hour, kept.machines.tolist()) == (new.cost_usd_per_hour, new.machines.tolist())

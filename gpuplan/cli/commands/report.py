@@ -50,6 +50,7 @@ Server = Annotated[
     str | None,
     option("--server", "Buy this server (default the one that is cheapest over its life)", words.name, "NAME", OWNING),
 ]
+Desktops = Annotated[bool, flag("--desktops", "Machines for desks (DGX Spark) may be bought too", OWNING)]
 ServerPrice = Annotated[
     float | None, option("--server-price", "What that server costs you: 285k", words.amount, "USD", OWNING)
 ]
@@ -135,6 +136,7 @@ def command(
     utilization: Utilization = None,
     years: Years = None,
     server: Server = None,
+    desktops: Desktops = False,
     server_price: ServerPrice = None,
     network: Network = None,
     life: Life = None,
@@ -176,7 +178,7 @@ def run(asked: Asked) -> int:
 
     check_name(asked.out)
     given = {key: getattr(asked, name) for name, key in OPTION_KEYS.items()}
-    assumptions = assume(given, asked.server)
+    assumptions = assume(given, asked.server, desktops=asked.desktops)
     saved, today = read_saved(asked.file), date.today()
     report, found = _report(saved, assumptions, asked, today)
     written = write_report(report, asked.out)
@@ -209,6 +211,6 @@ def _report(
 
 def _refuse_unused(asked: Asked, used: tuple[str, ...]) -> None:
     """Nobody types in vain."""
-    for name in (*OPTION_KEYS, "server"):
-        if name not in used and getattr(asked, name) is not None:
+    for name in (*OPTION_KEYS, "server", "desktops"):
+        if name not in used and getattr(asked, name) not in (None, False):
             raise BadWord(f"--{name.replace('_', '-')} is about one plan; the report of a fleet does not read it.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -12,17 +13,28 @@ import pytest
 from gpu_db.ownership import load_systems
 from gpuplan.cli import app
 from gpuplan.cli.commands import report as command
-from gpuplan.planning import load_facts, plan
+from gpuplan.planning import answer, load_facts, plan
 from gpuplan.reports.assumptions import assume, bundled
 from gpuplan.reports.errors import BadReport
 from gpuplan.reports.money import YEARS, calculation_of, paid_usd_per_year
-from gpuplan.reports.studies import for_sale, repriced, study
+from gpuplan.reports.studies import for_sale, repriced, study, swings, to_buy
 from gpuplan.saving.plan_file import Sources
 from optimizer.cost import HOURS_PER_YEAR, Ownership, colocation_usd_per_year
 from optimizer.requirements import Choices, Demand
 
 TODAY = date(2026, 11, 22)
-ROOMS = ("assumptions", "charts", "markdown", "page", "studies", "words", "workbook")
+ROOMS = (
+    "assumptions",
+    "calendar",
+    "charts",
+    "fleet",
+    "live_charts",
+    "markdown",
+    "page",
+    "studies",
+    "words",
+    "workbook",
+)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -179,6 +191,16 @@ def test_a_server_and_its_price_can_be_given(made):
     assert found.owned == Ownership(123_000, 0.12, 4, 0, 0.04, running)
 
 
+def test_machines_for_desks_are_bought_only_when_they_are_asked_for(made):
+    def names(**given):
+        return [system.name for system in for_sale(assume({}, **given))]
+
+    assert set(names(desktops=True)) - set(names()) == {"DGX Spark"}
+    assert names(server="DGX Spark") == ["DGX Spark"]
+    words = " ".join(next(part for part in made.report.sections if part.title == "Rent or buy").paragraphs)
+    assert "Machines for desks (DGX Spark) are bought only when asked for: --desktops." in words
+
+
 def test_an_unknown_server_is_refused_with_the_nearest():
     with pytest.raises(BadReport, match="Did you mean 'DGX H200'"):
         for_sale(assume({}, "DGX H20"))
@@ -244,11 +266,19 @@ OTHERWISE = {
 }
 
 
-@pytest.mark.slow
+SWINGS = {"demand_swing", "price_swing", "low_utilization", "careful_confidence"}
+
+
 @pytest.mark.parametrize("key", OTHERWISE)
 def test_a_changed_assumption_is_said_and_changes_a_number(made, reported, key):
     assumptions = assume({key: OTHERWISE[key]})
-    other = reported(made.file, study(made.file, assumptions, today=TODAY, offline=True), assumptions)
+    facts = load_facts()
+    ask = partial(answer, today=TODAY, offline=True, brief=True)
+    if key in SWINGS:
+        studies = replace(made.studies, swings=tuple(swings(made.plan, facts, assumptions, ask)))
+    else:
+        studies = replace(made.studies, purchase=to_buy(made.plan, facts, assumptions, ask))
+    other = reported(made.file, studies, assumptions)
     rows = {row[3]: row for row in other.table("Assumptions and their options").rows}
     assert rows[bundled()[key].option][1] == OTHERWISE[key]
     assert calculation_of(other.studies, assumptions) != made.report.calculation or other.studies != made.studies
