@@ -75,7 +75,7 @@ def _sampled(start: Start, activation: float | None) -> float:
     """Logits of the default number of sequences, when just they are what the prediction consists of."""
     if activation is None or parse_version(start.engine.version) >= SORTING_UNTIL:
         return 0
-    sequences = activation * GIB / start.engine.sampler_bytes_per_logit / start.spec.vocabulary
+    sequences = activation * GIB / start.engine.sampler_bytes_per_logit(start.spec) / start.spec.vocabulary
     return next((n * start.spec.vocabulary for n in DEFAULT_SEQUENCES if abs(sequences / n - 1) < 1e-3), 0)
 
 

@@ -29,7 +29,7 @@ from optimizer.open_loop import Overrun, estimate_at_rate
 from optimizer.performance.estimate import estimate
 from optimizer.performance.factors import load_factors
 from optimizer.plan import Estimate, Memory, Risk
-from optimizer.promises import latency_risks
+from optimizer.promises import about_options, latency_risks
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 from optimizer.requirements import Count, EngineOptions, Frozen, Positive, ServiceLevel, Tokens, Workload
 from optimizer.settings import launch_of, memory_settings, shortcuts_of
@@ -192,6 +192,7 @@ class EstimateAnswer(Frozen):
         largest_concurrency: the most that memory, max_num_seqs and the service level allow; None when none does.
         risks: the chance of missing each limit of the service level at the concurrency that was asked for.
         arrivals: what requests meet that come at random at the rate that was asked for; None without one.
+        warnings: what memory counts and speed does not, and what speed rests on that nobody measured.
     """
 
     schema_version: Literal["1"] = "1"
@@ -210,6 +211,7 @@ class EstimateAnswer(Frozen):
     largest_concurrency: int | None
     risks: tuple[Risk, ...] = ()
     arrivals: Estimate | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class _Replica:
@@ -503,4 +505,5 @@ def _estimated(replica: _Replica, sweep: Sweep, at: int, wanted: WhatIf, factors
         largest_concurrency=sweep.largest(wanted.service_level),
         risks=tuple(latency_risks([made], wanted.service_level, factors.errors)),
         arrivals=replica.arrivals(sweep, wanted.service_level, wanted.requests_per_second),
+        warnings=tuple(about_options(replica.options)),
     )

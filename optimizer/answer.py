@@ -33,7 +33,7 @@ from optimizer.plan import (
     Status,
     Totals,
 )
-from optimizer.promises import risks_of
+from optimizer.promises import about_options, risks_of
 from optimizer.replica_columns import ReplicaColumns
 from optimizer.requirements import EngineOptions, Requirements
 from optimizer.search import Search, planned_settings
@@ -305,21 +305,6 @@ def _proof(search: Search, requirements: Requirements, purchase: Purchase | None
     )
 
 
-def _about_options(requirements: Requirements) -> Iterator[str]:
-    """What memory counts and speed does not, and what speed rests on that nobody measured."""
-    options = requirements.options
-    said = {
-        "LoRA adapters": options.adapters is not None,
-        "decode context parallelism": options.decode_context_parallel > 1,
-    }
-    unknown = [name for name, asked in said.items() if asked]
-    if unknown:
-        yield f"Speed is estimated as without {', '.join(unknown)}: memory counts them, speed does not yet."
-    if options.speculation is not None:
-        rate = options.speculation.acceptance_rate
-        yield f"Speed rests on {rate:g} of the guessed tokens being right, as stated: no run that guesses was measured."
-
-
 def _without_effect(lines: tuple[Line, ...], requirements: Requirements, spec: ModelSpec) -> Iterator[str]:
     """What was asked for and changes nothing."""
     options, work = requirements.options, requirements.workload
@@ -343,7 +328,7 @@ def _warnings(
     search: Search, requirements: Requirements, purchase: Purchase, lines: tuple[Line, ...]
 ) -> tuple[str, ...]:
     spec = search.knowledge.spec
-    warnings = [*slow_answers(search, requirements, lines), *_about_options(requirements)]
+    warnings = [*slow_answers(search, requirements, lines), *about_options(requirements.options)]
     warnings += _without_effect(lines, requirements, spec)
     if spec.confidence != "read" and not spec.notes:  # notes of a model on the Hub say it themselves
         warnings.append(

@@ -16,7 +16,7 @@ from optimizer.cells import EVEN_ODDS
 from optimizer.performance.certainty import Spread
 from optimizer.plan import Estimate, Line, Risk
 from optimizer.replica_columns import Floats
-from optimizer.requirements import Requirements, ServiceLevel
+from optimizer.requirements import EngineOptions, Requirements, ServiceLevel
 
 Errors = Mapping[str, Mapping[str, Spread]]
 """How measured / predicted scatters, by calibration and metric."""
@@ -109,3 +109,17 @@ def _chance_of_less(lines: Sequence[Line], errors: Errors, asked: float) -> floa
         middle = (low + high) / 2
         low, high = (middle, high) if reached(middle) < asked else (low, middle)
     return min(max(high, 1 - spreads[0].most), spreads[0].most)
+
+
+def about_options(options: EngineOptions) -> Iterator[str]:
+    """What memory counts and speed does not, and what speed rests on that nobody measured."""
+    said = {
+        "LoRA adapters": options.adapters is not None,
+        "decode context parallelism": options.decode_context_parallel > 1,
+    }
+    unknown = [name for name, asked in said.items() if asked]
+    if unknown:
+        yield f"Speed is estimated as without {', '.join(unknown)}: memory counts them, speed does not yet."
+    if options.speculation is not None:
+        rate = options.speculation.acceptance_rate
+        yield f"Speed rests on {rate:g} of the guessed tokens being right, as stated: no run that guesses was measured."

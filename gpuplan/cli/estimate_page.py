@@ -35,7 +35,10 @@ RATE = "output_tokens_per_second"
 def page(answer: EstimateAnswer, ink: Ink) -> list[Line]:
     """The estimate's page."""
     work = answer.workload
-    lines = [*heading(answer.layout), *_speed(answer), *_verdict(answer), BLANK]
+    lines = [*heading(answer.layout), *_speed(answer), *_verdict(answer)]
+    for sentence in answer.warnings:
+        lines += wrapped(sentence, ink.width, 2, "yellow", mark="! ")
+    lines += [BLANK]
     if answer.arrivals is not None:
         lines += [(Styled("Random arrivals", "bold"),), *arrivals(answer.arrivals), BLANK]
     plain = " that guesses nothing" if answer.layout.options.speculation is not None else ""

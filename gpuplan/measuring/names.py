@@ -39,6 +39,9 @@ _FORMAT_WORDS = re.compile(
 _BESIDE = re.compile(r"\bMTP\b.*|\bDSpark\b|\bDFlash\w*|draft\w*|LoRA|\w*offload\w*|CPU experts", re.IGNORECASE)
 """What takes memory beside the model and is not modelled."""
 
+_OFFLOAD = re.compile(r"\bcpu[_-]offload(?:[_-]gb)?[ =]*(\d{1,4}(?:\.\d{1,3})?) ?Gi?B", re.IGNORECASE)
+"""vLLM's option counts GiB."""
+
 _REVISION = re.compile(r"-(\d{4}|instruct|thinking|chat|it|hf|base|1m)$|-math(?=-)", re.IGNORECASE)
 
 _SCHEMES = {
@@ -63,6 +66,7 @@ class NamedModel:
         assumed: what was taken because the row does not say; "" when nothing.
         weights_reason: why its weights cannot be predicted, though its cache can; "" when they can.
         guessed_tokens: that its own multi-token-prediction layers guess per step; 0 = none.
+        offload_bytes: of weights per GPU that lie in the host's memory.
     """
 
     spec: ModelSpec
@@ -70,6 +74,7 @@ class NamedModel:
     assumed: str = ""
     weights_reason: str = ""
     guessed_tokens: int = 0
+    offload_bytes: int = 0
 
 
 def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
@@ -85,6 +90,10 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
     spec, exact = _found(name, configs_dir)
     inferred = name != text.replace("--", "/")
     beside, guessed = _BESIDE.search(text), _guessed(f"{text} ; {row.get('note', '')}")
+    moved = _OFFLOAD.search(text)
+    if moved:
+        plain = {**row, "model": text.replace(moved[0], "").replace("()", "").strip()}
+        return replace(named_model(plain, configs_dir), inferred=False, offload_bytes=round(float(moved[1]) * GIB))
     if guessed and any(group.next_token_prediction for group in spec.layers):
         plain = {**row, "model": _MTP.sub("", text), "note": ""}
         return replace(named_model(plain, configs_dir), inferred=inferred, guessed_tokens=guessed)
@@ -92,17 +101,21 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
         beside = _MTP.search(row.get("note", ""))
     if beside:
         return NamedModel(spec, inferred, weights_reason=f"it ran with {beside[0]}, which is not described here")
-    stored = row.get("weights_dtype_or_quant", "")
+    return replace(_as_stored(spec, row.get("weights_dtype_or_quant", ""), name, exact=exact), inferred=inferred)
+
+
+def _as_stored(spec: ModelSpec, said: str, name: str, *, exact: bool) -> NamedModel:
+    """A model in the weight format that a row or, for one that only has its shape, its name says."""
     try:
-        wanted = weight_format(stored) or (None if exact else weight_format(_format_words(name)))
+        wanted = weight_format(said) or (None if exact else weight_format(_format_words(name)))
         shape = "" if exact else f"the shape of {spec.repo_id}"
         if wanted is None or wanted in _formats(spec) or {wanted, spec.weight_format} <= UNQUANTIZED:
-            return NamedModel(spec, inferred, shape)
-        return replace(_in_format(spec, wanted, stored), inferred=inferred)
+            return NamedModel(spec, False, shape)
+        return _in_format(spec, wanted, said)
     except Unpredictable as reason:
         if exact and spec.weight_format not in UNQUANTIZED:
-            return NamedModel(spec, inferred)  # the checkpoint itself says how it is stored
-        return NamedModel(spec, inferred, weights_reason=str(reason))
+            return NamedModel(spec, False)  # the checkpoint itself says how it is stored
+        return NamedModel(spec, False, weights_reason=str(reason))
 
 
 def _in_format(spec: ModelSpec, wanted: str, said: str) -> NamedModel:

@@ -352,6 +352,7 @@ def _predict_parts(start: Start, said: Prediction) -> None:
         memory_utilization=start.utilization,
         enforce_eager=start.enforce_eager,
         speculation=start.speculation,
+        offload_bytes=start.model.offload_bytes,
     )
     stored = start.kv_format or "bf16"
     columns = measure_memory(start.spec, start.engine, rows, stored, settings, np.asarray(batches))

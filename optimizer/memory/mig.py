@@ -29,9 +29,13 @@ class Geometry:
 
 SEVENTHS = Geometry(7, 8, ((1, 1), (1, 2), (2, 2), (3, 4), (4, 4), (7, 8)))
 QUARTERS = Geometry(4, 4, ((1, 1), (2, 2), (4, 4)))
-CUT_IN_QUARTERS = ("A30", "RTX PRO")
-"""Cards with four slices; all others have seven. Source: NVIDIA Multi-Instance GPU User Guide, "Supported GPUs" and
-"Supported MIG Profiles"."""
+HALVES = Geometry(2, 2, ((1, 1), (2, 2)))
+CUT_OTHERWISE = {"A30": QUARTERS, "RTX PRO 6000": QUARTERS, "RTX PRO 5000": HALVES, "RTX PRO 4500": HALVES}
+"""Cards with four or two slices, by how their names begin; all others have seven.
+
+Source: NVIDIA Multi-Instance GPU User Guide, "Supported GPUs" (four and two instances at most) and "Supported MIG
+Profiles", docs.nvidia.com/datacenter/tesla/mig-user-guide, read 2026-11-22.
+"""
 PROFILES_UNKNOWN = ("Jetson", "Rubin")
 """Cards that MIG splits and whose profiles nobody has published."""
 
@@ -66,7 +70,7 @@ def geometry_of(gpu: Gpu) -> Geometry:
         raise CannotShare(f"{gpu.name} cannot be split by MIG; processes can share it with --share.")
     if gpu.name.startswith(PROFILES_UNKNOWN):
         raise CannotShare(f"The MIG profiles of {gpu.name} are not published.")
-    return QUARTERS if gpu.name.startswith(CUT_IN_QUARTERS) else SEVENTHS
+    return next((cut for name, cut in CUT_OTHERWISE.items() if gpu.name.startswith(name)), SEVENTHS)
 
 
 def profile_names(gpu: Gpu) -> tuple[str, ...]:
@@ -76,7 +80,7 @@ def profile_names(gpu: Gpu) -> tuple[str, ...]:
     >>> profile_names(find_gpu("H100 SXM 80GB"))
     ('1g.10gb', '1g.20gb', '2g.20gb', '3g.40gb', '4g.40gb', '7g.80gb')
     """
-    geometry = QUARTERS if gpu.name.startswith(CUT_IN_QUARTERS) else SEVENTHS
+    geometry = geometry_of(gpu)
     return tuple(f"{compute}g.{_gb(gpu, geometry, memory):.0f}gb" for compute, memory in geometry.profiles)
 
 

@@ -78,8 +78,16 @@ def test_published_models_are_recognized_by_their_counts(config, parameters):
     spec, share = read(config, parameters)
     assert share <= AGREES_WITHIN
     assert spec.architecture == config["architectures"][0]
+
+
+@pytest.mark.parametrize("config", [SMOLLM3, QWEN_MOE])
+def test_an_architecture_that_is_not_described_is_refused_without_a_count(config):
     with pytest.raises(UnknownArchitecture):
         read_config(config)
+
+
+def test_a_described_architecture_has_every_parameter_that_the_usual_decoder_comes_near():
+    assert total_parameters(read_config(PHI)) == PHI_PARAMETERS
 
 
 def test_what_the_config_leaves_open_is_told_by_the_count():

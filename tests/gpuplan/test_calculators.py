@@ -21,7 +21,8 @@ def test_kv_bytes_of_a_token_are_layers_times_heads_of_a_rank_times_two() -> Non
 
 
 def test_weights_of_a_rank_are_a_quarter_of_the_70_billion_in_two_bytes() -> None:
-    weights = memory_of(LLAMA).memory.weight_bytes
+    positions = 131_072 * 128 * 2  # sines and cosines, on every rank
+    weights = memory_of(LLAMA).memory.weight_bytes - positions
     assert weights == pytest.approx(70_553_706_496 * 2 / 4, rel=1e-3)
 
 
@@ -104,7 +105,7 @@ def test_what_does_not_fit_is_exit_3_and_says_what_is_missing(capsys) -> None:
     assert app.main(["memory", "llama-3.3-70b", "--gpu", "H100"]) == app.NOTHING_FITS
     assert "GiB are missing on each GPU" in capsys.readouterr().out
     assert app.main(["memory", "llama-3.3-70b", "--gpu", "H100", "--tensor-parallel", "2"]) == app.NOTHING_FITS
-    assert "--max-model-len 22880" in " ".join(capsys.readouterr().out.split())
+    assert "--max-model-len 22688" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_page_and_the_json_say_the_same(capsys) -> None:
@@ -198,3 +199,22 @@ def test_speed_over_machines_needs_to_be_told_the_network(capsys) -> None:
     assert app.main([*ESTIMATE, *over_two]) == app.BAD_INPUT
     assert "network" in capsys.readouterr().err
     assert app.main([*ESTIMATE, *over_two, "--network", "50"]) == 0
+
+
+def test_an_estimate_counts_the_memory_of_adapters_and_says_that_their_time_is_missing(capsys) -> None:
+    plain = estimate_json(capsys)
+    adapted = estimate_json(capsys, "--max-lora-rank", "64", "--max-loras", "8")
+    most = [max(load["concurrency"] for load in answer["loads"]) for answer in (plain, adapted)]
+    assert most[1] < most[0]
+    assert plain["warnings"] == []
+    assert "without LoRA adapters" in adapted["warnings"][0]
+    assert app.main([*ESTIMATE, "--max-lora-rank", "64"]) == 0
+    assert "without LoRA adapters" in capsys.readouterr().out
+
+
+def test_an_estimate_counts_requests_of_several_lengths_as_memory_does(capsys) -> None:
+    argv = ("--isl", "1024", "--osl", "512", "--lengths", "512:3,4608:1")  # of 1,536 tokens on average
+    even, mixed = estimate_json(capsys, *argv[:4]), estimate_json(capsys, *argv)
+    most = [max(load["concurrency"] for load in answer["loads"]) for answer in (even, mixed)]
+    assert most[1] < most[0]
+    assert mixed["estimate"]["tpot_seconds"] == even["estimate"]["tpot_seconds"]

@@ -277,6 +277,17 @@ def test_a_model_that_somebody_inferred_is_predicted_but_not_counted_as_known():
     assert not found.settings_known
 
 
+def test_weights_that_were_offloaded_are_not_on_the_card():
+    # A public log of vLLM 0.7 on a V100: 11.41 GiB of weights and 1.95 of KV with 1 GiB offloaded, a layer streamed.
+    row = {"engine_version": "0.7.3 (V0)", "gpu": "V100 16GB class", "gpu_mem_gib": "15.77", "max_model_len": "2048"}
+    found = predict(start(**row, model="facebook/opt-6.7b (cpu_offload 1 GB)", gpu_memory_utilization="0.9"))
+    assert found.values[WEIGHTS] == pytest.approx(11.41, abs=0.01)
+    assert found.values[AVAILABLE] == pytest.approx(1.95, abs=0.1)
+    assert found.settings_known
+    word = predict(start(**row, model="facebook/opt-6.7b (with offload)"))
+    assert "offload" in word.reasons[WEIGHTS]
+
+
 def test_what_runs_beside_the_model_leaves_only_its_cache_predictable():
     found = predict(start(model="Qwen/Qwen3-8B (+LoRA rank 64)", available_kv_gib_per_gpu="10"))
     assert "LoRA" in found.reasons[WEIGHTS]
