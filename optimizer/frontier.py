@@ -1,7 +1,8 @@
 """Every trade-off of one model: plans of one kind of replica that no other plan beats in all that is asked about.
 
 A plan here is as many replicas of one kind as the demand needs, on the cheapest machines that run it. All of them are
-enumerated, so the front needs no solver: what remains is the skyline of a table.
+enumerated, so the front needs no solver: what remains is the skyline of a table. Whether a mix of several kinds costs
+less than a point of it, the solver is asked.
 """
 
 from __future__ import annotations
@@ -14,19 +15,25 @@ import numpy as np
 from catalog.quantization import SCHEMES
 from optimizer.answer import offered, replica_of
 from optimizer.candidates import Candidates
+from optimizer.cp_sat.objectives import Goal
+from optimizer.cp_sat.program import solve_program
 from optimizer.plan import OfferedMachine, Replica
 from optimizer.pruning import Columns, cheapest_offers
 from optimizer.replica_columns import Bools, Floats, Ints
-from optimizer.requirements import Frozen, Requirements
+from optimizer.requirements import Demand, Frozen, Objective, Requirements
 from optimizer.search import Search, keeps_service_level, request_seconds
 from optimizer.shapes import Place
-from optimizer.uniform import keep_limits, uniform_plans
+from optimizer.uniform import keep_limits, uniform_plans, with_columns, worthwhile
 
 Axis = Literal["cost", "latency", "ttft", "tpot", "throughput", "energy", "quality"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 MORE_IS_BETTER = frozenset({"throughput", "quality"})
 BLOCK = 2048
 """Plans that are compared with the front at once."""
+MIXED_AXES = frozenset({"cost", "latency", "ttft", "tpot", "quality"})
+"""What each replica of a plan has by itself: a mix is no worse in them when no replica in it is."""
+MIXED_MOST = 40
+"""Points for which the solver is asked whether a mix costs less: a tenth of a second each."""
 CACHE_BIT_WEIGHS = 0.01
 """Of two plans with equal weights the one with the more precise cache has the higher quality; less than one bit."""
 
@@ -41,6 +48,8 @@ class FrontPoint(Frozen):
         power_watts: of all GPUs that serve; None when unknown.
         joules_per_output_token: at full load.
         weight_bits: of most weights, the order of quality.
+        mixed_usd_per_hour: proven by CP-SAT to be the least cost of any plan, of several kinds of replicas too, that is
+            no worse in the other axes; None = not asked of the solver (see `MIXED_AXES`, `MIXED_MOST`).
     """
 
     cost_usd_per_hour: float
@@ -55,6 +64,7 @@ class FrontPoint(Frozen):
     machines: int
     offer: OfferedMachine
     replica: Replica
+    mixed_usd_per_hour: float | None = None
 
 
 class Frontier(Frozen):
@@ -98,12 +108,13 @@ def frontier(search: Search, requirements: Requirements, axes: tuple[Axis, ...])
     merits = plans.merits(axes)
     known = np.flatnonzero(np.isfinite(merits).all(axis=1))
     front = known[skyline(merits[known])]
+    mixed = _mixed_costs(search, requirements, plans, axes, front)
     return Frontier(
         question=requirements,
         model=search.knowledge.spec.repo_id,
         axes=axes,
         considered=len(known),
-        points=tuple(_point(search, requirements, plans, at) for at in front.tolist()),
+        points=tuple(_point(search, requirements, plans, at, mixed.get(at)) for at in front.tolist()),
     )
 
 
@@ -153,12 +164,9 @@ def _all_plans(search: Search, requirements: Requirements) -> _Plans:
     watts = replicas * columns.power_watts[kept]
     values: dict[Axis, Floats] = {
         "cost": plans.cost_usd_per_hour[kept],
-        "latency": request_seconds(candidates, requirements.workload)[at],
-        "ttft": candidates.ttft_seconds[at],
-        "tpot": candidates.tpot_seconds[at],
         "throughput": tokens,
         "energy": watts / tokens,
-        "quality": quality(candidates)[candidates.evaluation[at]],
+        **{axis: value[at] for axis, value in candidate_values(candidates, requirements).items()},
     }
     return _Plans(_taken(columns, kept), replicas, plans.machines[kept], values)
 
@@ -218,7 +226,42 @@ def bits_by_format() -> dict[str, int]:
     return {scheme.format: scheme.bits_per_weight for scheme in SCHEMES.values()}
 
 
-def _point(search: Search, requirements: Requirements, plans: _Plans, at: int) -> FrontPoint:
+def _mixed_costs(
+    search: Search, requirements: Requirements, plans: _Plans, axes: tuple[Axis, ...], front: Ints
+) -> dict[int, float]:
+    """Plan -> the proven least cost of any plan that is no worse than it in the other axes.
+
+    One question about cost for each: only replicas that reach what the plan has in every other axis may be used.
+    """
+    if "cost" not in axes or not set(axes) <= MIXED_AXES or requirements.demand == Demand():
+        return {}
+    candidates = search.candidates(requirements)
+    whole = candidate_values(candidates, requirements)
+    few = front if len(front) <= MIXED_MOST else front[np.linspace(0, len(front) - 1, MIXED_MOST).astype(np.int64)]
+    asked, found = requirements.model_copy(update={"objective": Objective.COST}), {}
+    for at in few.tolist():
+        allowed = keeps_service_level(candidates, requirements)
+        for axis in set(axes) - {"cost"}:
+            sign = -1 if axis in MORE_IS_BETTER else 1
+            allowed &= sign * whole[axis] <= sign * plans.values[axis][at]
+        columns = search.columns(asked, allowed)
+        cheap = solve_program(asked, with_columns(columns, worthwhile(columns, asked)), (Goal.COST,))
+        if cheap is not None and cheap.optimal:
+            found[at] = cheap.cost_usd_per_hour
+    return found
+
+
+def candidate_values(candidates: Candidates, requirements: Requirements) -> dict[Axis, Floats]:
+    """What each candidate has by itself in the axes of `MIXED_AXES` but cost, each of shape (candidates,)."""
+    return {
+        "latency": request_seconds(candidates, requirements.workload),
+        "ttft": candidates.ttft_seconds,
+        "tpot": candidates.tpot_seconds,
+        "quality": quality(candidates)[candidates.evaluation],
+    }
+
+
+def _point(search: Search, requirements: Requirements, plans: _Plans, at: int, mixed: float | None) -> FrontPoint:
     candidates = search.candidates(requirements)
     row = int(plans.columns.candidate[at])
     watts = plans.values["energy"][at] * plans.values["throughput"][at]
@@ -236,4 +279,5 @@ def _point(search: Search, requirements: Requirements, plans: _Plans, at: int) -
         machines=int(plans.machines[at]),
         offer=offered(plans.columns.offers[int(plans.columns.machine[at])]),
         replica=replica_of(search, requirements, candidates, row),
+        mixed_usd_per_hour=None if mixed is None else round(mixed, 6),
     )

@@ -8,6 +8,8 @@ from gpuplan.cli.console import Ink, Line, Part, Styled, aligned, duration, head
 from gpuplan.cli.plot import Point, plot
 from optimizer.frontier import Axis, Frontier, FrontPoint
 
+LEAST_SAVING = 0.005
+"""Dollars per hour: less is not to be seen in a price of two digits."""
 WORDS: dict[Axis, str] = {
     "cost": "USD/h",
     "latency": "request",
@@ -74,11 +76,13 @@ def _thinned(points: Sequence[FrontPoint], most: int) -> list[FrontPoint]:
 
 
 def _table(front: Frontier, points: Sequence[FrontPoint]) -> Iterator[Line]:
-    names = ("USD/h", "request", "TTFT", "TPOT", "tok/s", "J/token", "plan")
+    mixed = any(_mix(point) for point in front.points)
+    names = ("USD/h", *(("mixed",) if mixed else ()), "request", "TTFT", "TPOT", "tok/s", "J/token", "plan")
     rows: list[Sequence[Part]] = [header(names)]
     rows += [
         (
             usd(point.cost_usd_per_hour),
+            *((_mix(point),) if mixed else ()),
             duration(point.request_seconds),
             duration(point.ttft_seconds),
             duration(point.tpot_seconds),
@@ -88,7 +92,15 @@ def _table(front: Frontier, points: Sequence[FrontPoint]) -> Iterator[Line]:
         )
         for point in points
     ]
-    yield from aligned(rows, right=(0, 1, 2, 3, 4, 5))
+    yield from aligned(rows, right=tuple(range(len(names) - 1)))
+    if mixed:
+        yield (Styled("  mixed: what several kinds of replicas together cost that are no worse (proven)", "dim"),)
+
+
+def _mix(point: FrontPoint) -> str:
+    """What a mix costs where it costs less."""
+    mixed = point.mixed_usd_per_hour
+    return usd(mixed) if mixed is not None and mixed < point.cost_usd_per_hour - LEAST_SAVING else ""
 
 
 def described(point: FrontPoint) -> str:

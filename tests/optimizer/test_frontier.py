@@ -81,6 +81,43 @@ def test_the_cheapest_of_a_front_is_the_best_plan_of_one_kind(search):
     assert points[0].cost_usd_per_hour == pytest.approx(purchase.cost_usd_per_hour)
 
 
+def at_most(point, axis, **more):
+    """The question that a point answers, as `plan` would be asked: the cheapest that is no slower."""
+    limit = {f"{axis}_seconds": getattr(point, f"{axis}_seconds") * (1 + 1e-9)}
+    question = asked(**more)
+    return question.model_copy(update={"service_level": ServiceLevel(**limit)})
+
+
+@pytest.mark.parametrize("axis", ["tpot", "ttft"])
+def test_each_point_costs_what_the_solver_proves_for_plans_of_its_kind_that_are_no_slower(axis, search):
+    points = frontier(search, asked(), ("cost", axis)).points
+    assert len(points) > 5
+    for point in points:
+        assert search.purchase(at_most(point, axis, mix=False)).cost_usd_per_hour == pytest.approx(
+            point.cost_usd_per_hour
+        )
+
+
+@pytest.mark.parametrize("axis", ["tpot", "ttft"])
+def test_what_a_mix_costs_at_each_point_is_what_the_solver_proves_for_any_plan(axis, search):
+    points = frontier(search, asked(), ("cost", axis)).points
+    for point in points:
+        assert search.purchase(at_most(point, axis)).cost_usd_per_hour == pytest.approx(point.mixed_usd_per_hour)
+    assert any(point.mixed_usd_per_hour < point.cost_usd_per_hour - 1e-6 for point in points)
+
+
+def test_at_each_quality_nothing_of_that_precision_costs_less(search):
+    points = frontier(search, asked(weight_formats=("bf16", "fp8")), ("cost", "quality")).points
+    assert {point.weight_bits for point in points} == {8, 16}
+    for point in points:
+        formats = ("bf16",) if point.weight_bits == 16 else ("bf16", "fp8")
+        best = search.purchase(asked(weight_formats=formats, mix=False))
+        assert point.cost_usd_per_hour >= best.cost_usd_per_hour - 1e-9
+        assert search.purchase(asked(weight_formats=formats)).cost_usd_per_hour <= point.mixed_usd_per_hour + 1e-9
+    cheapest = search.purchase(asked(weight_formats=("bf16",), mix=False))
+    assert min(p.cost_usd_per_hour for p in points if p.weight_bits == 16) == pytest.approx(cheapest.cost_usd_per_hour)
+
+
 def test_more_axes_never_lose_a_point(search):
     few = {p.cost_usd_per_hour for p in frontier(search, asked(), ("cost", "latency")).points}
     many = {p.cost_usd_per_hour for p in frontier(search, asked(), ("cost", "latency", "energy")).points}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gpuplan.cli import words
 from gpuplan.cli.commands import plan as main_job
 from gpuplan.cli.options import PRINTING, Asked, asked_in, flag, option, several
-
-if TYPE_CHECKING:
-    pass
 
 SUMMARY = "The front of one model: cost against latency, throughput, energy and quality."
 EXAMPLES = (
@@ -66,9 +63,10 @@ def command(
 ) -> int:
     """Every plan that no other beats: what a lower cost means for latency, throughput, energy or quality.
 
-    A plan here is as many replicas of one kind as the demand needs (one replica without a demand), each full. Latency
-    is a whole request's: TTFT and the time of all its tokens. Quality is the order of the weights' precision, no
-    measure of answers.
+    A plan here is as many replicas of one kind as the demand needs (one replica without a demand), each full: all of
+    them are compared, so each point is the cheapest that is no worse in the other axes. Where several kinds together
+    cost less, that cost stands beside it, proven by the solver. Latency is a whole request's: TTFT and the time of all
+    its tokens. Quality is the order of the weights' precision, no measure of answers.
 
     Exit status: 0 a front, 2 bad input or an unknown name, 3 nothing fits.
     """
