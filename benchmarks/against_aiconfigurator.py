@@ -139,7 +139,8 @@ def case_of(run: Any, known: Mapping[tuple[str, str], Asked], *, nominal: bool) 
     from gpuplan.fitting.runs import LENGTH_JITTER
 
     asked = known.get((run.model, run.weights))
-    if run.kind != "closed" or run.gpu not in SYSTEMS or run.engine not in BACKENDS or asked is None:
+    backend = BACKENDS.get(run.engine.split()[0])  # whatever the era: its database is of one
+    if run.kind != "closed" or run.gpu not in SYSTEMS or backend is None or asked is None:
         return None
     path, gemm, experts = asked
     drawn = run.source == "inferencex_aic"
@@ -149,7 +150,7 @@ def case_of(run: Any, known: Mapping[tuple[str, str], Asked], *, nominal: bool) 
     return {
         "model_path": path,
         "system_name": SYSTEMS[run.gpu],
-        "backend_name": BACKENDS[run.engine],
+        "backend_name": backend,
         "isl": round(run.input_tokens * longer),
         "osl": round(run.output_tokens * longer),
         "batch_size": max(round(run.batch), 1),

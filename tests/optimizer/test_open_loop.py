@@ -100,7 +100,7 @@ def test_relaxations_of_a_rate_that_nothing_serves_work(knowledge_of: KnowledgeO
     question = Requirements(
         model=LLAMA,
         demand=Demand(requests_per_second=6),
-        service_level=ServiceLevel(ttft_seconds=0.4, tpot_seconds=0.03, percentile=99),
+        service_level=ServiceLevel(ttft_seconds=0.8, tpot_seconds=0.03, percentile=99),
         limits=Limits(budget_usd_per_hour=8),
         choices=Choices(gpus=("H100 SXM 80GB", "H200 SXM 141GB")),
     )
