@@ -24,7 +24,6 @@ MEBIBYTE = 2**20
 LARGEST_LISTING_BYTES = 16 * MEBIBYTE
 LARGEST_TEXT_BYTES = 4 * MEBIBYTE
 """A config.json is a few kilobytes; one that lists every quantized module, about a megabyte."""
-LARGEST_INDEX_BYTES = 64 * MEBIBYTE
 
 TRIES = 3
 FIRST_WAIT_SECONDS = 1

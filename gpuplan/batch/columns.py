@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpuplan.batch.cells import KINDS, UNITS, Kind
+from gpuplan.batch.cells import KINDS, UNITS, normal_unit
 from gpuplan.batch.errors import BadQuestions
 from gpuplan.errors import nearest
 
@@ -132,11 +132,4 @@ def unit_of(text: str) -> str:
     >>> unit_of("$ / hr"), unit_of("USD per hour"), unit_of("Tokens per second"), unit_of("milliseconds")
     ('usd/h', 'usd/h', 'tok/s', 'ms')
     """
-    from gpuplan.batch.cells import normal_unit
-
     return normal_unit(text)
-
-
-def kind_of(column: Column) -> Kind | None:
-    """What a column's cells hold; None for one that is handed through."""
-    return None if column.option is None else KINDS[column.option]

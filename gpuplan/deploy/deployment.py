@@ -46,7 +46,6 @@ class Serving:
         ranks: options of a worker whose value is its number among the machines (from 0) times so much.
         gpu: our name of the card; `vendor` makes it.
         gpus, nodes: of one replica.
-        gpu_memory_bytes: of one card.
         offer: the machine that it stands on, and `machines` of them are bought for it.
         beside: number of the serving on whose machines it stands too; None = its own.
         options_file: contents of OPTIONS_FILE; "" = the command names none.
@@ -65,7 +64,6 @@ class Serving:
     vendor: str
     gpus: int
     nodes: int
-    gpu_memory_bytes: int
     offer: OfferedMachine
     machines: int
     beside: int | None
@@ -212,7 +210,6 @@ def _serving(plan: Plan, number: int, name: str, folder: Path | None, checkpoint
         vendor=gpu.vendor,
         gpus=replica.gpus,
         nodes=replica.nodes,
-        gpu_memory_bytes=line.memory.total_bytes,
         offer=offer,
         machines=line.count,
         beside=line.shares_machines_of_line,

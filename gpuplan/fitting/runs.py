@@ -9,7 +9,7 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -454,8 +454,3 @@ _NOT_READ = {
     "tpu_recipes": "another kind of accelerator",
 }
 """Sources that this model does not fit to yet, and why."""
-
-
-def count_by(runs: Iterable[Run], *names: str) -> Counter[tuple[str, ...]]:
-    """How many runs share these attributes."""
-    return Counter(tuple(str(getattr(run, name)) for name in names) for run in runs)
