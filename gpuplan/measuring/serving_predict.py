@@ -106,8 +106,16 @@ def predict_cases(choices: Sequence[Sequence[Case]], factors: Factors) -> list[P
 
 
 def _fastest(several: Sequence[Prediction | str]) -> Prediction | str:
+    """The fastest layout's prediction, its interval as wide as those of all layouts together."""
     made = [each for each in several if isinstance(each, Prediction)]
-    return max(made, key=lambda each: each.values["output_tps_total"]) if made else several[0]
+    if not made:
+        return several[0]
+    best = max(made, key=lambda each: each.values["output_tps_total"])
+    for metric in best.low:
+        held = [each for each in made if metric in each.low]
+        best.low[metric] = min(each.low[metric] for each in held)
+        best.high[metric] = max(each.high[metric] for each in held)
+    return best
 
 
 class Speeds:

@@ -182,6 +182,15 @@ def test_the_fastest_layout_counts_where_none_is_recorded():
     assert best.values["output_tps_total"] == max(each)
 
 
+def test_the_interval_of_a_layout_that_is_not_recorded_holds_those_of_all():
+    cells = {"load": "offline/max", "num_gpus": "8", "tp": "", "model": "meta-llama/Llama-3.1-70B-Instruct"}
+    unknown = said(**cells)
+    known = [said(**cells | {"tp": str(tp)}) for tp in (2, 4, 8)]
+    assert unknown.values["output_tps_total"] == max(each.values["output_tps_total"] for each in known)
+    assert unknown.low["output_tps_total"] == min(each.low["output_tps_total"] for each in known)
+    assert unknown.high["output_tps_total"] == max(each.high["output_tps_total"] for each in known)
+
+
 def test_a_card_of_two_dies_counts_as_two():
     (half,) = read_case(GOOD | {"gpu": "MI250"})
     whole, _ = gpu_of("MI250")
