@@ -19,7 +19,7 @@ from gpuplan.cli.console import (
     wrapped,
 )
 from gpuplan.cli.layout_page import heading
-from gpuplan.cli.plan_page import BLANK, EVEN_ODDS, arrivals, between
+from gpuplan.cli.plan_page import BLANK, EVEN_ODDS, arrivals, between, titled
 from gpuplan.cli.plot import Point, plot
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ RATE = "output_tokens_per_second"
 def page(answer: EstimateAnswer, ink: Ink) -> list[Line]:
     """The estimate's page."""
     work = answer.workload
-    lines = [*heading(answer.layout), *_speed(answer), *_verdict(answer)]
+    lines = [*heading(answer.layout, ink), *_speed(answer, ink), *_verdict(answer)]
     for sentence in answer.warnings:
         lines += wrapped(sentence, ink.width, 2, "yellow", mark="! ")
     lines += [BLANK]
@@ -52,7 +52,7 @@ def page(answer: EstimateAnswer, ink: Ink) -> list[Line]:
     return lines
 
 
-def _speed(answer: EstimateAnswer) -> list[Line]:
+def _speed(answer: EstimateAnswer, ink: Ink) -> list[Line]:
     made, work = answer.estimate, answer.workload
     load = f"{made.concurrency:,} requests in flight, {work.input_tokens:,} tokens in and {work.output_tokens:,} out"
     rows: list[list[Part]] = [
@@ -71,8 +71,7 @@ def _speed(answer: EstimateAnswer) -> list[Line]:
     if answer.usd_per_million_output_tokens is not None:
         rows.append(["USD per million", usd(answer.usd_per_million_output_tokens)])
     sure = f"; {100 * answer.asked.service_level.confidence:g}% confidence" if _careful(answer) else ""
-    title = (Styled("Speed", "bold"), Styled(f"  {load}; {made.calibration}{sure}", "dim"))
-    return [title, *aligned(rows, right=(1,))]
+    return [*titled("Speed", f"{load}; {made.calibration}{sure}", ink), *aligned(rows, right=(1,))]
 
 
 def _careful(answer: EstimateAnswer) -> bool:

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpuplan.cli.console import Line, Styled
+from gpuplan.cli.console import Ink, Line, Styled, wrapped
 
 if TYPE_CHECKING:
     from gpuplan.calculators import Layout
+    from optimizer.plan import Rejection, Replica
     from optimizer.requirements import EngineOptions
 
 
-def heading(layout: Layout) -> list[Line]:
+def heading(layout: Layout, ink: Ink) -> list[Line]:
     """The model, then where and how it runs."""
-    degrees = [
-        ("TP", layout.tensor_parallel),
-        ("PP", layout.pipeline_parallel),
-        ("DP", layout.data_parallel),
-        ("EP", layout.expert_parallel),
-    ]
-    shape = " ".join(f"{name} {degree}" for name, degree in degrees if degree > 1 or name == "TP")
     machines = f" in {layout.nodes} machines" if layout.nodes > 1 else ""
     where = (
-        f"{layout.gpus} x {layout.gpu}{machines}: {shape}, {layout.weight_format} weights, "
+        f"{layout.gpus} x {layout.gpu}{machines}: {degrees(layout)}, {layout.weight_format} weights, "
         f"{layout.kv_cache_format} KV cache, {layout.engine} {layout.engine_version}"
     )
     utilization = layout.gpu_memory_utilization
@@ -35,11 +29,22 @@ def heading(layout: Layout) -> list[Line]:
     return [
         named(layout.model, layout.model_revision),
         *((f"! {note}",) for note in layout.model_notes),
-        (where,),
+        *wrapped(where, ink.width, 0),
         *([(Styled(f"with {added}", "dim"),)] if added else []),
-        (Styled(limits, "dim"),),
+        *wrapped(limits, ink.width, 0, "dim"),
         (),
     ]
+
+
+def degrees(one: Layout | Replica | Rejection) -> str:
+    """In how many parts a replica is divided, and along what: TP, and what else is not 1; "" where nothing runs."""
+    kinds = [
+        ("TP", one.tensor_parallel),
+        ("PP", one.pipeline_parallel),
+        ("DP", one.data_parallel),
+        ("EP", one.expert_parallel),
+    ]
+    return " ".join(f"{name} {degree}" for name, degree in kinds if degree and (degree > 1 or name == "TP"))
 
 
 def named(model: str, revision: str | None) -> Line:

@@ -20,7 +20,7 @@ from gpuplan.cli.console import (
     usd,
     wrapped,
 )
-from gpuplan.cli.layout_page import additions, named
+from gpuplan.cli.layout_page import additions, degrees, named
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
@@ -34,6 +34,12 @@ SHOWN_REJECTIONS = 8
 def title(text: str) -> Line:
     """The first line of a part of the page."""
     return (Styled(text, "bold"),)
+
+
+def titled(name: str, text: str, ink: Ink) -> list[Line]:
+    """A title, and beside it what is to be known of its part, on as many lines as that takes."""
+    first, *rest = wrapped(text, ink.width, len(name) + 2, "dim")
+    return [(*title(name), "  ", *first[1:]), *rest]
 
 
 # ── the question ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -114,17 +120,6 @@ def layout(replica: nouns.Replica) -> str:
     return degrees(replica) + nodes
 
 
-def degrees(one: nouns.Replica | nouns.Rejection) -> str:
-    """In how many parts a replica is divided, and along what: TP, and what else is not 1; "" where nothing runs."""
-    kinds = [
-        ("TP", one.tensor_parallel),
-        ("PP", one.pipeline_parallel),
-        ("DP", one.data_parallel),
-        ("EP", one.expert_parallel),
-    ]
-    return " ".join(f"{name} {degree}" for name, degree in kinds if degree and (degree > 1 or name == "TP"))
-
-
 def servers(line: nouns.Line) -> str:
     """What runs on the machines."""
     replica = line.replica
@@ -154,7 +149,7 @@ def between(interval: nouns.Interval, say: Callable[[float], str]) -> list[Part]
     return [say(interval.value), Styled(f"{say(interval.low)} to {say(interval.high)}", "dim")]
 
 
-def speed(answer: nouns.Plan) -> list[Line]:
+def speed(answer: nouns.Plan, ink: Ink) -> list[Line]:
     """Expected speed of the whole purchase, then of a replica where there are several kinds."""
     assert answer.totals is not None
     confidence = answer.question.service_level.confidence
@@ -168,7 +163,7 @@ def speed(answer: nouns.Plan) -> list[Line]:
     if confidence == EVEN_ODDS:
         rows = [[*row[:3], *row[4:]] for row in rows]
     return [
-        (*title("Speed"), Styled(f"  {_load(answer.totals, answer.lines)}; {_resting_on(answer)}", "dim")),
+        *titled("Speed", f"{_load(answer.totals, answer.lines)}; {_resting_on(answer)}", ink),
         *aligned([[*row[:-1], *_unless_empty(row[-1])] for row in rows], right=(1,)),
         *(line for number, one in enumerate(answer.lines, start=1) for line in _arrivals_of(one, number, answer)),
     ]
@@ -372,7 +367,7 @@ def _solved(answer: nouns.Plan, ink: Ink) -> list[Line]:
     page: list[Line] = [_price_line(answer), BLANK]
     for line in answer.lines:
         page += _labelled("Rent", machines(line), ink) + _labelled("Serve", servers(line), ink)
-    page += [BLANK, *speed(answer)]
+    page += [BLANK, *speed(answer, ink)]
     if answer.energy is not None:
         page += energy(answer.energy)
     for line in answer.lines:

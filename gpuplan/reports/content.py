@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 
 from gpuplan.cli.console import quantity, usd
-from gpuplan.cli.plan_page import asked_for, degrees, layout, machines, proof, servers
+from gpuplan.cli.layout_page import degrees
+from gpuplan.cli.plan_page import asked_for, layout, machines, proof, servers
 from gpuplan.reports.assumptions import Assumptions
 from gpuplan.reports.document import Calculation, Chart, Column, Report, Section, Table
 from gpuplan.reports.money import calculation_of, money, paid_usd_per_year

@@ -122,3 +122,11 @@ def test_the_page_fits_a_screen(solved: Plan) -> None:
     lines = page(solved).splitlines()
     assert len(lines) <= 50
     assert max(len(line) for line in lines) <= 120
+
+
+def test_words_beside_a_title_stay_within_the_screen() -> None:
+    lines = plan_page.titled(
+        "Speed", "192 requests in flight; this model fitted on this GPU; planned with 50%", Ink(width=60)
+    )
+    text = render(lines, Ink(width=60)).splitlines()
+    assert text == ["Speed  192 requests in flight; this model fitted on this", "       GPU; planned with 50%"]

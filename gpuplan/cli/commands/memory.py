@@ -90,7 +90,7 @@ def page(answer: AdvisedMemory, ink: console.Ink) -> list[console.Line]:
     memory, layout = answer.memory, answer.layout
     title = console.Styled(f"Memory of each {layout.gpu}", "bold")
     return [
-        *heading(layout),
+        *heading(layout, ink),
         (title,),
         *memory_rows(memory, ink),
         (),
