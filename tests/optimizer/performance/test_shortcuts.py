@@ -165,3 +165,12 @@ def test_published_rates_have_a_source_and_a_day():
             assert fact["source"]
             assert len(str(fact["as_of"])) == 10
     assert published_acceptance("eagle") == []
+
+
+@pytest.mark.parametrize(
+    ("head", "guesses", "least", "most"), [("NVIDIA's head", 3, 2.37, 3.08), ("Red Hat's head", 7, 2.88, 3.62)]
+)
+def test_published_rates_give_the_tokens_per_step_that_their_model_cards_print(head, guesses, least, most):
+    (fact,) = (each for each in published_acceptance("eagle3") if head in each["what"])
+    assert kept_tokens(fact["low"], guesses) == pytest.approx(least, rel=0.01)
+    assert kept_tokens(fact["high"], guesses) == pytest.approx(most, rel=0.01)
