@@ -244,7 +244,9 @@ def _engine(row: Mapping[str, str], family: str) -> tuple[Engine, list[str]]:
         newest = find_engine(name)
     except UnknownEngine as error:
         raise Unpredictable(str(error)) from error
-    wanted = _behaviour(said, row, family) if newest.name == "vllm" else said.number
+    wanted = (
+        _behaviour(said, row, family) if newest.name == "vllm" else said.number or _by_month(said.month, newest.name)
+    )
     try:
         engine = find_engine(name, wanted)
     except UnknownEngine:
@@ -268,15 +270,19 @@ def _sounds_legacy(quote: str, said: Version) -> bool:
 
 
 @cache
-def _releases() -> dict[str, Any]:
-    text = files(__package__).joinpath("data/vllm_releases.json").read_text(encoding="utf-8")
+def _releases(engine: str = "vllm") -> dict[str, Any]:
+    text = files(__package__).joinpath(f"data/{engine}_releases.json").read_text(encoding="utf-8")
     known: dict[str, Any] = json.loads(text)
     return known
 
 
-def _by_month(month: str | None) -> str | None:
-    """The release that was current in a month; None when no month is said."""
-    return None if month is None else _current(_releases()["releases"], month)
+DATED = ("vllm", "sglang")
+"""Engines whose releases are known by month."""
+
+
+def _by_month(month: str | None, engine: str = "vllm") -> str | None:
+    """The release that was current in a month; None when no month is said, or an engine's releases are not known."""
+    return None if month is None or engine not in DATED else _current(_releases(engine)["releases"], month)
 
 
 _ISSUE = re.compile(r"\bvllm-project/vllm#(\d{1,7})\b")

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from catalog.model import LatentAttention, ModelSpec
 from gpu_db.gpu import Gpu
 from optimizer.engines.engine import Engine, Floats, Ints
+from optimizer.engines.facts import Facts, fact_at
 from optimizer.engines.launch import HEAD_ADDRESS, Launch
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.cache_plan import CachePlan
-from optimizer.memory.communication import visible_bytes
+from optimizer.memory.communication import by_ranks, visible_bytes
 from optimizer.memory.factors import GIB, MIB
 from optimizer.memory.kv_cache import BlockRule
 from optimizer.memory.speculation import Speculation
@@ -41,13 +42,48 @@ class Sglang(Engine):
 
         reserve = 512 + 1.5 * max(prefill tokens, 2048) + 1024 * TP * PP / 8 + 2 * decode sizes
                   + 8 * prefill graphs (1536 with latent attention) MiB, at least 10 GiB on cards above 60 GiB
+
+        Less of it for models with a vision tower. Until 0.5.2 the reserve went by the card, until 0.4.7 the fraction by
+        the number of ranks.
         """
+        seen = self._vision_share(spec)
+        ranks = rows.tensor_parallel * rows.data_parallel
+        if "by_ranks" in self._static:
+            table = {int(count): float(share) for count, share in self._static["by_ranks"].items()}
+            return seen * by_ranks(table, ranks)
         total_mib = rows.gather([visible_bytes(gpu) / MIB for gpu in rows.gpus])
-        reserve = self._reserve_mib(spec, rows, max_batched_tokens, total_mib)
-        return np.round((total_mib - reserve) / total_mib, 3)
+        if "cards" in self._static:
+            reserve = self._card_reserve_mib(rows)
+        else:
+            reserve = self._reserve_mib(spec, rows, max_batched_tokens, total_mib)
+        return seen * np.round((total_mib - reserve) / total_mib, 3)
+
+    @property
+    def _static(self) -> Facts:
+        return fact_at(self.facts["static_fraction"], self.version)
+
+    def _card_reserve_mib(self, rows: ReplicaColumns) -> Floats:
+        """What was held back by the size of the card and the ranks of the replica, shape (rows,)."""
+        cards = [_card_of(self._static["cards"], gpu) for gpu in rows.gpus]
+        fixed, each = (rows.gather([card[name] for card in cards]) for name in ("reserve_gib", "gib_per_rank"))
+        ranks = rows.tensor_parallel * rows.data_parallel * rows.pipeline_parallel
+        apart = np.where(rows.data_parallel > 1, self._static["attention_dp_gib"], 0)
+        return np.asarray((fixed + each * ranks + apart) * (GIB // MIB), dtype=np.float64)
+
+    def _vision_share(self, spec: ModelSpec) -> float:
+        """Of the fraction, what a vision tower leaves: less the larger it is; 1 for text models."""
+        if spec.vision is None:
+            return 1.0
+        facts = self.facts["vision_fraction"]
+        layers = spec.vision.layers if spec.architecture in facts["names_layers"] else facts["baseline_layers"]
+        unnamed = spec.architecture in facts["without_width"]
+        width = facts["baseline_width"] if unnamed else spec.vision.hidden_size
+        size = layers * width**2 / (facts["baseline_layers"] * facts["baseline_width"] ** 2)
+        adjusted = 1 - float(facts["per_doubling"]) * (size - 1)
+        return float(facts["base"] * max(facts["least"], min(facts["most"], adjusted)))
 
     def _reserve_mib(self, spec: ModelSpec, rows: ReplicaColumns, tokens: Ints, total_mib: Floats) -> Floats:
-        facts = self.facts["static_fraction"]
+        facts = self._static
         ranks = rows.tensor_parallel * rows.data_parallel
         decode = self._decode_sizes(rows)
         activation = np.maximum(tokens, facts["least_prefill_tokens"]) * facts["mib_per_prefill_token"]
@@ -59,7 +95,7 @@ class Sglang(Engine):
         return np.asarray(np.maximum(reserve, least), dtype=np.float64)
 
     def _prefill_graphs_mib(self, spec: ModelSpec, tokens: Ints) -> Floats:
-        facts = self.facts["static_fraction"]
+        facts = self._static
         if any(isinstance(mixer, LatentAttention) for mixer in spec.mixers):
             return np.full(tokens.shape, float(facts["latent_prefill_graphs_mib"]))
         sizes = np.zeros(tokens.shape, dtype=np.int64)
@@ -73,14 +109,12 @@ class Sglang(Engine):
         large = np.array([self._decode_card(gpu)["from_tp4"] for gpu in rows.gpus], dtype=np.int64)[rows.gpu]
         return np.where(rows.tensor_parallel * rows.data_parallel < LARGE_DEPLOYMENT_RANKS, small, large)
 
-    def _decode_card(self, gpu: Gpu) -> dict[str, int]:
-        gib = visible_bytes(gpu) / GIB
-        cards = self.facts["decode_graphs"]["cards"]
-        return next(card for card in cards if gib >= card["memory_gib_from"])
+    def _decode_card(self, gpu: Gpu) -> Facts:
+        return _card_of(self.facts["decode_graphs"]["cards"], gpu)
 
     def largest_graph(self, gpu: Gpu) -> int:
         """Largest decode batch that is captured below TP 4."""
-        return self._decode_card(gpu)["below_tp4"]
+        return int(self._decode_card(gpu)["below_tp4"])
 
     def cache_plan(self, spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: BlockRule) -> CachePlan:
         """One slot per token; separate pools for windows and states."""
@@ -113,6 +147,12 @@ class Sglang(Engine):
             options += ["--nnodes", str(launch.nodes), "--node-rank", str(node_rank)]
             options += ["--dist-init-addr", f"{head_address}:5000"]
         return ("sglang", "serve", *options)
+
+
+def _card_of(cards: list[Facts], gpu: Gpu) -> Facts:
+    """The first class of cards, largest first, that a GPU is large enough for."""
+    gib = visible_bytes(gpu) / GIB
+    return next(card for card in cards if gib >= card["memory_gib_from"])
 
 
 def _layout(launch: Launch) -> list[str]:

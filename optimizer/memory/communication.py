@@ -45,12 +45,13 @@ def non_torch_bytes(rows: ReplicaColumns, table: NonTorch, *, quantized: bool = 
     Source: public start-up logs, see `non_torch_gib` in `optimizer/engines/data/*.json`.
     """
     ranks = rows.tensor_parallel * rows.data_parallel
-    fast, pcie = _by_ranks(table.bytes_fast, ranks), _by_ranks(table.bytes_pcie, ranks)
+    fast, pcie = by_ranks(table.bytes_fast, ranks), by_ranks(table.bytes_pcie, ranks)
     extra = rows.gather([table.bytes_amd if gpu.vendor == "AMD" else 0 for gpu in rows.gpus])
     return np.where(rows.has_fast_links, fast, pcie) + extra + (table.bytes_quantized if quantized else 0)
 
 
-def _by_ranks(table: dict[int, float], ranks: NDArray[np.int64]) -> Floats:
+def by_ranks(table: dict[int, float], ranks: NDArray[np.int64]) -> Floats:
+    """What a table has for so many ranks, or else for the next smaller number; the shape of `ranks`."""
     counts = np.array(sorted(table))
     values = np.array([table[count] for count in counts])
     return np.asarray(values[np.searchsorted(counts, ranks, side="right") - 1])
