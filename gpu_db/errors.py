@@ -80,6 +80,7 @@ class OfferFileError(GpuDbError):
 
     Attributes:
         problems: one sentence per problem, in file order.
+        sentences: what is shown of them, each fit for a line of its own.
     """
 
     def __init__(self, path: object, problems: Sequence[str]) -> None:
@@ -87,7 +88,9 @@ class OfferFileError(GpuDbError):
         listed = list(self.problems[:_SHOWN_PROBLEMS])
         if len(self.problems) > _SHOWN_PROBLEMS:
             listed.append(f"and {len(self.problems) - _SHOWN_PROBLEMS} more problems")
-        super().__init__(f"The offers file {str(path)!r} cannot be used: " + " ".join(listed))
+        what = f"The offers file {str(path)!r} cannot be used:"
+        self.sentences = (f"{what} {listed[0]}",) if len(listed) == 1 else (what, *listed)
+        super().__init__(" ".join((what, *listed)))
 
 
 class BadGpuDb(GpuDbError):

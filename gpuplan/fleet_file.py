@@ -30,13 +30,13 @@ MOST_WORDS = 1_000
 
 
 class BadFleetFile(GpuplanError):
-    """A fleet file that cannot be used; `problems` holds one sentence each."""
+    """A fleet file that cannot be used; `problems` holds one sentence each, `sentences` those that are shown."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        shown = self.problems[:MOST_PROBLEMS]
-        more = f"\nand {len(self.problems) - len(shown)} more" if len(self.problems) > len(shown) else ""
-        super().__init__("\n".join(shown) + more)
+        left_out = len(self.problems) - MOST_PROBLEMS
+        self.sentences = (*self.problems[:MOST_PROBLEMS], *([f"and {left_out} more"] if left_out > 0 else []))
+        super().__init__("\n".join(self.sentences))
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class _Problems:
     def add(self, where: str, what: str) -> None:
         place, said = f"{self.file}, {where}" if where else self.file, what.rstrip(".")
         cut = said if len(said) <= LONGEST_SENTENCE else f"{said[:LONGEST_SHOWN]}... ({len(said):,} characters)"
-        self.sentences.append(f"{place}: {cut}.")
+        self.sentences.append(f"{place}: {cut}{'' if cut.endswith('?') else '.'}")
 
 
 def shown(value: object) -> str:

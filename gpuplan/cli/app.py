@@ -193,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.complain(sentence(error))
         return BAD_INPUT
     except known_errors() as error:
-        console.complain(str(error))
+        console.complain(*(getattr(error, "sentences", None) or (str(error),)))
         return BAD_INPUT
 
 

@@ -134,9 +134,10 @@ def show_csv(text: str) -> None:
     sys.stdout.write(text)
 
 
-def complain(sentence: str) -> None:
-    """Print one sentence on stderr."""
-    sys.stderr.write(clean(f"plan: {sentence}") + "\n")
+def complain(sentence: str, *others: str) -> None:
+    """Print one sentence on stderr, or several, each on a line of its own."""
+    for line in (f"plan: {sentence}", *(f"      {other}" for other in others)):
+        sys.stderr.write(clean(line) + "\n")
 
 
 def progress(unit: str = "USD/h") -> Callable[[int, int], None] | None:

@@ -7,7 +7,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuplan.cli import console
+from gpuplan.cli import app, console
 from gpuplan.cli.console import Ink, Styled
 
 
@@ -55,3 +55,19 @@ def test_an_ascii_terminal_gets_no_blocks() -> None:
 def test_wrapped_text_fits_and_hangs_under_its_first_line() -> None:
     lines = console.render(console.wrapped("one two three four five six seven", 24, 2, mark="- "), Ink()).splitlines()
     assert lines == ["  - one two three four", "    five six seven"]
+
+
+def test_each_problem_of_a_file_stands_on_its_own_line(tmp_path, capsys) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text("services:\n  - {name: b, modle: x, min_tps: 5}\n  - {name: a, model: llama-3.1-8b}\n")
+    assert app.main(["fleet", str(file)]) == 2
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.startswith("plan: ")
+    assert others
+    assert all(line.startswith("      ") for line in others)
+    assert any(line.endswith("Did you mean 'model'?") for line in (first, *others))
+
+
+def test_a_value_with_a_line_break_stays_on_its_line(capsys) -> None:
+    console.complain("No model named 'a\nplan: all is well'")
+    assert capsys.readouterr().err == "plan: No model named 'a\\nplan: all is well'\n"
