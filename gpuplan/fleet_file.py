@@ -419,6 +419,10 @@ def _csv(text: str) -> Any:
     except csv.Error as error:
         raise ValueError(f"not CSV: {error}") from error
     header = [cell.strip() for cell in rows[0]] if rows else []
+    if not any(header):
+        raise ValueError("it is empty; write a header such as name,model,min_tps and a row per service")
+    if len(header) > MOST_WORDS:
+        raise ValueError(f"it has {len(header):,} columns; at most {MOST_WORDS:,} are read")
     twice = [name for name in dict.fromkeys(header) if header.count(name) > 1]
     if twice:
         raise ValueError(f"the column {twice[0]!r} stands twice")
