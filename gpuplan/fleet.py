@@ -27,8 +27,9 @@ from gpuplan.planning import check_options, data_fingerprint, engine_named, in_k
 from optimizer.answer import HOURS_PER_MONTH, Stamp
 from optimizer.cp_sat.integers import MICRO
 from optimizer.engines.find import ENGINES
-from optimizer.errors import BadRequirements, OptimizerError
+from optimizer.errors import AuditFailed, BadRequirements, OptimizerError
 from optimizer.fleet.answer import write_fleet_plan
+from optimizer.fleet.audit import FleetKnowledge, audit_fleet
 from optimizer.fleet.branching import solve_small
 from optimizer.fleet.calendar import (
     Calendar,
@@ -41,7 +42,7 @@ from optimizer.fleet.fleet import Program, build_program
 from optimizer.fleet.market import PURCHASED, Market, market_of
 from optimizer.fleet.plan import FleetPlan
 from optimizer.fleet.problem import FleetProblem
-from optimizer.fleet.replicas import Replicas, replicas_of
+from optimizer.fleet.replicas import Replicas, questions_of, replicas_of
 from optimizer.fleet.services import Fleet, Purchase, Service, with_shared_replicas
 from optimizer.fleet.solution import FleetSolution
 from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED
@@ -107,6 +108,9 @@ def plan_fleet(
     )
     explained = explain(program, solution, wishes, again, replicas=desk.replicas, opened=desk.program)
     plan = write_fleet_plan(program, solution, Stamp(__version__, data_fingerprint()), explained)
+    findings = audit_fleet(plan, desk.knowledge())
+    if findings:
+        raise AuditFailed(f"The fleet plan does not keep what it says: {'; '.join(findings[:5])}.")
     used = {line.offer.offer_id for line in plan.machines}
     offers = [supply.offer for supply in program.market.supplies if supply.offer.offer_id in used]
     return plan.model_copy(update={"warnings": (*plan.warnings, *staleness_warnings(offers, today))})
@@ -205,6 +209,20 @@ class Desk:
         self.fleet, self.market = fleet, market_of(fleet, offers)
         shelf = _Shelf((*offers, *self.market.part_offers()), self.market.part_gpus(), factors_dir, offline)
         self.replicas = [shelf.replicas(fleet, self.market, number) for number in range(len(fleet.services))]
+        self._shelf, self._offers = shelf, offers
+
+    def knowledge(self) -> FleetKnowledge:
+        """What a plan of this fleet is audited with."""
+        asked = {}
+        for service in self.fleet.services:
+            for model in service.models:
+                search, wanted = self._shelf.asked(service, model)
+                known = search.knowledge
+                questions = questions_of(wanted, model, known.spec)
+                sizes = {(one.workload.input_tokens, one.workload.output_tokens): one for one in questions}
+                asked[service.name, known.spec.repo_id] = (known, sizes)
+        gpus = {**load_gpus(), **self.market.part_gpus()}
+        return FleetKnowledge(self._offers, gpus, asked, self.market.parts_of_gpus())
 
     def calendar(self, only: str | None = None) -> CalendarProgram:
         """The integer program over the months; `only` plans for one scenario alone."""
@@ -329,13 +347,13 @@ class _Shelf:
             found = [
                 replicas_of(search, asked, model, offers, power=power)
                 for model in service.models
-                for search, asked in [self._asked(service, model)]
+                for search, asked in [self.asked(service, model)]
             ]
         except BadRequirements as wrong:
             raise BadRequirements(f"Service {service.name!r}: {in_the_files_words(str(wrong))}") from wrong
         return found
 
-    def _asked(self, service: Service, model: str) -> tuple[Search, Service]:
+    def asked(self, service: Service, model: str) -> tuple[Search, Service]:
         """The search for a model, and the service in the engines' and the model's own words."""
         engines = tuple({engine.name: engine for engine in map(engine_named, service.choices.engines)}.values())
         search = self._search(model, service.choices.engines)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,9 +21,10 @@ from optimizer.candidates import BATCHES, Variant
 from optimizer.cells import memory_at
 from optimizer.memory.vram import measure_memory
 from optimizer.performance.estimate import estimate
-from optimizer.plan import Estimate, Line, Plan, Totals
+from optimizer.plan import Estimate, Line, Memory, Plan, Replica, Totals
 from optimizer.promises import risks_of
 from optimizer.replica_columns import ReplicaColumns
+from optimizer.requirements import Requirements
 from optimizer.search import Knowledge, kv_cache_formats, planned_settings, stored_variants
 from optimizer.settings import shortcuts_of
 from optimizer.shapes import Place
@@ -60,8 +62,8 @@ def _audit_line(plan: Plan, line: Line, knowledge: Knowledge) -> Iterator[str]:
     stated = {name: getattr(line.offer, name) for name in type(line.offer).model_fields}
     if stated != {name: getattr(offer, name) for name in stated}:
         yield f"{offer.offer_id} is not offered as the plan says"
-    yield from _audit_choices(plan, line, knowledge)
-    yield from _audit_replica(plan, line, offer, knowledge)
+    yield from audit_choices(_stated(plan, line), knowledge)
+    yield from audit_replica(_stated(plan, line), Place.of(offer), knowledge)
 
 
 def _offer_of(plan: Plan, line: Line, knowledge: Knowledge) -> Offer | None:
@@ -78,8 +80,32 @@ def _offer_of(plan: Plan, line: Line, knowledge: Knowledge) -> Offer | None:
     return next((offer for offer in considered if offer.offer_id == line.offer.offer_id), None)
 
 
-def _audit_choices(plan: Plan, line: Line, knowledge: Knowledge) -> Iterator[str]:
-    replica, choices = line.replica, plan.question.choices
+@dataclass(frozen=True)
+class Stated:
+    """What a plan says of one replica.
+
+    Attributes:
+        question: that it answers.
+        replica: as stated.
+        memory: as stated; None = of another size of requests, and not looked at.
+        estimate: of requests of the question's size.
+        where: the offer, for sentences.
+    """
+
+    question: Requirements
+    replica: Replica
+    memory: Memory | None
+    estimate: Estimate
+    where: str
+
+
+def _stated(plan: Plan, line: Line) -> Stated:
+    return Stated(plan.question, line.replica, line.memory, line.estimate, line.offer.offer_id)
+
+
+def audit_choices(stated: Stated, knowledge: Knowledge) -> Iterator[str]:
+    """The replica's formats, engine and parallelism are among those that were allowed."""
+    replica, choices = stated.replica, stated.question.choices
     allowed = {stored.weight_format: stored for stored in stored_variants(knowledge.spec, choices)}
     if replica.weight_format not in allowed:
         yield f"{replica.weight_format} weights were not allowed"
@@ -93,40 +119,53 @@ def _audit_choices(plan: Plan, line: Line, knowledge: Knowledge) -> Iterator[str
         yield f"PP{replica.pipeline_parallel} instead of PP{choices.pipeline_parallel}"
 
 
-def _audit_replica(plan: Plan, line: Line, offer: Offer, knowledge: Knowledge) -> Iterator[str]:
+def audit_replica(stated: Stated, place: Place, knowledge: Knowledge) -> Iterator[str]:
     """The engine runs the replica as it is laid out, and its memory and speed are as stated."""
-    replica = line.replica
+    replica = stated.replica
     engine = knowledge.engines.get(replica.engine)
-    if engine is None or replica.model != knowledge.spec.repo_id or replica.gpu != offer.gpu:
-        yield f"the replica on {offer.offer_id} names another model, engine or GPU"
+    if engine is None or replica.model != knowledge.spec.repo_id or replica.gpu != place.gpu:
+        yield f"the replica on {stated.where} names another model, engine or GPU"
     elif replica.max_num_seqs not in BATCHES:
         yield f"max_num_seqs {replica.max_num_seqs} is not considered"
     else:
         variant = Variant(requantized(knowledge.spec, replica.weight_format), engine, replica.kv_cache_format)
-        row = _row(line, offer, knowledge)
+        row = _row(replica, place, knowledge)
         refused = engine.refuses(variant.spec, row.gpus[0], variant.kv_format)
         if refused is not None or any(mask[0] for mask, _ in engine.refused_shapes(variant.spec, row)):
-            yield f"{engine.name} cannot run the replica on {offer.offer_id}: {refused or 'its shape is refused'}"
+            yield f"{engine.name} cannot run the replica on {stated.where}: {refused or 'its shape is refused'}"
             return
-        yield from _audit_memory(plan, line, variant, row, knowledge)
-        yield from _audit_speed(plan, line, variant, row, knowledge)
+        yield from _audit_memory(stated, variant, row, knowledge)
+        yield from _audit_speed(stated, variant, row, knowledge)
 
 
-def _audit_memory(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, knowledge: Knowledge) -> Iterator[str]:
-    question, replica = plan.question, line.replica
+def _audit_memory(stated: Stated, variant: Variant, row: ReplicaColumns, knowledge: Knowledge) -> Iterator[str]:
+    question, replica = stated.question, stated.replica
     settings = planned_settings(knowledge, question.choices, question.workload, question.options)
     memory = measure_memory(variant.spec, variant.engine, row, variant.kv_format, settings, BATCHES)
     batch = int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0])
     if not memory.fits[0, batch]:
-        yield f"{replica.max_num_seqs} requests do not fit on {line.offer.offer_id}"
-    if line.memory != memory_at(memory, batch=batch):
-        yield f"the memory on {line.offer.offer_id} is not as stated"
+        yield f"{replica.max_num_seqs} requests do not fit on {stated.where}"
+    if stated.memory not in (None, memory_at(memory, batch=batch)):
+        yield f"the memory on {stated.where} is not as stated"
     if replica != describe_replica(knowledge.spec, variant, row, replica.max_num_seqs, settings, question.options):
-        yield f"the replica on {line.offer.offer_id} is not started as it is laid out"
+        yield f"the replica on {stated.where} is not started as it is laid out"
 
 
-def _audit_speed(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, knowledge: Knowledge) -> Iterator[str]:
-    question, replica = plan.question, line.replica
+def _audit_speed(stated: Stated, variant: Variant, row: ReplicaColumns, knowledge: Knowledge) -> Iterator[str]:
+    if not agree(stated.estimate, _speed(stated.question, stated.replica, variant, row, knowledge)):
+        yield f"the speed on {stated.where} is not as stated"
+
+
+def speed_of(question: Requirements, replica: Replica, place: Place, knowledge: Knowledge) -> Estimate:
+    """How fast a replica is for requests of a question's size, measured anew; its engine and format are known ones."""
+    spec, engine = requantized(knowledge.spec, replica.weight_format), knowledge.engines[replica.engine]
+    variant = Variant(spec, engine, replica.kv_cache_format)
+    return _speed(question, replica, variant, _row(replica, place, knowledge), knowledge)
+
+
+def _speed(
+    question: Requirements, replica: Replica, variant: Variant, row: ReplicaColumns, knowledge: Knowledge
+) -> Estimate:
     workload = question.workload
     settings = planned_settings(knowledge, question.choices, workload, question.options)
     speed = estimate(
@@ -140,40 +179,37 @@ def _audit_speed(plan: Plan, line: Line, variant: Variant, row: ReplicaColumns, 
         knowledge.factors,
         shortcuts=shortcuts_of(workload, question.options, settings),
     )
-    derived = estimate_of(plan.question, speed, row, 0, int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0]))
-    if not _agree(line.estimate, derived):
-        yield f"the speed on {line.offer.offer_id} is not as stated"
+    return estimate_of(question, speed, row, 0, int(np.flatnonzero(replica.max_num_seqs == BATCHES)[0]))
 
 
-def _row(line: Line, offer: Offer, knowledge: Knowledge) -> ReplicaColumns:
-    """The replica of a line as a table of one row, from the offer's own links."""
-    replica, place = line.replica, Place.of(offer)
+def _row(replica: Replica, place: Place, knowledge: Knowledge) -> ReplicaColumns:
+    """A replica as a table of one row, from its machine's own links."""
     size = replica.tensor_parallel * replica.pipeline_parallel * replica.data_parallel
     several, alone = replica.nodes > 1, size == 1
     fast = not alone and place.scaleup_domain_gpus >= max(replica.tensor_parallel * replica.data_parallel, 2)
     beyond_bridge = place.scaleup_domain_gpus > 1 and not fast
-    link = knowledge.gpus[offer.gpu].pcie_bytes_per_second if beyond_bridge else place.link_bytes_per_second
+    link = knowledge.gpus[place.gpu].pcie_bytes_per_second if beyond_bridge else place.link_bytes_per_second
     internode = place.internode_bytes_per_second if several and place.internode_bytes_per_second else math.nan
 
     def one(value: int) -> np.ndarray:
         return np.asarray([value], dtype=np.int64)
 
     return ReplicaColumns(
-        gpus=(knowledge.gpus[offer.gpu],),
+        gpus=(knowledge.gpus[place.gpu],),
         gpu=one(0),
         tensor_parallel=one(replica.tensor_parallel),
         pipeline_parallel=one(replica.pipeline_parallel),
         data_parallel=one(replica.data_parallel),
         expert_parallel=one(replica.expert_parallel),
-        nodes=one(-(-size // offer.gpu_count)),
-        gpus_per_node=one(offer.gpu_count if several else size),
+        nodes=one(-(-size // place.gpu_count)),
+        gpus_per_node=one(place.gpu_count if several else size),
         link_bytes_per_second=np.asarray([math.nan if alone or not link else link]),
         has_fast_links=np.asarray([fast]),
         internode_bytes_per_second=np.asarray([internode]),
     )
 
 
-def _agree(stated: Estimate | Totals, derived: Estimate | Totals) -> bool:
+def agree(stated: Estimate | Totals, derived: Estimate | Totals) -> bool:
     """Whether two records hold the same numbers up to the order in which floats are added."""
     pairs = zip(_leaves(stated.model_dump()), _leaves(derived.model_dump()), strict=True)
     return all(
@@ -232,7 +268,7 @@ def _audit_sums(plan: Plan) -> Iterator[str]:
     if plan.cost_usd_per_hour is None or not math.isclose(plan.cost_usd_per_hour, cost, abs_tol=CENT_OF_MICRO * 10):
         yield f"the lines cost {cost:.6f} USD/h, not {plan.cost_usd_per_hour}"
     yield from _audit_proof(plan, cost)
-    if plan.totals is None or not _agree(plan.totals, totals_of(plan.lines)):
+    if plan.totals is None or not agree(plan.totals, totals_of(plan.lines)):
         yield "the totals are not the sums of the lines"
 
 

@@ -137,6 +137,13 @@ class Market:
         """Parts of GPUs as GPUs, by name."""
         return {pool.part.gpu.name: pool.part.gpu for pool in self.pools if pool.part is not None}
 
+    def parts_of_gpus(self) -> dict[str, tuple[GpuPart, ...]]:
+        """GPU -> the parts that it may be cut into."""
+        parts: dict[str, dict[str, GpuPart]] = {}
+        for part in (pool.part for pool in self.pools if pool.part is not None):
+            parts.setdefault(part.gpu.part_of, {})[part.name] = part
+        return {gpu: tuple(each.values()) for gpu, each in parts.items()}
+
     def machine_pool(self, pool: int) -> int:
         """The pool of the machines that a pool's replicas stand on."""
         of = self.pools[pool].cut_from

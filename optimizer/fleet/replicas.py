@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from catalog.model import ModelSpec
 from gpu_db.offer import Offer
 from optimizer.candidates import BATCHES, Candidates
 from optimizer.fleet.columns import one_offer_per_place, service_columns
@@ -73,9 +74,9 @@ def replicas_of(
     Raises:
         BadRequirements: the question contradicts itself.
     """
-    questions = tuple(service.question(model, size) for size in service.sizes)
+    questions = questions_of(service, model, search.knowledge.spec)
     if len(questions) > 1:
-        return _of_sizes(search, _with_room(questions, search), offers, power=power)
+        return _of_sizes(search, questions, offers, power=power)
     columns = service_columns(
         search, questions[0], offers, concurrency=service.demand.concurrency is not None, power=power
     )
@@ -92,16 +93,18 @@ def replicas_of(
     )
 
 
-def _with_room(questions: tuple[Requirements, ...], search: Search) -> tuple[Requirements, ...]:
-    """The same questions, with one context for all: replicas are started once, with room for the longest request.
+def questions_of(service: Service, model: str, spec: ModelSpec) -> tuple[Requirements, ...]:
+    """What a service asks of a model, size by size.
 
-    As for one size, the context has room for twice the mean of the longest size, within what the model allows.
+    Several sizes have one context: replicas are started once, with room for the longest request. As for one size, that
+    is room for twice the mean of the longest size, within what the model allows.
     """
-    if questions[0].choices.max_model_len is not None:
+    questions = tuple(service.question(model, size) for size in service.sizes)
+    if len(questions) == 1 or questions[0].choices.max_model_len is not None:
         return questions
     longest = max(question.workload.longest_request for question in questions)
     room = -(-max(2 * longest, CONTEXT_LEAST) // CONTEXT_STEP) * CONTEXT_STEP
-    length = max(min(room, search.knowledge.spec.max_context_tokens), 1)
+    length = max(min(room, spec.max_context_tokens), 1)
     choices = questions[0].choices.model_copy(update={"max_model_len": length})
     return tuple(question.model_copy(update={"choices": choices}) for question in questions)
 
