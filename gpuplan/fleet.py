@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -46,6 +46,7 @@ from optimizer.fleet.replicas import Replicas, questions_of, replicas_of
 from optimizer.fleet.services import Fleet, Purchase, Service, with_shared_replicas
 from optimizer.fleet.solution import FleetSolution
 from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED
+from optimizer.patience import meant_milliseconds
 from optimizer.performance.factors import load_factors
 from optimizer.search import Knowledge, Search
 
@@ -113,7 +114,9 @@ def plan_fleet(
         raise AuditFailed(f"The fleet plan does not keep what it says: {'; '.join(findings[:5])}.")
     used = {line.offer.offer_id for line in plan.machines}
     offers = [supply.offer for supply in program.market.supplies if supply.offer.offer_id in used]
-    return plan.model_copy(update={"warnings": (*plan.warnings, *staleness_warnings(offers, today))})
+    return plan.model_copy(
+        update={"warnings": (*_odd_limits(fleet), *plan.warnings, *staleness_warnings(offers, today))}
+    )
 
 
 def unplannable(
@@ -173,7 +176,7 @@ def plan_calendar(
         update={
             "alone_usd": {name: one.cost_usd for name, one in alone.items() if _serves_the_same(one, calendar, name)},
             "rented_only_usd": rented.cost_micro_usd / MICRO if rented is not None and same else None,
-            "warnings": (*_time_ended(solution), *staleness_warnings(offers, today)),
+            "warnings": (*_odd_limits(fleet), *_time_ended(solution), *staleness_warnings(offers, today)),
         }
     )
 
@@ -316,6 +319,12 @@ def _bought(system: System, purchase: Purchase) -> Offer:
         link_bytes_per_second=link,
         notes=f"{system.price_typical_usd:,.0f} USD over {purchase.years:g} years, {kilowatts:.1f} kW with cooling",
     )
+
+
+def _odd_limits(fleet: Fleet) -> Iterator[str]:
+    for service in fleet.services:
+        for question in meant_milliseconds(service.service_level):
+            yield f"Service {service.name!r}: {in_the_files_words(question)}"
 
 
 def in_the_files_words(sentence: str) -> str:

@@ -21,7 +21,7 @@ NOBODY_WAITS_SECONDS = {"--max-ttft": 100, "--max-tpot": 2}
 def slow_answers(search: Search, requirements: Requirements, lines: tuple[Line, ...]) -> Iterator[str]:
     """What to know of a plan that keeps people waiting because nobody asked for latency; nothing where it does not."""
     level = requirements.service_level
-    yield from _meant_milliseconds(level)
+    yield from meant_milliseconds(level)
     ttft = max(line.estimate.ttft_seconds.value for line in lines)
     tpot = max(line.estimate.tpot_seconds.value for line in lines)
     late = level.ttft_seconds is None and ttft > PATIENCE_TTFT_SECONDS
@@ -34,7 +34,8 @@ def slow_answers(search: Search, requirements: Requirements, lines: tuple[Line, 
         yield from _price_of_patience(search, _for_readers(requirements))
 
 
-def _meant_milliseconds(level: ServiceLevel) -> Iterator[str]:
+def meant_milliseconds(level: ServiceLevel) -> Iterator[str]:
+    """A question about each limit that is so long that a unit was probably left out."""
     for option, asked in (("--max-ttft", level.ttft_seconds), ("--max-tpot", level.tpot_seconds)):
         if asked is not None and asked >= NOBODY_WAITS_SECONDS[option]:
             yield f"{option} {asked:g} is in seconds: if milliseconds were meant, type {option} {asked:g}ms."

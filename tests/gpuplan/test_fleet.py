@@ -85,3 +85,9 @@ def test_sizes_are_split_over_gpus_and_every_request_runs():
     for size in sizes:
         shares = [s.share for each in one.serving for s in each.sizes if s.input_tokens == size.input_tokens]
         assert sum(shares) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_service_whose_limit_looks_like_milliseconds_is_questioned():
+    said = "Service 'chat': max_tpot 50 is in seconds: if milliseconds were meant, type max_tpot 50ms."
+    assert said in planned(service(tps=100.0, tpot=50)).warnings
+    assert said not in planned(service(tps=100.0)).warnings
