@@ -161,6 +161,11 @@ class Placed:
         return tuple(_missing_facts(gpu) for gpu in self.columns.gpus)
 
     @cached_property
+    def weight_refusals(self) -> list[tuple[str, str]]:
+        """Of each GPU, why the engine cannot run these weights on it; see `Engine.weight_refusals`."""
+        return self.engine.weight_refusals(self.spec, self.columns.gpus)
+
+    @cached_property
     def refused(self) -> tuple[RefusedShape, ...]:
         """Shapes that the engine cannot start, with the reasons."""
         return tuple(self.engine.refused_shapes(self.spec, self.columns))
@@ -168,8 +173,7 @@ class Placed:
     @cached_property
     def shape(self) -> Ints:
         """Shapes that are left, shape (rows,)."""
-        refused = self.engine.refusals(self.spec, self.columns.gpus, None)
-        able = [not facts and reason is None for facts, reason in zip(self.missing, refused, strict=True)]
+        able = [not (facts or any(refused)) for facts, refused in zip(self.missing, self.weight_refusals, strict=True)]
         return np.flatnonzero(np.asarray(able, dtype=bool)[self.columns.gpu] & ~self.refused_anyway)
 
     @cached_property
@@ -240,8 +244,10 @@ def _able_rows(variant: Variant, placed: Placed) -> tuple[Bools, list[Refusal]]:
         if reason is not None
     ]
     for mask, reason in (*placed.refused, *_undivided(variant, rows, placed.settings)):
-        refusals += _by_gpu(rows, mask & able, "shape", reason)
-        able = able & ~mask
+        newly = mask & able
+        if newly.any():
+            refusals += _by_gpu(rows, newly, "shape", reason)
+            able = able ^ newly
     return able, refusals
 
 
@@ -259,7 +265,9 @@ def _gpu_refusals(variant: Variant, placed: Placed) -> list[tuple[str, str] | No
     spec, kv_format, gpus = variant.spec, variant.kv_format, placed.columns.gpus
     launch = launch_of(spec, variant.engine, placed.settings, weight_format=spec.weight_format, kv_format=kv_format)
     everywhere = variant.engine.refuses_launch(launch)
-    engine = variant.engine.refusals(spec, gpus, kv_format) if everywhere is None else [everywhere for _ in gpus]
+    engine = [everywhere for _ in gpus]
+    if everywhere is None:
+        engine = variant.engine.refusals(spec, gpus, kv_format, placed.weight_refusals)
     return [
         ("facts", f"its {' and '.join(names)} is not published") if names else ("engine", reason) if reason else None
         for names, reason in zip(placed.missing, engine, strict=True)

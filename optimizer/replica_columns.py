@@ -65,20 +65,21 @@ class ReplicaColumns:
 
     def take(self, rows: Ints | Bools) -> ReplicaColumns:
         """The same table with only these rows, and only the GPUs that they use."""
-        gpu = self.gpu[rows]
+        at = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        gpu = self.gpu.take(at)
         used = np.bincount(gpu, minlength=len(self.gpus)) > 0
         return ReplicaColumns(
             tuple(gpu for gpu, is_used in zip(self.gpus, used.tolist(), strict=True) if is_used),
-            (used.cumsum() - 1)[gpu],
-            self.tensor_parallel[rows],
-            self.pipeline_parallel[rows],
-            self.data_parallel[rows],
-            self.expert_parallel[rows],
-            self.nodes[rows],
-            self.gpus_per_node[rows],
-            self.link_bytes_per_second[rows],
-            self.has_fast_links[rows],
-            self.internode_bytes_per_second[rows],
+            (used.cumsum() - 1).take(gpu),
+            self.tensor_parallel.take(at),
+            self.pipeline_parallel.take(at),
+            self.data_parallel.take(at),
+            self.expert_parallel.take(at),
+            self.nodes.take(at),
+            self.gpus_per_node.take(at),
+            self.link_bytes_per_second.take(at),
+            self.has_fast_links.take(at),
+            self.internode_bytes_per_second.take(at),
         )
 
 
@@ -93,5 +94,5 @@ def take_rows(columns: _Columns, rows: Ints) -> _Columns:
 
 def _taken(value: Any, rows: Ints) -> Any:
     if isinstance(value, np.ndarray):
-        return value[rows]
+        return value.take(rows, axis=0)  # faster than indexing, which asks what kind of index it is
     return take_rows(value, rows) if is_dataclass(value) else value

@@ -283,20 +283,37 @@ class Engine(ABC):
         """
         return self.refusals(spec, (gpu,), kv_format)[0]
 
-    def refusals(self, spec: ModelSpec, gpus: Sequence[Gpu], kv_format: str | None) -> list[str | None]:
-        """`refuses` of every GPU, what does not depend on the GPU found once; with None whatever the KV format is."""
-        architecture = self._refuses_architecture(spec)
-        weights = self._kernels("kernels", spec.weight_format, spec)
-        cache = {} if kv_format is None else self._kernels("kv_formats", kv_format, spec)
-        packed = "" if kv_format is None else self._refuses_packed_latent(spec, kv_format)
+    def refusals(
+        self, spec: ModelSpec, gpus: Sequence[Gpu], kv_format: str, weights: Sequence[tuple[str, str]] | None = None
+    ) -> list[str | None]:
+        """`refuses` of every GPU; what does not depend on the GPU is found once.
+
+        Args:
+            spec, kv_format: as `refuses` takes them.
+            gpus: the cards.
+            weights: `weight_refusals` of them, where they are known already.
+        """
+        cache, packed = self._kernels("kv_formats", kv_format, spec), self._refuses_packed_latent(spec, kv_format)
+        known = self.weight_refusals(spec, gpus) if weights is None else weights
         return [
-            self._refuses_gpu(gpu)
-            or architecture
-            or self._refuses_kernel(f"{spec.weight_format} weights", weights, gpu)
-            or (kv_format is not None and self._refuses_kernel(f"{kv_format} KV cache", cache, gpu))
-            or packed
-            or self._refuses_half_precision(spec, gpu)
-            or None
+            before or self._refuses_kernel(f"{kv_format} KV cache", cache, gpu) or packed or behind or None
+            for gpu, (before, behind) in zip(gpus, known, strict=True)
+        ]
+
+    def weight_refusals(self, spec: ModelSpec, gpus: Sequence[Gpu]) -> list[tuple[str, str]]:
+        """Why each GPU cannot run these weights, whatever the KV format is; "" for nothing.
+
+        Returns:
+            Of each GPU what is said rather than that it has no such KV cache, and what is said if it has one.
+        """
+        architecture, weights = self._refuses_architecture(spec), self._kernels("kernels", spec.weight_format, spec)
+        return [
+            (
+                self._refuses_gpu(gpu)
+                or architecture
+                or self._refuses_kernel(f"{spec.weight_format} weights", weights, gpu),
+                self._refuses_half_precision(spec, gpu),
+            )
             for gpu in gpus
         ]
 

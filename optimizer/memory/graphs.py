@@ -61,10 +61,11 @@ def captured_sizes(max_num_seqs: Ints, largest: Ints, law: GraphLaw | None = Non
     return np.asarray(few + fine + coarse)
 
 
-def graph_bytes(layers: Ints, sizes: Ints, tensor_parallel: Ints, law: GraphLaw) -> Floats:
+def graph_bytes(layers: Ints, sizes: Ints | Floats, tensor_parallel: Ints, law: GraphLaw) -> Floats:
     """Memory of the captured graphs on one rank; broadcasts. Scatters by a factor of two, for large MoE models of four.
 
     Source: public start-up logs, see `cuda_graphs` in `optimizer/engines/data/*.json`.
     """
-    whole = law.base_bytes + law.bytes_per_layer_and_size * np.asarray(layers, dtype=np.float64) * sizes
-    return np.asarray(whole / (tensor_parallel if law.divided else 1), dtype=np.float64)
+    whole = np.asarray(law.bytes_per_layer_and_size * np.asarray(layers, dtype=np.float64) * sizes)
+    whole += law.base_bytes
+    return whole / np.asarray(tensor_parallel, dtype=np.float64) if law.divided else whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,10 +89,11 @@ class PagePlans:
     def _blocks(self, tokens: int | Ints, in_flight_tokens: Ints) -> Ints:
         kept = np.broadcast_to(-(-np.asarray(tokens) // self.context_parallel), self.plan.shape)
         need = np.ones(len(self.plan), dtype=np.int64)
-        for plan, chosen in self._alike():
+        for plan, chosen in self._alike:
             need[chosen] = np.maximum(plan.blocks(kept[chosen], in_flight_tokens[chosen]), 1)
         return need
 
+    @cached_property
     def _alike(self) -> list[tuple[CachePlan, Bools | slice]]:
         """One of the plans that give equal blocks, and which rows have such a one."""
         needs = [plan.need for plan in self.plans]
@@ -105,7 +107,7 @@ class PagePlans:
     def longest_contexts(self, blocks: Ints, most_tokens: int) -> Ints:
         """Longest single request that so many free blocks hold, at most `most_tokens`; shape of `blocks`."""
         longest = np.zeros(blocks.shape, dtype=np.int64)
-        for plan, chosen in self._alike():
+        for plan, chosen in self._alike:
             in_flight = self.in_flight_tokens[chosen][:, None]
             longest[chosen] = longest_context(plan, np.maximum(blocks[chosen], 0), in_flight, most_tokens)
         return np.minimum(longest * self.context_parallel, most_tokens)

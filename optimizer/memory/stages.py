@@ -159,7 +159,10 @@ class PoolStages:
         """Index of each row's stage with the fewest blocks, then the smallest pool: (stages,) twice -> (rows,)."""
         if len(self.first) == len(self.row):
             return self.first
-        return np.lexsort((pool, blocks, self.row))[self.first]
+        fewest = blocks == np.minimum.reduceat(blocks, self.first)[self.row]
+        pool = np.where(fewest, pool, np.inf)
+        at = np.flatnonzero(pool == np.minimum.reduceat(pool, self.first)[self.row])
+        return at[np.searchsorted(at, self.first)]
 
 
 def cut_pools(

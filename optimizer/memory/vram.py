@@ -381,20 +381,23 @@ def _activation(
     ranks: Ints,
 ) -> Floats:
     """The largest of what is profiled one after the other, shape (stages, batches)."""
-    batched = cards.batched_tokens[stages.row][:, None]
-    forward = stages.forward_bytes_per_token[:, None] * batched
-    encoder = stages.encoder_bytes_per_token[:, None] * profiled_tokens(spec, batched)
-    logits = np.minimum(max_num_seqs[None, :], batched) * (CHECKED_ROWS if settings.speculation else 1)
-    sampler = sampler_bytes(spec.vocabulary, logits, engine.sampler_bytes_per_logit(spec)) * stages.is_last[:, None]
-    context = engine.latent_context_tokens(settings.max_model_len) * context_bytes_per_token(spec, ranks)[:, None]
+    batched = cards.batched_tokens[stages.row]
+    forward = stages.forward_bytes_per_token * batched
+    encoder = stages.encoder_bytes_per_token * profiled_tokens(spec, batched)
+    context = engine.latent_context_tokens(settings.max_model_len) * context_bytes_per_token(spec, ranks)
     indexed = 0 if sparse_latent(spec) is None else engine.sparse_logits_bytes
-    peaks = np.broadcast_arrays(forward, context, indexed, encoder, sampler)
-    return np.asarray(np.maximum.reduce(peaks), dtype=np.float64)
+    alike = np.maximum(np.maximum(forward, context), np.maximum(encoder, indexed))
+    peaks = np.repeat(alike[:, None], len(max_num_seqs), axis=1)
+    last = np.flatnonzero(stages.is_last)  # of each row one: only it samples, and only the sampler grows with sequences
+    logits = np.minimum(max_num_seqs, batched[last, None]) * (CHECKED_ROWS if settings.speculation else 1)
+    sampler = sampler_bytes(spec.vocabulary, logits, engine.sampler_bytes_per_logit(spec))
+    peaks[last] = np.maximum(alike[last, None], sampler)
+    return peaks
 
 
 def _graphs(law: GraphLaw, stages: Stages, cards: Cards, max_num_seqs: Ints, ranks: Ints) -> Floats:
     limits, which = np.unique(cards.largest_graph, return_inverse=True)
-    sizes = captured_sizes(max_num_seqs[None, :], limits[:, None], law)
+    sizes = captured_sizes(max_num_seqs[None, :], limits[:, None], law).astype(np.float64)
     return graph_bytes(stages.layers[:, None], sizes[which.reshape(-1)[stages.row]], ranks[:, None], law)
 
 

@@ -176,7 +176,8 @@ def estimate(
     lengths = input_tokens, output_tokens
     known = prepared or prepare(spec, engine_name, rows, *lengths, factors, shortcuts=shortcuts)
     places = np.arange(rows.rows) if places is None else places
-    engine, stages = factors.engine(engine_name), rows.pipeline_parallel.astype(np.float64)
+    engine, slots = factors.engine(engine_name), batches.astype(np.float64)
+    stages = rows.pipeline_parallel.astype(np.float64)
     guessing = NO_GUESSING
     if shortcuts.speculation is not None:
         rates = take_rows(known.hardware.rates, places)
@@ -185,15 +186,15 @@ def estimate(
         costs_with_cache(known, places, spec, rows, kv_format, lengths, engine, factors.shared),
         engine,
         stages[:, None],
-        batches.astype(np.float64),
+        slots,
         known.computed_tokens,
         output_tokens,
         guessing,
         input_tokens,
     )
-    requests = np.multiply(batches, rows.data_parallel.astype(np.float64)[:, None], order="F")
+    requests = np.multiply(slots, rows.data_parallel.astype(np.float64)[:, None], order="F")
     requests /= run.cycle_seconds
-    tokens = batches.astype(np.float64) * (known.computed_tokens + output_tokens)
+    tokens = slots * (known.computed_tokens + output_tokens)
     share = flop_share_of(known.flop_seconds[places], stages, tokens, run)
     return EstimateColumns(
         ttft_seconds=run.ttft_seconds,

@@ -41,7 +41,10 @@ def replica_watts(
     """
     idles, limits = idle_and_limit_watts(rows, factors)
     idle, limit = idles[:, None], limits[:, None]
-    return rows.gpu_count[:, None] * (idle + (limit - idle) * np.minimum(shares, 1.0))
+    watts = (limit - idle) * np.minimum(shares, 1.0)
+    watts += idle
+    watts *= rows.gpu_count[:, None].astype(np.float64)
+    return watts
 
 
 def idle_and_limit_watts(rows: ReplicaColumns, factors: Factors) -> tuple[Floats, Floats]:

@@ -78,7 +78,7 @@ def _taken(costs: Any, rows: Ints) -> Any:
         return tuple(_taken(product, rows) for product in costs)
     if isinstance(costs, Product):
         return Product(_taken(costs.per_token, rows), _taken(costs.read, rows))
-    return costs if len(costs) == 1 else costs[rows]
+    return costs if len(costs) == 1 else costs.take(rows, axis=0)
 
 
 def step_costs(
