@@ -39,11 +39,13 @@ class Ink:
         colour: whether it understands colours.
         blocks: whether it can show block characters.
         width: columns.
+        terminal: whether somebody looks at it; what a pipe takes may be wider.
     """
 
     colour: bool = False
     blocks: bool = True
     width: int = 100
+    terminal: bool = False
 
 
 def ink_of(stream: TextIO) -> Ink:
@@ -52,7 +54,7 @@ def ink_of(stream: TextIO) -> Ink:
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     blocks = "utf" in (stream.encoding or "ascii").lower()
     width = shutil.get_terminal_size((100, 40)).columns if terminal else 100
-    return Ink(colour, blocks, max(60, min(width, 140)))
+    return Ink(colour, blocks, max(60, min(width, 140)), terminal)
 
 
 def clean(text: str) -> str:
@@ -109,14 +111,14 @@ def show_answer(answer: Jsonable, page: Callable[[Ink], Sequence[Line]], *, as_j
         show(page(screen()))
 
 
-def show_rows(rows: Sequence[object], page: Callable[[], Sequence[Line]], *, as_json: bool) -> None:
-    """Print a table as a JSON list of objects, or as the lines that `page` makes."""
+def show_rows(rows: Sequence[object], page: Callable[[Ink], Sequence[Line]], *, as_json: bool) -> None:
+    """Print a table as a JSON list of objects, or as the lines that `page` makes for this screen."""
     if as_json:
         import json
 
         show_json(json.dumps(rows, indent=2, ensure_ascii=False, default=str))
     else:
-        show(page())
+        show(page(screen()))
 
 
 def show_json(text: str) -> None:
@@ -180,6 +182,23 @@ def aligned(rows: Sequence[Sequence[Part]], right: Sequence[int] = (), indent: i
             parts += [blank, cell] if at in right else [cell, blank]
             parts.append(" " * gap)
         lines.append(tuple(parts))
+    return lines
+
+
+def fitted(rows: Sequence[Sequence[Part]], ink: Ink, right: Sequence[int], spare: Sequence[int]) -> list[Line]:
+    """A table with a header, without as many of its spare columns as a terminal has no room for.
+
+    Args:
+        rows: the header, then cells; all equally long.
+        ink: the screen; what goes elsewhere keeps all columns.
+        right: which columns are aligned to the right.
+        spare: columns that can be given up, the first one first.
+    """
+    for given_up in range(len(spare) + 1):
+        kept = [at for at in range(len(rows[0])) if at not in spare[:given_up]]
+        lines = aligned([[row[at] for at in kept] for row in rows], [kept.index(at) for at in right if at in kept])
+        if not ink.terminal or max(map(_width, lines)) <= ink.width:
+            break
     return lines
 
 

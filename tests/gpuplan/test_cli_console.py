@@ -71,3 +71,14 @@ def test_each_problem_of_a_file_stands_on_its_own_line(tmp_path, capsys) -> None
 def test_a_value_with_a_line_break_stays_on_its_line(capsys) -> None:
     console.complain("No model named 'a\nplan: all is well'")
     assert capsys.readouterr().err == "plan: No model named 'a\\nplan: all is well'\n"
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_a_pipe_all() -> None:
+    rows = [["GPU", "architecture", "GiB"], ["H100 SXM 80GB", "Hopper" * 8, "79.6"]]
+    narrow, wide = Ink(width=60, terminal=True), Ink(width=60)
+    assert console.render(console.fitted(rows, narrow, right=(2,), spare=(1,)), narrow).splitlines() == [
+        "  GPU             GiB",
+        "  H100 SXM 80GB  79.6",
+    ]
+    assert "architecture" in console.render(console.fitted(rows, wide, right=(2,), spare=(1,)), wide)
+    assert "Hopper" in console.render(console.fitted(rows, narrow, right=(2,), spare=()), narrow)  # nothing to spare

@@ -55,7 +55,7 @@ def run(asked: Asked) -> int:
     prices = cheapest_prices(load_offers())
     rows = [row_of(gpu, prices.get(gpu.name)) for gpu in load_gpus().values()]
     rows = sorted((row for row in rows if wanted(row, asked)), key=lambda row: sort_key(row, asked.sort))
-    console.show_rows(rows, lambda: table(rows), as_json=asked.json)
+    console.show_rows(rows, lambda ink: table(rows, ink), as_json=asked.json)
     return 0
 
 
@@ -126,13 +126,14 @@ def sort_key(row: Mapping[str, Any], sort: str) -> tuple[Any, ...]:
     return (row["name"],) if sort == "name" else name
 
 
-def table(rows: list[dict[str, Any]]) -> list[console.Line]:
+def table(rows: list[dict[str, Any]], ink: console.Ink) -> list[console.Line]:
     """The GPUs as aligned columns."""
     names = ["GPU", "architecture", "GiB", "TB/s", "bf16 TFLOP/s", "fp8", "link GB/s", "W", "year", "USD/h", "as of"]
     cells = [console.header(names)]
     for row in rows:
         cells.append([row["name"], console.Styled(row["architecture"], "dim"), *_numbers(row)])
-    return [*console.aligned(cells, right=range(2, 10)), (), (f"  {len(rows)} GPUs",)]
+    spare = [names.index(name) for name in ("year", "architecture", "link GB/s", "fp8", "W")]
+    return [*console.fitted(cells, ink, range(2, 10), spare), (), (f"  {len(rows)} GPUs",)]
 
 
 def _numbers(row: Mapping[str, Any]) -> list[console.Part]:

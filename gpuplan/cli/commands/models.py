@@ -67,7 +67,7 @@ def run(asked: Asked) -> int:
     from catalog.find import bundled_models
 
     found = sorted((each for each in bundled_models() if wanted(each, asked)), key=lambda each: key(each, asked.sort))
-    console.show_rows([asdict(record) for record in found], lambda: table(found), as_json=asked.json)
+    console.show_rows([asdict(record) for record in found], lambda ink: table(found, ink), as_json=asked.json)
     return 0
 
 
@@ -102,9 +102,10 @@ def key(record: ModelRecord, sort: str) -> tuple[object, ...]:
     return (keys[sort], record.repo_id.casefold())
 
 
-def table(records: list[ModelRecord]) -> list[console.Line]:
+def table(records: list[ModelRecord], ink: console.Ink) -> list[console.Line]:
     """The models as aligned columns."""
-    rows = [console.header(["model", "family", "parameters", "active", "stored as", "context", "also"])]
+    names = ["model", "family", "parameters", "active", "stored as", "context", "also"]
+    rows = [console.header(names)]
     for record in records:
         rows.append(
             [
@@ -117,4 +118,5 @@ def table(records: list[ModelRecord]) -> list[console.Line]:
                 console.Styled(", ".join(record.short_names), "dim"),
             ]
         )
-    return [*console.aligned(rows, right=(2, 3, 5)), (), (f"  {len(records)} models",)]
+    spare = [names.index(name) for name in ("family", "also")]
+    return [*console.fitted(rows, ink, (2, 3, 5), spare), (), (f"  {len(records)} models",)]

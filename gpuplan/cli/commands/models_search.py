@@ -55,7 +55,7 @@ def run(asked: Asked) -> int:
     except HubAway as away:
         raise HubAway(f"{away} With --offline the bundled models are searched.") from away
     rows = rows_of(known, [each for each in found if each.repo_id not in {record.repo_id for record in known}])
-    console.show_rows(rows, lambda: table(rows), as_json=asked.json)
+    console.show_rows(rows, lambda ink: table(rows, ink), as_json=asked.json)
     return 0
 
 
@@ -83,7 +83,7 @@ def rows_of(known: list[ModelRecord], found: list[Found]) -> list[dict[str, Any]
     return [*bundled, *on_hub]
 
 
-def table(rows: list[dict[str, Any]]) -> list[console.Line]:
+def table(rows: list[dict[str, Any]], ink: console.Ink) -> list[console.Line]:
     """The models as aligned columns."""
     lines = [console.header(["model", "parameters", "where", "downloads", "task"])]
     for row in rows:
@@ -97,4 +97,4 @@ def table(rows: list[dict[str, Any]]) -> list[console.Line]:
                 console.Styled(row["task"], "dim"),
             ]
         )
-    return [*console.aligned(lines, right=(1, 3)), (), (f"  {len(rows)} models",)]
+    return [*console.fitted(lines, ink, (1, 3), spare=(4,)), (), (f"  {len(rows)} models",)]
