@@ -13,13 +13,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from gpu_db.offer import BILLINGS
 from gpuplan.cli import words
 from gpuplan.errors import BadWord, GpuplanError, nearest
+from optimizer.fleet.gpu_parts import Way
 from optimizer.fleet.services import QUOTA_UNITS, Fleet, FleetLimits, MonthDemand, OwnedMachines, Purchase, Service
 
 LARGEST_FILE_BYTES = 50_000_000
@@ -155,6 +156,17 @@ def part_of_all(word: str) -> float:
     return words.percentage(word, "a share from 0 to 1 such as 0.3 or 30%")
 
 
+def way_of_sharing(word: str) -> str:
+    """How replicas may share a GPU.
+
+    >>> way_of_sharing("mig")
+    'mig'
+    """
+    if word not in get_args(Way):
+        raise BadWord(f"{shown(word)} is none of {', '.join(get_args(Way))}")
+    return word
+
+
 def sizes(value: Any) -> list[dict[str, Any]]:
     """Sizes of requests: `500/100:0.7, 6k/500:0.3`, or a list of {isl, osl, share}.
 
@@ -251,7 +263,7 @@ BUYING = _words(
     spot_share=("spot_share_most", scalar(part_of_all)),
     allow=("allowed_restrictions", several_names),
 )
-TOP = ("name", "services", "defaults", "limits", "buying", "owned", "offers", "demand")
+TOP = ("name", "services", "defaults", "limits", "buying", "owned", "share_gpus", "offers", "demand")
 
 
 def read_fleet(path: str | Path, *, skip_bad: bool = False) -> FleetFile:
@@ -283,7 +295,7 @@ def read_fleet(path: str | Path, *, skip_bad: bool = False) -> FleetFile:
     return FleetFile(fleet, _neighbour(file, content, "offers"), _neighbour(file, content, "demand"), tuple(bad))
 
 
-TERMS = ("limits", "buying", "owned", "offers", "name")
+TERMS = ("limits", "buying", "owned", "share_gpus", "offers", "name")
 
 
 def read_terms(path: str | Path) -> tuple[dict[str, Any], Path | None]:
@@ -484,6 +496,8 @@ def _rest(content: Mapping[str, Any], problems: _Problems) -> dict[str, Any]:
     found["buying"] = _buying(content.get("buying") or {}, problems)
     if content.get("name") is not None:
         found["name"] = str(content["name"])[:200]
+    if content.get("share_gpus") is not None:
+        found["share_gpus"] = _try(listed(way_of_sharing), content["share_gpus"], "share_gpus", problems)
     owned = content.get("owned") or []
     if not isinstance(owned, list):
         problems.add("owned", f"it is {shown(owned)}; write a list of machines")

@@ -6,10 +6,11 @@ YAML and JSON files hold to it; of a CSV each row is a service.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from gpu_db.offer import BILLINGS, RESTRICTIONS
 from gpuplan.fleet_file import BUYING, LIMITS, OWNED, PURCHASE, SERVICE, Word, several_names
+from optimizer.fleet.gpu_parts import Way
 from optimizer.fleet.services import QUOTA_UNITS
 
 Schema = dict[str, Any]
@@ -52,6 +53,7 @@ def fleet_file_schema() -> Schema:
             "limits": mapping(LIMITS, dict.fromkeys(QUOTA_UNITS, QUOTAS)),
             "buying": mapping(BUYING, {"purchase": {"anyOf": [purchase, {"type": "boolean"}]}}),
             "owned": {"type": "array", "items": mapping(OWNED) | {"required": ["gpu", "gpus", "machines"]}},
+            "share_gpus": {"anyOf": _kinds_of_names(get_args(Way))},
             "offers": {"type": "string", "description": "A CSV of own machines and prices, beside this file."},
             "demand": {"type": "string", "description": "A CSV of demand by month, beside this file."},
         },
@@ -78,7 +80,12 @@ def _kinds(key: str, word: Word) -> list[Schema]:
     if key in OWN_KINDS:
         return OWN_KINDS[key]
     if key in NAMED:
-        return [{"type": "string"}, {"type": "array", "items": {"enum": sorted(NAMED[key])}, "minItems": 1}]
+        return _kinds_of_names(NAMED[key])
     if word.read is several_names:
         return [SINGLE, {"type": "array", "items": SINGLE, "minItems": 1}]
     return [SINGLE]
+
+
+def _kinds_of_names(names: Iterable[str]) -> list[Schema]:
+    """Some of these names: a list, or one word with commas."""
+    return [{"type": "string"}, {"type": "array", "items": {"enum": sorted(names)}, "minItems": 1}]

@@ -19,6 +19,7 @@ SHOWN = {
         "twenty services:",
         "19 of 19 services",
         "owned cellar (8 x H100 SXM 80GB)",
+        "1 GPU cut into 7 x 1g.10gb",
         "commitments save",
         "2028-12",
     ],

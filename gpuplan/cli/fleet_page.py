@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from gpuplan.cli.console import Ink, Line, Part, Styled, aligned, header, quantity, usd, wrapped
 from optimizer.fleet.market import PURCHASED
-from optimizer.fleet.plan import FleetPlan, LimitUse, MachineLine, ServedBy, ServiceAnswer
+from optimizer.fleet.plan import CutGpu, FleetPlan, LimitUse, MachineLine, ServedBy, ServiceAnswer
 
 CONFLICT = "the conflict"
 UNITS = {"output_tokens_per_second": "tok/s", "requests_per_second": "req/s", "concurrency": "in flight"}
@@ -24,6 +25,7 @@ def full(plan: FleetPlan, ink: Ink, *, verbose: bool = False) -> list[Line]:
         _title(plan),
         _cost(plan),
         _machines(plan, verbose=verbose),
+        _cuts(plan, ink),
         _services(plan),
         _dropped(plan, ink),
         _limits(plan),
@@ -107,6 +109,20 @@ def _machines(plan: FleetPlan, *, verbose: bool) -> Iterator[Line]:
     yield from aligned(rows, right=(0, 3, 4))
 
 
+def _cuts(plan: FleetPlan, ink: Ink) -> Iterator[Line]:
+    """How GPUs that several replicas share are to be cut."""
+    lines = [line for line in plan.machines if line.cuts]
+    if lines:
+        yield (Styled("GPUs that are shared", "bold"),)
+    for line in lines:
+        parts = "; ".join(f"{cut.gpus} GPU{'s' if cut.gpus > 1 else ''} cut into {_parts(cut)}" for cut in line.cuts)
+        yield from wrapped(f"{line.count} x {line.offer.provider} {line.offer.instance_type}: {parts}", ink.width, 2)
+
+
+def _parts(cut: CutGpu) -> str:
+    return ", ".join(f"{number} x {part}" for part, number in Counter(cut.parts).items())
+
+
 def _together(machines: Iterable[MachineLine]) -> list[MachineLine]:
     """One line per offer; `gpus_used` over all of its machines."""
     merged: dict[str, MachineLine] = {}
@@ -123,7 +139,9 @@ def _together(machines: Iterable[MachineLine]) -> list[MachineLine]:
 
 
 def _carried(line: MachineLine) -> str:
-    return ", ".join(f"{each.replicas} x {each.service}" for each in line.carries) or "nothing"
+    parts = (f" on {each.part}" if each.part else "" for each in line.carries)
+    carried = (f"{each.replicas} x {each.service}{part}" for each, part in zip(line.carries, parts, strict=True))
+    return ", ".join(carried) or "nothing"
 
 
 def _services(plan: FleetPlan) -> Iterator[Line]:
@@ -156,7 +174,7 @@ def _layout(one: ServedBy, *, several: bool) -> str:
         )
         if number > 1
     ]
-    layout = " ".join(ways) or "1 GPU"
+    layout = " ".join(ways) or ("a part" if " of " in one.machine else "1 GPU")
     spot = " (spot)" if one.spot else ""
     sizes = "; ".join(f"{s.share:.0%} of {s.input_tokens}/{s.output_tokens}" for s in one.sizes) if several else ""
     return (

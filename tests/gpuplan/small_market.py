@@ -8,10 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
+import numpy as np
+
 from gpu_db.load import load_offers
 from gpuplan.fleet import Desk, Effort, plan_fleet
 from gpuplan.fleet_explained import Wishes
 from gpuplan.fleet_file import read_fleet
+from optimizer.shapes import Place
 
 MODEL = "llama-3.1-8b"
 TODAY = date(2026, 11, 22)
@@ -74,6 +77,25 @@ def one_machine():
     program = Desk(fleet_of([words(min_tps=1)]), offers()[:1]).program()
     (column,) = program.columns
     return 0.99 * float(column.replicas.output_tokens_per_second.max())
+
+
+@cache
+def capacity(**demand):
+    """(tokens per second, requests in flight) of one cheap machine for a service with these words."""
+    ((replicas,),) = Desk(fleet_of([words(**demand)]), offers()[:1]).replicas
+    return float(replicas.output_tokens_per_second.max()), int(replicas.concurrency.max())
+
+
+@cache
+def fastest(promise):
+    """The least TTFT or TPOT, in seconds, that any machine of this market can promise."""
+    asked = fleet_of([words(min_tps=1, max_tpot="60s")])
+    ((replicas,),) = Desk(asked, offers()).replicas
+    table = replicas.search.candidates(replicas.questions[0])
+    mine = {Place.of(one) for one in offers()}
+    places = [at for at, place in enumerate(table.shapes.places) if place in mine]
+    shapes = table.shapes.pair_shape[np.isin(table.shapes.pair_place, places)]
+    return float(getattr(table, promise)[np.isin(table.shape, shapes)].min())
 
 
 def planned(services, *, gap=0.0, seconds=30.0, wishes=None, market=offers, **rest):

@@ -3,6 +3,8 @@
 The market is small enough to say by hand which machines the cheapest plan has: see small_market.py.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +21,7 @@ from gpuplan.fleet import formats_above
 from optimizer.errors import OptimizerError
 from optimizer.fleet.services import QUOTA_UNITS, Service, with_shared_replicas
 from optimizer.requirements import Demand, LoraAdapters
-from tests.gpuplan.small_market import MODEL, fleet_of, machines, offer, planned, served, words
+from tests.gpuplan.small_market import MODEL, capacity, fastest, fleet_of, machines, offer, planned, served, words
 
 TWO_MODELS = [MODEL, "Qwen/Qwen3-32B"]
 SYSTEM = "8x H100 SXM HGX server"
@@ -72,6 +74,9 @@ LONE = {"budget": 3}
 LORA = {"max_lora_rank": 8, "max_loras": 1}
 
 
+SMALL = tuple(words(name, model="llama-3.2-1b", min_tps=100, gpu="H100") for name in "abc")
+
+
 def group(first: str, second: str) -> tuple[dict[str, Any], ...]:
     """Two services of almost half a machine each, in these groups."""
     return tuple(words(name, 0.45, shares_replicas=of, **LORA) for name, of in (("a", first), ("b", second)))
@@ -98,6 +103,38 @@ def of_a_server(years: float = 4, upkeep: float = 0.0, usd_per_kwh: float = 0.1,
     return round(system.price_typical_usd * (1 / years + upkeep) / 8760 + kilowatts * usd_per_kwh, 6)
 
 
+def dearer(plan: Any) -> bool:
+    """Whether everything is served, for more than three cheap machines cost."""
+    return served(plan) == {"chat"} and plan.cost_usd_per_hour > 3.0
+
+
+def of_8_bits(plan: Any) -> bool:
+    return replica("weight_format", plan) in {"fp8", "int8"}
+
+
+def adapters(number: int) -> Callable[[Any], bool]:
+    """Whether so many adapters of rank 64 have room on every replica."""
+    one_of_them = capacity_of_an_adapter()
+    return lambda plan: all(
+        each.memory.adapter_bytes == number * one_of_them for answer in plan.services for each in answer.serving
+    )
+
+
+def capacity_of_an_adapter() -> int:
+    """Bytes of one adapter of rank 64: (inputs + outputs) x rank x 2 bytes of every linear layer.
+
+    Of Llama-3.1-8B: query and output 4096 + 4096, key and value 4096 + 1024, gate, up and down 4096 + 14336.
+    """
+    return 32 * (2 * (4096 + 4096) + 2 * (4096 + 1024) + 3 * (4096 + 14336)) * 64 * 2
+
+
+def only(name: str) -> Callable[[Any], bool]:
+    return lambda plan: set(machines(plan)) == {name}
+
+
+RATE = capacity(requests_per_second=0.01)[0] / 512
+FLIGHT = capacity(concurrency=1000)[1]
+WATTS = round(planned([words()], limits={"max_power": "1MW"}).limits[0].used)
 TRIOS: dict[str, tuple[Case, Case, Case]] = {
     # what a service is and asks for
     "model": (
@@ -106,43 +143,51 @@ TRIOS: dict[str, tuple[Case, Case, Case]] = {
         one(("model", "Qwen/Qwen3-32B"), 0.1, model=TWO_MODELS[1:]),
     ),
     "name": (case({"a", "b"}, *TWO), case("names must differ", TWO[0], TWO[0]), case({"a", "A"}, TWO[0], words("A"))),
-    "isl": (one(CHEAP, isl=1024), one("longer than the context", isl="200k"), one({"cheap": 10}, isl="4k")),
-    "osl": (one(CHEAP, osl=512), one("longer than the context", osl="200k"), one({"cheap": 4}, osl="2k")),
+    "isl": (one(CHEAP, isl=1024), one("longer than the context", isl="200k"), one(dearer, isl="4k")),
+    "osl": (one(CHEAP, osl=512), one("longer than the context", osl="200k"), one(dearer, isl=100, osl="6k")),
     "sizes": (
         one(CHEAP, sizes="1024/512:1"),
         one("longer than the context", sizes="1024/512:9, 200k/100:1"),
-        one({"cheap": 5}, sizes="1024/512:3, 4k/512:1"),
+        one(dearer, sizes="1024/512:3, 4k/512:1"),
     ),
     "min_tps": (one(CHEAP, 3.0), one({"cheap": 4}, 3.05), one(CHEAP, 2.95)),
     "requests_per_second": (
-        one({"cheap": 1}, requests_per_second=3.2),
-        one({"cheap": 2}, requests_per_second=6),
+        one({"cheap": 1}, requests_per_second=0.99 * RATE),
+        one({"cheap": 2}, requests_per_second=1.01 * RATE),
         one({"cheap": 1}, requests_per_second=0.01),
     ),
-    "concurrency": (one(CHEAP, concurrency=288), one({"cheap": 4}, concurrency=289), one(CHEAP, concurrency=287)),
+    "concurrency": (
+        one(CHEAP, concurrency=3 * FLIGHT),
+        one({"cheap": 4}, concurrency=3 * FLIGHT + 1),
+        one(CHEAP, concurrency=3 * FLIGHT - 1),
+    ),
     # its promises
-    "max_ttft": (one({"cheap": 24}, max_ttft="100ms"), one(NONE, max_ttft="20ms"), one(CHEAP, max_ttft="1s")),
-    "max_tpot": (one({"cheap": 8}, max_tpot="20ms"), one(NONE, max_tpot="4ms"), one({"big": 2}, max_tpot="8ms")),
+    "max_ttft": (
+        one({"chat"}, 0.01, max_ttft=1.001 * fastest("ttft_seconds")),
+        one(set(), 0.01, max_ttft=0.999 * fastest("ttft_seconds")),
+        one(CHEAP, max_ttft="60s"),
+    ),
+    "max_tpot": (
+        one({"chat"}, 0.01, max_tpot=1.001 * fastest("tpot_seconds")),
+        one(set(), 0.01, max_tpot=0.999 * fastest("tpot_seconds")),
+        one(dearer, max_tpot="20ms"),
+    ),
     "percentile": (
-        one({"cheap": 2}, requests_per_second=6, max_ttft="300ms", percentile=50),
-        one({"cheap": 4}, requests_per_second=6, max_ttft="150ms", percentile=99.9),
-        one({"cheap": 2}, requests_per_second=6, max_ttft="300ms", percentile=99.9),
+        one({"chat"}, requests_per_second=6, max_ttft="1s", percentile=50),
+        one("percentile is of requests that come at random", max_ttft="1s", percentile=50),
+        one({"chat"}, requests_per_second=6, max_ttft="1s", percentile=99.9),
     ),
-    "confidence": (
-        one(CHEAP, confidence="50%"),
-        one({"cheap": 5}, confidence="95%"),
-        one({"cheap": 4}, confidence="75%"),
-    ),
+    "confidence": (one(CHEAP, confidence="50%"), one(dearer, confidence="95%"), one("confidence", confidence="100%")),
     # what its replicas may be
     "quantization": (
         one(("weight_format", "bf16"), quantization="bf16"),
         one("cannot be had in fp9 weights", quantization="fp9"),
-        one(("weight_format", "fp8"), quantization="bf16,fp8"),
+        one(of_8_bits, quantization="bf16,fp8"),
     ),
     "quantization_floor": (
         one(("weight_format", "bf16"), quantization_floor="bf16"),
         one("below the floor bf16", quantization_floor="bf16", quantization="fp8"),
-        one(("weight_format", "fp8"), quantization_floor="fp8"),
+        one(of_8_bits, quantization_floor="fp8"),
     ),
     "kv_cache_dtype": (
         one(("kv_cache_format", "fp8"), kv_cache_dtype="fp8"),
@@ -150,9 +195,9 @@ TRIOS: dict[str, tuple[Case, Case, Case]] = {
         one(("kv_cache_format", "bf16"), kv_cache_dtype="auto"),
     ),
     "engine": (
-        one({"cheap": 4}, engine="sglang"),
+        one(("engine", "sglang"), engine="sglang"),
         one("No engine is called 'x'", engine="x"),
-        one(CHEAP, engine="vllm==0.33.0"),
+        one(("engine", "vllm"), engine="vllm==0.33.0"),
     ),
     "max_model_len": (
         one(("max_model_len", 8000), max_model_len="8k"),
@@ -171,9 +216,9 @@ TRIOS: dict[str, tuple[Case, Case, Case]] = {
     ),
     "max_lora_rank": (one(CHEAP, max_lora_rank=16), one("not 17", max_lora_rank=17), one(CHEAP, max_lora_rank=1)),
     "max_loras": (
-        one(CHEAP, max_lora_rank=512, max_loras=1),
-        one({"cheap": 4}, max_lora_rank=512, max_loras=8),
+        one(adapters(1), max_lora_rank=64, max_loras=1),
         one("is not a whole number from 1", max_lora_rank=8, max_loras=0),
+        one(adapters(8), max_lora_rank=64, max_loras=8),
     ),
     "shares_replicas": (
         case({"cheap": 1}, *group("base", "base")),
@@ -181,8 +226,12 @@ TRIOS: dict[str, tuple[Case, Case, Case]] = {
         case("share replicas and differ in model", group("g", "g")[0], group("g", "g")[1] | {"gpu": "L40S"}),
     ),
     # where they may stand
-    "gpu": (one({"big": 1}, gpu="H100"), one(NONE, gpu="T4"), one(CHEAP, gpu="H100,L40S")),
-    "exclude_gpu": (one(CHEAP, exclude_gpu="H100"), one({"big": 1}, exclude_gpu="L40S"), one(CHEAP, exclude_gpu="T4")),
+    "gpu": (one({"big": 1}, 2, gpu="H100"), one(NONE, gpu="T4"), one(CHEAP, gpu="H100,L40S")),
+    "exclude_gpu": (
+        one(CHEAP, exclude_gpu="H100"),
+        one({"big": 1}, 2, exclude_gpu="L40S"),
+        one(CHEAP, exclude_gpu="T4"),
+    ),
     "provider": (one(CHEAP, provider="acme"), one({"dear": 3}, provider="brand"), one(CHEAP, provider="acme,brand")),
     "region": (one(CHEAP, region="eu"), one({"dear": 3}, region="us"), one(CHEAP, region="eu,us")),
     # who is served first
@@ -220,19 +269,19 @@ TRIOS: dict[str, tuple[Case, Case, Case]] = {
         case({"chat"}, limits={"budget": 3.01}),
     ),
     "limits.max_gpus": (
-        case(CHEAP, limits={"max_gpus": 3}),
-        case({"big": 1}, limits={"max_gpus": 2}),
-        case(CHEAP, limits={"max_gpus": 4}),
+        case({"cheap": 2}, words(machines=2), limits={"max_gpus": 2}),
+        case({"big": 1}, words(machines=2), limits={"max_gpus": 1}),
+        case({"cheap": 2}, words(machines=2), limits={"max_gpus": 3}),
     ),
     "limits.max_power": (
-        case(CHEAP, limits={"max_power": "1kW"}),
-        case(NONE, limits={"max_power": "200W"}),
-        case({"big": 1}, limits={"max_power": "600W"}),
+        case(CHEAP, limits={"max_power": WATTS}),
+        case(NONE, limits={"max_power": "99W"}),
+        case(dearer, limits={"max_power": WATTS - 1}),
     ),
     "limits.gpu": (
-        case(CHEAP, **quota("gpu", "L40S", 3)),
-        case({"big": 1}, **quota("gpu", "L40S", 0)),
-        case({"big": 1}, **quota("gpu", "L40S", 2)),
+        case({"cheap": 2}, words(machines=2), **quota("gpu", "L40S", 2)),
+        case({"big": 1}, words(machines=2), **quota("gpu", "L40S", 0)),
+        case({"big": 1}, words(machines=2), **quota("gpu", "L40S", 1)),
     ),
     "limits.instance_type": (
         case(CHEAP, **quota("instance_type", "cheap-type", 3)),
@@ -267,7 +316,7 @@ TRIOS: dict[str, tuple[Case, Case, Case]] = {
     ),
     "buying.purchase": (
         bought({f"purchased/{SYSTEM}": 1}),
-        case({"big": 6}, words(machines=20, gpu="H100"), buying={"purchase": False}),
+        case(only("big"), words(machines=20, gpu="H100"), buying={"purchase": False}),
         case(CHEAP, buying={"purchase": {}}),
     ),
     "purchase.years": (bought(of_a_server()), bought("years", years=11), bought(of_a_server(years=10), years=10)),
@@ -294,7 +343,7 @@ TRIOS: dict[str, tuple[Case, Case, Case]] = {
     "purchase.systems": (
         bought({f"purchased/{SYSTEM}": 1}),
         bought("No system named", systems="x"),
-        bought({"big": 6}, systems="DGX Spark"),
+        bought(only("big"), systems="DGX Spark"),
     ),
     # machines that are there
     "owned.name": (
@@ -321,6 +370,12 @@ TRIOS: dict[str, tuple[Case, Case, Case]] = {
         owned({"owned/o": 3}, words(region="us"), region="us"),
         owned(CHEAP, words(region="eu"), region="us"),
         owned({"owned/o": 3}, words(region="eu"), region="eu"),
+    ),
+    # several replicas on one GPU
+    "share_gpus": (
+        case({"big": 1}, *SMALL, share_gpus=["mig"]),
+        case("is none of mig, fractions", share_gpus="halves"),
+        case({"big": 1}, *SMALL, share_gpus="fractions"),
     ),
 }
 ELSEWHERE = {"name", "services", "defaults", "offers", "demand"}
@@ -354,8 +409,16 @@ def test_a_rule_allows_forbids_and_just_passes(word, place):
             planned(asked.services, **asked.rest)
         return
     plan = planned(asked.services, **asked.rest)
-    assert seen(plan, asked.gives) == asked.gives
+    assert asked.gives(plan) if callable(asked.gives) else seen(plan, asked.gives) == asked.gives
     assert all(limit.used <= limit.most for limit in plan.limits)
+
+
+def test_small_models_share_no_gpu_unless_it_is_asked_for():
+    alone, shared = planned(SMALL), planned(SMALL, share_gpus=["mig"])
+    assert (machines(alone), machines(shared)) == ({"big": 3}, {"big": 1})
+    (line,) = shared.machines
+    cut = Counter(part for one in line.cuts for part in one.parts)
+    assert Counter(each.part for each in line.carries) <= cut
 
 
 def test_no_more_machines_of_a_bulk_offer_are_had_than_its_least_number_or_none():
