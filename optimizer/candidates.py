@@ -296,8 +296,9 @@ def _evaluate(variant: Variant, placed: Placed, able: Bools) -> tuple[Evaluation
     seat = np.searchsorted(places, placed.seat[mine])
     seats = placed.seats.take(places)
     memory = measure_memory(placed.spec, placed.engine, seats, kv_format, settings, BATCHES, placed.loaded, places)
-    refusals = _memory_refusals(variant, rows, seats, memory, settings)
-    fitting = np.flatnonzero(np.any(memory.fits, axis=1)[seat])
+    fits = np.logical_or.reduce(memory.fits, axis=1)
+    refusals = _memory_refusals(variant, rows, seats, memory, fits, settings)
+    fitting = np.flatnonzero(fits[seat])
     rows, mine = rows.take(fitting), mine[fitting]
     speed = estimate(
         placed.spec,
@@ -326,10 +327,15 @@ def _memory_rows(rows: ReplicaColumns) -> tuple[Ints, Ints]:
 
 
 def _memory_refusals(
-    variant: Variant, rows: ReplicaColumns, seats: ReplicaColumns, memory: MemoryColumns, settings: MemorySettings
+    variant: Variant,
+    rows: ReplicaColumns,
+    seats: ReplicaColumns,
+    memory: MemoryColumns,
+    fits: Bools,
+    settings: MemorySettings,
 ) -> list[Refusal]:
     """For each GPU on which nothing fits: by how much its best shape fails to hold one longest request."""
-    fitting = np.bincount(seats.gpu[memory.fits.any(axis=1)], minlength=len(seats.gpus))
+    fitting = np.bincount(seats.gpu[fits], minlength=len(seats.gpus))
     shapes = np.bincount(rows.gpu, minlength=len(rows.gpus))
     needed = memory.kv_bytes_per_token * settings.max_model_len - memory.kv_pool_bytes[:, 0]
     refusals = []

@@ -58,11 +58,12 @@ class PagePlans:
         """
         one = np.ones_like(self.in_flight_tokens)
         shared = self._shared(tokens)
-        free = free_blocks - shared[:, None]
-        decoding, most = self._blocks(tokens, one) - shared, self.needed(tokens) - shared
-        steady = (free - self._in_flight()[:, None]) // np.maximum(decoding, 1)[:, None]
-        held: Ints = np.maximum(np.maximum(steady, free // np.maximum(most, 1)[:, None]), 0)
-        return held
+        free = free_blocks - shared[:, None] if shared.any() else free_blocks
+        decoding, most, in_flight = self._blocks(tokens, one) - shared, self.needed(tokens) - shared, self._in_flight()
+        held: Ints = free // np.maximum(most, 1)[:, None]
+        if in_flight.any() or not np.array_equal(decoding, most):
+            held = np.maximum(held, (free - in_flight[:, None]) // np.maximum(decoding, 1)[:, None])
+        return np.maximum(held, 0)
 
     def capacity_of(self, free_blocks: Ints, lengths: Lengths) -> Ints:
         """Requests of random lengths that free blocks hold with the wanted probability, shape (rows, batches)."""
