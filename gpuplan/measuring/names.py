@@ -83,7 +83,7 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
     Raises:
         Unpredictable: the row names none, or one that is neither bundled nor in `configs_dir`.
     """
-    text = row.get("model", "").strip()
+    text = _off_path(row.get("model", "").strip())
     name = _bare(text)
     if not name or name.startswith("("):
         raise Unpredictable("its model is not named")
@@ -151,6 +151,21 @@ def _formats(spec: ModelSpec) -> set[str]:
     return {spec.weight_format, *(SCHEMES[name].format for name in schemes if name not in UNQUANTIZED)}
 
 
+_CACHED = re.compile(r"models--([\w.-]{1,128}?)--([\w.-]{1,128})", re.ASCII)
+
+
+def _off_path(text: str) -> str:
+    """The model in a path on somebody's disk: its last folder, or what the Hub's cache calls it.
+
+    >>> _off_path("/data/models/Llama-3.1-8B-Instruct"), _off_path("~/hub/models--Qwen--Qwen3-8B/snapshots/9c9")
+    ('Llama-3.1-8B-Instruct', 'Qwen/Qwen3-8B')
+    """
+    cached = _CACHED.search(text)
+    if cached is not None:
+        return f"{cached[1]}/{cached[2]}"
+    return text.rstrip("/").rsplit("/", maxsplit=1)[-1] if text.startswith(("/", "./", "../", "~/")) else text
+
+
 def _bare(text: str) -> str:
     """A name without what people write behind it; "" when nothing is named."""
     words = text.replace("--", "/", 1).split(" (")[0].split(" / ")[0].split(" + ")[0]
@@ -167,12 +182,29 @@ def _found(name: str, configs_dir: Path | None) -> tuple[ModelSpec, bool]:
     spec = _bundled(name) or _default(name)
     if spec is not None:
         return spec, True
+    undated = _bundled(re.sub(r"-\d{4}$", "", name)) if "/" in name else None
+    if undated is not None:
+        return undated, False
     for tail in _tails(name):
         repo_id = _relatives().get(_stem(tail)) or _stems().get(_stem(tail))
         spec = _bundled(tail) or (_bundled(repo_id) if repo_id else None)
         if spec is not None:
             return spec, False
+    base = _base(_stem(name))
+    if base is not None:
+        return base, False
     raise Unpredictable(f"{name} is not bundled, and no folder with its config.json is given")
+
+
+def _base(stem: str) -> ModelSpec | None:
+    """The bundled model whose whole stem a name ends with, as tuned models are called; None when there is none.
+
+    >>> _base("hermes-3-llama-3.1-8b").repo_id, _base("llama-3.2-11b-vision"), _base("qwen3-8b-eagle3")
+    ('meta-llama/Llama-3.1-8B', None, None)
+    """
+    ends = [at + 1 for at, letter in enumerate(stem) if letter == "-"]
+    repo_id = next((_stems()[stem[at:]] for at in ends if stem[at:] in _stems()), None)
+    return None if repo_id is None else _bundled(repo_id)
 
 
 def _tails(name: str) -> tuple[str, ...]:

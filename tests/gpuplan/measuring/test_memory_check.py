@@ -189,8 +189,8 @@ def test_a_column_that_says_that_nothing_was_quantized_is_believed(tmp_path):
         ({"model": "nobody/no-such-model"}, "is not bundled"),
         ({"model": ""}, "its model is not named"),
         ({"model": "(not in excerpt)"}, "its model is not named"),
-        ({"model": "../../etc/passwd"}, "is no model's name"),
-        ({"model": "/dev/zero"}, "is no model's name"),
+        ({"model": "../../etc/passwd"}, "passwd is not bundled"),
+        ({"model": "/dev/zero"}, "zero is not bundled"),
         ({"engine": "ollama"}, "ollama"),
         ({"tp": ""}, "its tensor parallelism is not stated"),
         ({"tp": "0"}, "tp is '0'"),
@@ -275,6 +275,25 @@ def test_a_model_that_somebody_inferred_is_predicted_but_not_counted_as_known():
     found = predict(start(model="Qwen3-8B class (15.27 GiB bf16; inferred)"))
     assert WEIGHTS in found.values
     assert not found.settings_known
+
+
+@pytest.mark.parametrize(
+    ("named", "repo_id"),
+    [
+        ("/data/models/meta-llama/Llama-3.1-8B-Instruct/", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("~/.cache/hub/models--Qwen--Qwen3-8B/snapshots/9c925d64", "Qwen/Qwen3-8B"),
+        ("NousResearch/Hermes-3-Llama-3.1-8B", "meta-llama/Llama-3.1-8B"),
+        ("deepseek-ai/DeepSeek-V4-Flash-0731", "deepseek-ai/DeepSeek-V4-Flash"),
+    ],
+)
+def test_paths_tuned_models_and_dated_releases_are_the_model_whose_shape_they_have(named, repo_id):
+    assert named_model({"model": named}, None).spec.repo_id == repo_id
+
+
+@pytest.mark.parametrize("named", ["/etc/passwd", "../../catalog/data/models/index", "Qwen/Qwen3-8B-eagle3", "a/b-8b"])
+def test_a_path_or_a_name_that_only_begins_like_a_model_is_none(named):
+    with pytest.raises(Unpredictable):
+        named_model({"model": named}, None)
 
 
 def test_weights_that_were_offloaded_are_not_on_the_card():
