@@ -129,6 +129,26 @@ def bundled_models() -> list[ModelRecord]:
     return sorted(records, key=lambda record: record.repo_id.lower())
 
 
+def stored_otherwise(repo_id: str, weight_format: str) -> tuple[str, ...]:
+    """Bundled repositories that hold the same model in another format: their names are its name and that format's.
+
+    >>> stored_otherwise("meta-llama/Llama-3.1-70B-Instruct", "fp8")
+    ('nvidia/Llama-3.1-70B-Instruct-FP8', 'RedHatAI/Meta-Llama-3.1-70B-Instruct-FP8')
+    """
+    name = _tail(repo_id)
+    stored = (each.repo_id for each in bundled_models() if each.weight_format == weight_format)
+    return tuple(each for each in stored if _tail(each).startswith(f"{name}-") and not _tuned(_tail(each), name))
+
+
+def _tuned(tail: str, name: str) -> bool:
+    """Whether a longer name is that of another release, or of a model that was trained further."""
+    return re.search(r"instruct|thinking|base|chat|coder|-it\b|-\d{4}\b", tail.removeprefix(name)) is not None
+
+
+def _tail(repo_id: str) -> str:
+    return _key(repo_id.rsplit("/", 1)[-1]).removeprefix("meta-")
+
+
 def read_folder(path: Path) -> ModelSpec:
     """The model whose config.json is in this folder, or is this file.
 

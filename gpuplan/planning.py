@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from hashlib import blake2b
@@ -151,11 +151,22 @@ def answer(
         update={
             "question": requirements,
             "model_revision": spec.revision or None,
-            "warnings": (*spec.notes, *solved.warnings),
+            "warnings": (*spec.notes, *solved.warnings, *_published(solved)),
         }
     )
     powered = with_energy(answered, facts.gpus, place or Place())
     return _with_age_warnings(powered, facts.offers, today or date.today())
+
+
+def _published(solved: Plan) -> Iterator[str]:
+    """Where there are weights of a format that the plan counts on and the engine cannot make."""
+    from catalog.find import stored_otherwise
+
+    for replica in {line.replica.weight_format: line.replica for line in solved.lines}.values():
+        if replica.weights_from == "a quantized checkpoint to be named":
+            found = stored_otherwise(replica.checkpoint, replica.weight_format)
+            if found:
+                yield f"Published with {replica.weight_format} weights: {', '.join(found)}; --model plans it as it is."
 
 
 def with_adapter(options: EngineOptions, spec: ModelSpec) -> EngineOptions:

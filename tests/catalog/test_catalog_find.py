@@ -7,7 +7,7 @@ import json
 import pytest
 
 from catalog.errors import BadModelConfig, CatalogError, UnknownModel
-from catalog.find import DATA, _index, _key, _resolve, _siblings, bundled_models, find_model
+from catalog.find import DATA, _index, _key, _resolve, _siblings, bundled_models, find_model, stored_otherwise
 from catalog.quantization import SCHEMES
 from catalog.sizes import active_parameters, total_parameters
 
@@ -182,3 +182,9 @@ def test_a_published_fp8_sibling_keeps_the_blocks_of_its_publisher():
     spec = find_model("Qwen/Qwen3-8B-FP8")
     assert (spec.weight_format, spec.quantization_method) == ("fp8", "fp8")
     assert {m.stored_as for g in spec.layers for m in g.matrices if m.gemm} == {"fp8_block128"}
+
+
+def test_only_the_same_release_counts_as_the_same_model_in_another_format():
+    assert stored_otherwise("Qwen/Qwen3-30B-A3B", "fp8") == ("Qwen/Qwen3-30B-A3B-FP8",)  # not Instruct-2507-FP8
+    assert stored_otherwise("Qwen/Qwen3-30B-A3B-Instruct-2507", "fp8") == ("Qwen/Qwen3-30B-A3B-Instruct-2507-FP8",)
+    assert stored_otherwise("google/gemma-3-27b-it", "fp8") == ()

@@ -118,3 +118,11 @@ def test_an_engine_of_another_version_is_the_one_that_serves() -> None:
     answer = plan(asked("--model", "llama-3.1-8b", "--min-tps", "100", "--engine", "vllm==0.12.0"))
     assert {line.replica.engine_version for line in answer.lines} == {"0.12.0"}
     assert any("vllm 0.12.0 has was not checked: they are those of 0.33.0" in text for text in answer.warnings)
+
+
+def test_a_format_that_the_engine_cannot_make_names_who_published_it() -> None:
+    question = asked("--model", "llama-3.3-70b", "--min-tps", "500", "--engine", "sglang", "--quantization", "fp8")
+    said = [text for text in plan(question).warnings if text.startswith("Published with fp8 weights")]
+    assert said == [
+        "Published with fp8 weights: RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic; --model plans it as it is."
+    ]
