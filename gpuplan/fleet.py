@@ -44,7 +44,7 @@ from optimizer.fleet.plan import FleetPlan
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas, questions_of, replicas_of
 from optimizer.fleet.services import Fleet, Purchase, Service, with_shared_replicas
-from optimizer.fleet.solution import FleetSolution
+from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED
 from optimizer.patience import meant_milliseconds
 from optimizer.performance.factors import load_factors
@@ -189,7 +189,7 @@ def _serves_the_same(alone: Calendar, calendar: Calendar, scenario: str) -> bool
 
 def _time_ended(solution: FleetSolution) -> tuple[str, ...]:
     far = f"Time ended before the proof: a calendar may be up to {solution.gap:.1%} cheaper; raise --time-limit."
-    return (far,) if solution.time_ended else ()
+    return (far,) if solution.status is FleetStatus.FEASIBLE else ()
 
 
 def _solve(problem: FleetProblem, effort: Effort, progress: Progress | None = None) -> FleetSolution:

@@ -319,10 +319,12 @@ class _Audit:
                     if each.service == service.name
                 }
             )
-            if gone:
-                left = answer.model_copy(update={"serving": tuple(_left(answer.serving, gone))})
-                for finding in _demand(service, left, self._spot(service)):
-                    yield f"without one {line.offer.offer_id}: {finding}"
+            for at, one in enumerate(answer.serving):
+                lost = gone.get(one.machine, 0) if one.spot == self._is_spot(line) else 0
+                if lost:
+                    left = answer.model_copy(update={"serving": _left(answer.serving, at, lost)})
+                    for finding in _demand(service, left, self._spot(service)):
+                        yield f"without one {line.offer.offer_id}: {finding}"
 
     def _asked_and_given(self, service: Service, answer: ServiceAnswer) -> Iterator[str]:
         demand = service.demand
@@ -471,10 +473,11 @@ def _label(line: MachineLine, part: str) -> str:
     return f"{part} of {line.offer.gpu}" if part else f"{line.offer.gpu_count} x {line.offer.gpu}"
 
 
-def _left(serving: tuple[ServedBy, ...], gone: Counter[str]) -> Iterator[ServedBy]:
-    """Replicas without those on a lost machine."""
-    for one in serving:
-        yield one.model_copy(update={"replicas": max(one.replicas - gone.get(one.machine, 0), 0)})
+def _left(serving: tuple[ServedBy, ...], at: int, lost: int) -> tuple[ServedBy, ...]:
+    """Replicas without those of one kind on a lost machine."""
+    one = serving[at]
+    fewer = one.model_copy(update={"replicas": max(one.replicas - lost, 0)})
+    return (*serving[:at], fewer, *serving[at + 1 :])
 
 
 def _demand(service: Service, answer: ServiceAnswer, spot: float) -> Iterator[str]:

@@ -421,6 +421,12 @@ def test_small_models_share_no_gpu_unless_it_is_asked_for():
     assert Counter(each.part for each in line.carries) <= cut
 
 
+def test_a_lost_machine_takes_spot_replicas_or_steady_ones_and_not_both():
+    """Of five alike, three of them steady, any one may be lost: the audit agrees."""
+    asked = words(machines=2.0, survive_losing_one_machine="yes", min_replicas=2, spot_share="50%")
+    assert machines(planned([asked], buying=SPOT)) == {"cheap": 2, "spot": 1}
+
+
 def test_no_more_machines_of_a_bulk_offer_are_had_than_its_least_number_or_none():
     def market():
         from dataclasses import replace
