@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -102,11 +102,10 @@ def _recommendation(plan: FleetPlan) -> Section:
 
 def _what_to_do(plan: FleetPlan) -> Iterator[str]:
     had = haves(plan)
-    named = [f"{one.count} x {_machine(one.offer)} ({one.paid})" for one in had[:NAMED]]
-    more = f" and {len(had) - NAMED} more kinds of machines" if len(had) > NAMED else ""
+    more = f"; and {len(had) - NAMED} more kinds of machines" if len(had) > NAMED else ""
+    if had:
+        yield f"{'; '.join(_to_get(one) for one in had[:NAMED])}{more}."
     served = sum(service.served for service in plan.services)
-    if named:
-        yield f"Have {', '.join(named)}{more}."
     yield (
         f"They serve {served} of {len(plan.services)} services for {usd(plan.cost_usd_per_hour or 0.0)} USD per hour, "
         f"{amount(plan.cost_usd_per_month or 0.0)} USD per month."
@@ -117,6 +116,13 @@ def _what_to_do(plan: FleetPlan) -> Iterator[str]:
     binding = [one for one in plan.limits if one.most > 0 and one.used >= one.most * ALMOST]
     if binding:
         yield f"At their limit: {_few([f'{one.option} ({one.most:g} {one.unit})' for one in binding])}."
+
+
+def _to_get(one: Have) -> str:
+    """What to do for machines, and how they are paid."""
+    verb = {"bought": "Buy", "owned": "Use"}.get(one.paid, "Rent")
+    paid = "" if verb != "Rent" else f", {one.paid}"
+    return f"{verb} {one.count} x {_machine(one.offer)}{paid}"
 
 
 ALMOST = 0.995
@@ -241,8 +247,13 @@ def _machine_chart(had: tuple[Have, ...]) -> tuple[Chart, ...]:
     rows = tuple((f"{one.count} x {one.offer.gpu}, {one.paid}", one.cost_usd_per_hour) for one in had[:CHARTED])
     labelled = _told_apart(rows)
     table = Table("Cost of each kind of machine", (Column("machines"), Column("USD/h", "usd_per_hour")), labelled)
-    says = f"{_machine(had[0].offer)} takes most: {usd(had[0].cost_usd_per_hour)} USD per hour."
+    says = f"{_machine(had[0].offer)} takes most: {usd(had[0].cost_usd_per_hour)} USD per hour.{_shown_of(had)}"
     return (Chart("bars", "machines", table, says, "USD per hour"),)
+
+
+def _shown_of(rows: Sequence[object]) -> str:
+    """How many of them a chart shows, if not all."""
+    return f" Shown are the {CHARTED} dearest of {len(rows)}." if len(rows) > CHARTED else ""
 
 
 def _told_apart(rows: Iterable[tuple[str, float]]) -> tuple[tuple[Cell, ...], ...]:
@@ -303,7 +314,7 @@ def _service_chart(served: list[ServiceAnswer]) -> tuple[Chart, ...]:
         return ()
     rows = tuple((one.name, one.shares_cost_usd_per_hour) for one in served[:CHARTED])
     table = Table("Part of each service", (Column("service"), Column("USD/h", "usd_per_hour")), rows)
-    says = f"{served[0].name} takes most: {usd(served[0].shares_cost_usd_per_hour)} USD per hour."
+    says = f"{served[0].name} takes most: {usd(served[0].shares_cost_usd_per_hour)} USD per hour.{_shown_of(served)}"
     return (Chart("bars", "services", table, says, "USD per hour"),)
 
 

@@ -13,6 +13,8 @@ from gpuplan.errors import BadWord
 if TYPE_CHECKING:
     from gpuplan.compare import Comparison, Named
     from gpuplan.saving.plan_file import PlanFile
+    from optimizer.fleet.calendar import Calendar
+    from optimizer.fleet.plan import FleetPlan
 
 SUMMARY = "Saved plans side by side: what differs, and why."
 EXAMPLES = (
@@ -60,10 +62,42 @@ def command(
 
 def run(asked: Asked) -> int:
     """Print what differs."""
-    from gpuplan.compare import compare
-    from gpuplan.saving.plan_file import read_plan_file
+    from gpuplan.saving.fleet_plan import read_saved
 
-    files = [read_plan_file(file) for file in asked.files]
+    found = _compared([read_saved(file) for file in asked.files], asked)
+    console.show_answer(found, lambda ink: page(found, ink, whole=asked.all), as_json=asked.json)
+    return 0
+
+
+def _compared(saved: list[PlanFile | FleetPlan | Calendar], asked: Asked) -> Comparison:
+    """Plans of one model, or of fleets: never of both, and no calendars."""
+    from gpuplan.saving.plan_file import PlanFile
+    from optimizer.fleet.plan import FleetPlan
+
+    files = [each for each in saved if isinstance(each, PlanFile)]
+    if len(files) == len(saved):
+        return _of_one_model(files, asked)
+    fleets = [each for each in saved if isinstance(each, FleetPlan)]
+    if len(fleets) < len(saved):
+        raise BadWord("Plans of one model stand beside each other, or plans of fleets; calendars cannot be compared.")
+    return _of_fleets(fleets, asked)
+
+
+def _of_fleets(plans: list[FleetPlan], asked: Asked) -> Comparison:
+    from gpuplan.compare_fleets import NamedFleet, compare_fleets
+
+    if asked.now or asked.prices_as_of or asked.engine:
+        raise BadWord(
+            "--now, --prices-as-of and --engine ask one model's question again; run `plan fleet` for a fleet."
+        )
+    if not 2 <= len(plans) <= MOST_PLANS:
+        raise BadWord(f"Name 2 to {MOST_PLANS} plans of fleets; these are {len(plans)}.")
+    return compare_fleets([NamedFleet(name, plan) for name, plan in zip(asked.files, plans, strict=True)])
+
+
+def _of_one_model(files: list[PlanFile], asked: Asked) -> Comparison:
+    from gpuplan.compare import compare
+
     plans = [*map(_named, asked.files, files), *_asked_again(asked, files[0])]
     if len(plans) < 2:
         raise BadWord(
@@ -71,9 +105,7 @@ def run(asked: Asked) -> int:
         )
     if len(plans) > MOST_PLANS:
         raise BadWord(f"At most {MOST_PLANS} plans stand side by side; these are {len(plans)}.")
-    found = compare(plans)
-    console.show_answer(found, lambda ink: page(found, ink, whole=asked.all), as_json=asked.json)
-    return 0
+    return compare(plans)
 
 
 def _named(name: str, file: PlanFile) -> Named:

@@ -70,6 +70,9 @@ def test_who_is_not_served_is_named_with_the_reason(fleet_plan: FleetPlan, repor
     (dropped,) = fleet_plan.dropped
     assert table(report, "Not served").rows == ((dropped.service, dropped.priority, dropped.reason),)
     assert "Not served: mail." in report.sections[0].paragraphs[0]
+    assert (
+        report.sections[0].paragraphs[0].startswith("Rent 1 x brand other (1 x A10G 24GB), on-demand. They serve 1 of")
+    )
     assert [row[0] for row in table(report, "What would serve more, each alone").rows] == [
         one.sentence for one in fleet_plan.relaxations
     ]
@@ -87,6 +90,23 @@ def test_machines_of_one_offer_are_told_once(fleet_plan: FleetPlan) -> None:
     (had,) = haves(twice)
     assert (had.count, had.cost_usd_per_hour) == (2 * line.count, 2 * line.cost_usd_per_hour)
     assert had.gpus_used == 2 * line.count * line.gpus_used
+
+
+def test_what_is_owned_is_used_and_what_is_for_sale_bought(fleet_plan: FleetPlan, today) -> None:
+    (line,) = fleet_plan.machines
+    for provider, billing, verb in (("purchased", "owned", "Buy 1 x"), ("cellar", "owned", "Use 1 x")):
+        offer = line.offer.model_copy(update={"provider": provider, "billing": billing})
+        plan = fleet_plan.model_copy(update={"machines": (line.model_copy(update={"offer": offer}),)})
+        assert fleet_report(plan, assume({}), today).sections[0].paragraphs[0].startswith(verb)
+
+
+def test_a_chart_of_many_services_says_how_many_it_shows(fleet_plan: FleetPlan, today) -> None:
+    one = next(each for each in fleet_plan.services if each.served)
+    many = tuple(one.model_copy(update={"name": f"s{number}"}) for number in range(20))
+    said = fleet_report(fleet_plan.model_copy(update={"services": many}), assume({}), today)
+    (chart,) = next(section for section in said.sections if section.title == "Services").charts
+    assert len(chart.table.rows) == 12
+    assert chart.says.endswith("Shown are the 12 dearest of 20.")
 
 
 def test_a_fleet_without_a_plan_says_what_would_give_one(fleet_plan: FleetPlan, today) -> None:
