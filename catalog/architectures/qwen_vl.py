@@ -1,4 +1,4 @@
-"""Qwen 2.5-VL and Qwen 3-VL: a Qwen language model behind Qwen's own vision tower."""
+"""Qwen 2-VL, 2.5-VL and 3-VL: a Qwen language model behind Qwen's own vision tower."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ from catalog.model import Matrix, VisionTower
 from catalog.reading import Fields
 
 ARCHITECTURES = (
+    "Qwen2VLForConditionalGeneration",
     "Qwen2_5_VLForConditionalGeneration",
     "Qwen3VLForConditionalGeneration",
     "Qwen3VLMoeForConditionalGeneration",
 )
-MODEL_TYPES = ("qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
+MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
 
 
 def read(config: Fields) -> Shape:
-    """Qwen 2.5-VL keeps its text keys at the top level; Qwen 3-VL in text_config."""
+    """Qwen 2-VL and 2.5-VL keep their text keys at the top level; Qwen 3-VL in text_config."""
     text = config.section("text_config") if "text_config" in config else config
     vision = config.section("vision_config")
+    if config.word("model_type", default="") == "qwen2_vl":
+        shape = qwen2.text_shape(text, "Qwen 2")
+        return replace(shape, vision=_tower_2(vision, shape.hidden_size))
     if config.word("model_type", default="") == "qwen2_5_vl":
         shape, matrices = qwen2.text_shape(text, "Qwen 2.5"), _tower_2_5(vision)
     else:
@@ -28,6 +32,31 @@ def read(config: Fields) -> Shape:
         shape = qwen3.text_shape(text, tied=tied, layer_path="model.language_model.layers")
         matrices = qwen3_tower(vision)
     return replace(shape, vision=VisionTower(matrices, vision.layers("depth"), vision.size("hidden_size")))
+
+
+def _tower_2(vision: Fields, output: int) -> VisionTower:
+    """Layer norms and a plain MLP; `embed_dim` is its width, `hidden_size` the language model's."""
+    hidden, depth = vision.size("embed_dim"), vision.layers("depth")
+    width, merged = hidden * vision.size("mlp_ratio", default=4, largest=64), hidden * _merged(vision)
+    heads = vision.size("num_heads", largest=2**10)
+    vision.require(hidden % heads == 0, "embed_dim", f"divisible by num_heads = {heads}")
+    matrices = (
+        vision_linear("patch_embed.proj", hidden, _pixels(vision)),
+        column("attn.qkv", 3 * hidden, hidden, copies=depth, bias=True, granule=hidden // heads),
+        row("attn.proj", hidden, hidden, copies=depth, bias=True),
+        column("mlp.fc1", width, hidden, copies=depth, bias=True),
+        row("mlp.fc2", hidden, width, copies=depth, bias=True),
+        vision_norm("norms", 2 * hidden, copies=depth, bias=True),
+        vision_norm("merger.ln_q", hidden, bias=True),
+        column("merger.mlp.0", merged, merged, bias=True),
+        row("merger.mlp.2", output, merged, bias=True),
+    )
+    return VisionTower(matrices, depth, hidden)
+
+
+def _merged(vision: Fields) -> int:
+    """Patches that become one token."""
+    return vision.size("spatial_merge_size", default=2, largest=64) ** 2
 
 
 def _pixels(vision: Fields) -> int:
@@ -47,7 +76,7 @@ def _head_dim(vision: Fields) -> int:
 def _tower_2_5(vision: Fields) -> tuple[Matrix, ...]:
     """RMS norms, a gated MLP with biases, no position table; the merger joins merge x merge patches."""
     hidden, depth, width = vision.size("hidden_size"), vision.layers("depth"), vision.size("intermediate_size")
-    merged = hidden * vision.size("spatial_merge_size", default=2, largest=64) ** 2
+    merged = hidden * _merged(vision)
     return (
         vision_linear("patch_embed.proj", hidden, _pixels(vision)),
         column("attn.qkv", 3 * hidden, hidden, copies=depth, bias=True, granule=_head_dim(vision)),
@@ -78,7 +107,7 @@ def qwen3_tower(vision: Fields) -> tuple[Matrix, ...]:
 
 
 def _mergers(vision: Fields, hidden: int) -> tuple[Matrix, ...]:
-    merged = hidden * vision.size("spatial_merge_size", default=2, largest=64) ** 2
+    merged = hidden * _merged(vision)
     stacked = len(vision.sequence("deepstack_visual_indexes")) if "deepstack_visual_indexes" in vision else 3
     return (
         vision_norm("merger.norm", hidden, bias=True),

@@ -1,4 +1,4 @@
-"""Old families with biases and LayerNorms: their published numbers of parameters, to the last one."""
+"""Older families with biases and LayerNorms: their published numbers of parameters, to the last one."""
 
 import pytest
 
@@ -13,6 +13,7 @@ PUBLISHED = {
     "microsoft/phi-1_5": 1_418_270_720,
     "mistralai/Mistral-7B-Instruct-v0.1": 7_241_732_096,
     "Qwen/Qwen1.5-7B-Chat": 7_721_324_544,
+    "Qwen/Qwen2-VL-7B-Instruct": 8_291_375_616,
     "huggyllama/llama-65b": 65_285_660_672,
 }
 """As counted from the checkpoints by the Hugging Face Hub."""
