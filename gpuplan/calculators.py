@@ -14,10 +14,11 @@ from catalog.find import find_model
 from catalog.quantization import requantized
 from gpu_db.query import find_gpu
 from gpuplan.electricity import Place, supply_at
-from gpuplan.planning import cache_format, draft_of, with_adapter
+from gpuplan.planning import cache_format, draft_of, engine_named, with_adapter
 from gpuplan.what_if import LoadPoint, StepTime, Sweep, step_times, swept, usd_per_million
 from optimizer.cells import estimate_at, memory_at
 from optimizer.energy import Energy, NotNegative, energy_of
+from optimizer.engines.engine import TENSOR_PARALLEL_ACROSS_MACHINES
 from optimizer.engines.find import find_engine
 from optimizer.errors import BadRequirements
 from optimizer.memory.communication import context_bytes, visible_bytes
@@ -214,6 +215,13 @@ class EstimateAnswer(Frozen):
     warnings: tuple[str, ...] = ()
 
 
+def _engine_of(asked: Configuration) -> Engine:
+    """The engine, at the version that its name or the other option says ("vllm==0.12.0")."""
+    if asked.engine_version is not None:
+        return find_engine(asked.engine, asked.engine_version)
+    return engine_named(asked.engine)
+
+
 class _Replica:
     """A configuration with its nouns looked up; raises what a person can mend."""
 
@@ -225,16 +233,18 @@ class _Replica:
         self.spec = requantized(self.published, asked.weight_format) if asked.weight_format else self.published
         self.draft: ModelSpec | None = draft_of(asked.options, offline=asked.offline)
         self.gpu: Gpu = self._gpu()
-        self.engine: Engine = find_engine(asked.engine, asked.engine_version)
+        self.engine: Engine = _engine_of(asked)
         self.kv_format = cache_format(asked.kv_cache_format or "auto", self.spec, (self.engine,))
         refused = self.engine.refuses(self.spec, self.gpu, self.kv_format)
         if refused:
             notes = "".join(f" {note}" for note in self.published.notes)
             raise BadRequirements(f"{self.engine.title} cannot serve this: {refused}.{notes}")
         self.rows = self._rows()
-        reasons = self.engine.refused_shapes(self.spec, self.rows)
+        reasons = [reason for _, reason in self.engine.refused_shapes(self.spec, self.rows)]
+        if not for_speed:  # slow, but it runs, and what it takes is known
+            reasons = [reason for reason in reasons if reason != TENSOR_PARALLEL_ACROSS_MACHINES]
         if reasons:
-            raise BadRequirements(f"{self.engine.title} cannot serve this: {reasons[0][1]}.")
+            raise BadRequirements(f"{self.engine.title} cannot serve this: {reasons[0]}.")
         self.max_model_len = asked.max_model_len or self.published.max_context_tokens
         self.max_num_seqs = asked.max_num_seqs or self.engine.default_max_num_seqs(self.gpu)
         self.settings = self._settings()

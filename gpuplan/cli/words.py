@@ -75,12 +75,12 @@ def price(word: str) -> float:
 def share(word: str) -> float:
     """A share of the whole, above 0 and at most 1.
 
-    >>> share("0.92")
-    0.92
+    >>> share("0.92"), share("92%")
+    (0.92, 0.92)
     """
-    wanted = "a share above 0 and at most 1 such as 0.92"
-    number = _finite(word, wanted)
-    if not 0 < number <= 1:
+    wanted = "a share above 0 and at most 1 such as 0.92 or 92%"
+    number = percentage(word, wanted)
+    if number == 0:
         raise BadWord(f"{word!r} is not {wanted}")
     return number
 
@@ -284,14 +284,10 @@ def gibibytes(word: str) -> int:
 def hit_rate(word: str) -> float:
     """A share of the prompt's tokens, from 0 to 1.
 
-    >>> hit_rate("0.5")
-    0.5
+    >>> hit_rate("0.5"), hit_rate("50%")
+    (0.5, 0.5)
     """
-    wanted = "a share of the input from 0 to 1 such as 0.5"
-    number = _finite(word, wanted)
-    if not 0 <= number <= 1:
-        raise BadWord(f"{word!r} is not {wanted}")
-    return number
+    return percentage(word, "a share of the input from 0 to 1 such as 0.5 or 50%")
 
 
 SPECULATIVE = {

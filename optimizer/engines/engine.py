@@ -488,6 +488,11 @@ def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, de
     return default
 
 
+TENSOR_PARALLEL_ACROSS_MACHINES = (
+    "a tensor-parallel group that spans machines is slower than pipeline stages across them, and is not planned"
+)
+
+
 def _parallelism_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
     """Shapes that no engine runs well, whatever the widths of the model."""
     tp, pp, dp, ep = rows.tensor_parallel, rows.pipeline_parallel, rows.data_parallel, rows.expert_parallel
@@ -500,10 +505,7 @@ def _parallelism_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[Ref
         yield ep > 1, "expert parallelism needs experts, and this model is dense"
         yield dp > 1, "attention-DP inside a replica pays only with experts; a dense model takes more replicas instead"
     yield (dp > 1) & (pp > 1), "pipeline stages together with attention-DP are not planned: no measured run supports it"
-    yield (
-        tp > rows.gpus_per_node,
-        "a tensor-parallel group that spans machines is slower than pipeline stages across them",
-    )
+    yield tp > rows.gpus_per_node, TENSOR_PARALLEL_ACROSS_MACHINES
     split = (tp <= rows.gpus_per_node) & (rows.gpus_per_node % np.maximum(tp, 1) != 0) & (rows.nodes > 1)
     yield split, "machines whose GPUs do not divide into whole tensor-parallel groups"
     yield (rows.nodes > 1) & np.isnan(rows.internode_bytes_per_second), "no network between these machines is known"

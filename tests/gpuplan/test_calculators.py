@@ -218,3 +218,18 @@ def test_an_estimate_counts_requests_of_several_lengths_as_memory_does(capsys) -
     most = [max(load["concurrency"] for load in answer["loads"]) for answer in (even, mixed)]
     assert most[1] < most[0]
     assert mixed["estimate"]["tpot_seconds"] == even["estimate"]["tpot_seconds"]
+
+
+def test_memory_of_a_tensor_parallel_group_across_machines_is_known_and_its_speed_is_not_planned(capsys) -> None:
+    across = ("llama-3.1-405b", "--gpu", "H100", "--nodes", "2", "--tensor-parallel", "16")
+    made = memory_json(capsys, *across)
+    assert (made["layout"]["gpus"], made["layout"]["nodes"], made["starts"]) == (16, 2, True)
+    weights = 405_853_388_800 * 2 / 16
+    assert weights < made["memory"]["weight_bytes"] < 1.02 * weights  # 8 KV heads are on two ranks each
+    assert app.main(["estimate", *across]) == 2
+    assert "spans machines" in capsys.readouterr().err
+
+
+def test_an_engines_version_may_stand_behind_its_name(capsys) -> None:
+    named = memory_json(capsys, "llama-3.1-8b", "--gpu", "H100", "--engine", "vllm==0.10.0")
+    assert named == memory_json(capsys, "llama-3.1-8b", "--gpu", "H100", "--engine-version", "0.10.0")
