@@ -198,7 +198,7 @@ MATRIX = {
     "online-fp8": lambda: single(weight_format="fp8", kv_format="fp8", tensor_parallel=2),
     "lora": lambda: single(adapters=Adapters(rank=16, loaded=4, targets=("q_proj", "v_proj"))),
     "ngram": lambda: single(speculation=Speculation("ngram", 4)),
-    "draft": lambda: single(speculation=Speculation("draft_model", 3, find_model("Qwen/Qwen3-0.6B"))),
+    "draft": lambda: single(EXPERTS, speculation=Speculation("draft_model", 3, find_model("Qwen/Qwen3-0.6B"))),
     "offload": lambda: single(offload_bytes=10 * GIB),
     "sglang": lambda: single(engine="sglang", tensor_parallel=2, kv_format="fp8"),
     "sglang-two-machines": lambda: single(engine="sglang", tensor_parallel=16, nodes=2),

