@@ -82,6 +82,7 @@ def plan_fleet(
     wishes: Wishes | None = None,
     today: date | None = None,
     progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> FleetPlan:
     """The cheapest plan of a fleet, with its certificate and what explains it.
 
@@ -94,6 +95,7 @@ def plan_fleet(
         wishes: what is to be explained.
         today: the day that prices are judged by for age; None asks the clock.
         progress: called with (cost, bound) in micro-dollars whenever there is a better plan.
+        notice: told which explanation is being found.
 
     Raises:
         BadRequirements: a service contradicts itself.
@@ -105,7 +107,9 @@ def plan_fleet(
     program = desk.program()
     solution = _solve(program.problem, effort, progress)
     again = Again(
-        lambda problem, seconds: _solve(problem, replace(effort, time_limit_seconds=seconds)), effort.time_limit_seconds
+        lambda problem, seconds: _solve(problem, replace(effort, time_limit_seconds=seconds)),
+        effort.time_limit_seconds,
+        notice,
     )
     explained = explain(program, solution, wishes, again, replicas=desk.replicas, opened=desk.program)
     plan = write_fleet_plan(program, solution, Stamp(__version__, data_fingerprint()), explained)

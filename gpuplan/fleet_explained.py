@@ -51,18 +51,22 @@ class Wishes:
 class Again:
     """Solving again until the time for explanations is used up; remembers which explanations that cut short.
 
+    `notice` is told what is being found.
+
     Attributes:
         cut_short: what was being found when a solve ended without a proof.
     """
 
-    def __init__(self, solver: Solver, seconds: float) -> None:
-        self._solver, self._until = solver, time.perf_counter() + seconds
+    def __init__(self, solver: Solver, seconds: float, notice: Callable[[str], None] | None = None) -> None:
+        self._solver, self._until, self._notice = solver, time.perf_counter() + seconds, notice
         self.cut_short: dict[str, None] = {}
 
     def to_find(self, what: str) -> Solve:
         """How the problems of one explanation are solved."""
 
         def solve(problem: FleetProblem) -> FleetSolution:
+            if self._notice is not None:
+                self._notice(f"finding {what}")
             found = self._solver(problem, max(self._until - time.perf_counter(), LEAST_SECONDS))
             if found.status in (FleetStatus.UNKNOWN, FleetStatus.FEASIBLE):
                 self.cut_short[what] = None

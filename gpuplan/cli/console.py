@@ -149,18 +149,25 @@ def progress(unit: str = "USD/h") -> Callable[[int, int], None] | None:
 
     def say(cost_micro_usd: int, bound_micro_usd: int) -> None:
         far = max(cost_micro_usd - bound_micro_usd, 0) / max(cost_micro_usd, 1)
-        text = f"{usd(cost_micro_usd / 1e6)} {unit} found, at least {usd(bound_micro_usd / 1e6)}, gap {far:.2%}"
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+        _overwrite(f"{usd(cost_micro_usd / 1e6)} {unit} found, at least {usd(bound_micro_usd / 1e6)}, gap {far:.2%}")
 
     return say
+
+
+def notice() -> Callable[[str], None] | None:
+    """Where a job says what it is at, on the line of `progress`; None when stderr is no terminal."""
+    return _overwrite if sys.stderr.isatty() else None
+
+
+def _overwrite(text: str) -> None:
+    sys.stderr.write(f"\r\x1b[K{text}")
+    sys.stderr.flush()
 
 
 def hush() -> None:
     """Remove the line of `progress`."""
     if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+        _overwrite("")
 
 
 def aligned(rows: Sequence[Sequence[Part]], right: Sequence[int] = (), indent: int = 2, gap: int = 2) -> list[Line]:
