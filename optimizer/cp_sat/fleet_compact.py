@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from optimizer.cp_sat.interruption import interrupted, stopping
 from optimizer.cp_sat.library import cp_model
 from optimizer.errors import SolverFailed
 from optimizer.fleet.bounds import useful_most
 from optimizer.fleet.problem import SHARES, SUPPLY, WORK, FleetProblem, work_ten_millionths
 from optimizer.replica_columns import Bools, Ints
 
+LEAST_SECONDS = 0.05
 BOUND_SLACK = 1e-6
 """CP-SAT's bound is a whole number in a double."""
 
@@ -220,7 +222,8 @@ def solve_compact(
         program.model.add(cost >= lower_bound_micro_usd)
     _give_hint(program, hint)
     solver = compact_solver(time_limit_seconds, seed, gap)
-    status = solver.solve(program.model, _Watch(progress) if progress else None)
+    with stopping(solver.stop_search):
+        status = solver.solve(program.model, _Watch(progress) if progress else None)
     return _read(program, solver, status)
 
 
@@ -252,7 +255,8 @@ def choose_served(problem: FleetProblem, *, gap: float, time_limit_seconds: floa
         served = cp_model.LinearExpr.weighted_sum([program.served[service] for service in mine], weights)
         program.model.maximize(served)
         solver = compact_solver(max(time_limit_seconds - spent, 0.01), seed, 0.0)
-        found = _read(program, solver, solver.solve(program.model))
+        with stopping(solver.stop_search):
+            found = _read(program, solver, solver.solve(program.model))
         spent += found.seconds
         if not found.found:
             return Chosen(replace(answer, proven=False, lower_bound_micro_usd=0) if answer else found)
@@ -273,11 +277,14 @@ def _cheapest_choice(program: CompactProgram, choice: CompactAnswer, gap: float,
     others.clear_objective()  # type: ignore[no-untyped-call]
     others.add(sum(in_it) <= len(in_it) - 1)
     solver = compact_solver(seconds / 2, seed, 0.0)
-    if solver.solve(others) == cp_model.INFEASIBLE:
+    with stopping(solver.stop_search):
+        status = solver.solve(others)
+    if status == cp_model.INFEASIBLE:
         return Chosen(choice, only=True)
     program.model.minimize(cost)
     solver = compact_solver(max(seconds - solver.wall_time, 0.01), seed, gap)
-    found = _read(program, solver, solver.solve(program.model))
+    with stopping(solver.stop_search):
+        found = _read(program, solver, solver.solve(program.model))
     return Chosen(replace(found, proven=choice.proven) if found.found else choice)
 
 
@@ -287,8 +294,9 @@ def compact_solver(seconds: float, seed: int, gap: float) -> cp_model.CpSolver:
     solver.parameters.num_workers = 1
     solver.parameters.linearization_level = 2
     solver.parameters.random_seed = seed
+    solver.parameters.catch_sigint_signal = False  # Ctrl-C is `interruption`'s
     solver.parameters.relative_gap_limit = gap
-    solver.parameters.max_time_in_seconds = seconds
+    solver.parameters.max_time_in_seconds = LEAST_SECONDS if interrupted() else seconds
     return solver
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
@@ -26,9 +26,12 @@ from ortools.math_opt import (  # type: ignore[import-untyped]
 )
 from ortools.math_opt.core.python import solver as math_opt  # type: ignore[import-untyped]
 
+from optimizer.cp_sat.interruption import interrupted
 from optimizer.replica_columns import Bools, Floats, Ints
 
 NO_LIMIT = float("inf")
+LEAST_SECONDS = 0.01
+LOG_CELLS = 10
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ def solve_linear(
     solver: LinearSolver = LinearSolver.HIGHS,
     enough: float | None = None,
     start: Floats | None = None,
+    told: Callable[[float, float], None] | None = None,
 ) -> LinearAnswer:
     """The least-cost point.
 
@@ -106,10 +110,13 @@ def solve_linear(
         solver: which.
         enough: a whole point that costs no more than this ends the search (HiGHS; SCIP has no such parameter).
         start: shape (first variables,): values to start from (SCIP only).
+        told: called with (cost, bound) whenever a better point is found (SCIP only).
     """
     parameters = parameters_pb2.SolveParametersProto()
-    parameters.time_limit.FromNanoseconds(int(max(time_limit_seconds, 0.01) * 1e9))
+    left = LEAST_SECONDS if interrupted() else max(time_limit_seconds, LEAST_SECONDS)
+    parameters.time_limit.FromNanoseconds(int(left * 1e9))
     parameters.random_seed = seed
+    parameters.gscip.bool_params["misc/catchctrlc"] = False  # Ctrl-C is `interruption`'s
     if enough is not None and solver is LinearSolver.HIGHS:
         parameters.highs.double_options["objective_target"] = enough
     quiet = _without_prints if solver is LinearSolver.HIGHS and program.whole is not None else nullcontext
@@ -122,12 +129,34 @@ def solve_linear(
             parameters_pb2.SolverInitializerProto(),
             parameters,
             _hinted(start),
-            None,
+            None if told is None else _Log(told),
             callback_pb2.CallbackRegistrationProto(),
             None,
             None,
         )
     return _read(program, result)
+
+
+class _Log:
+    """Reads SCIP's log: the columns before the last two of a line of its table are the bound and the best cost."""
+
+    def __init__(self, told: Callable[[float, float], None]) -> None:
+        self._told, self._best = told, NO_LIMIT
+
+    def __call__(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            cells = line.split("|")
+            if len(cells) > LOG_CELLS:
+                self._read(cells[-4], cells[-3])
+
+    def _read(self, bound: str, cost: str) -> None:
+        try:
+            lower, upper = float(bound), float(cost)
+        except ValueError:  # the head of the table, or nothing found yet
+            return
+        if upper < self._best:
+            self._best = upper
+            self._told(upper, lower)
 
 
 def _hinted(start: Floats | None) -> Any:

@@ -37,17 +37,17 @@ def useful_most(problem: FleetProblem) -> Ints:
 def enough_alone(problem: FleetProblem) -> Ints:
     """Replicas of each column that alone do all that its service asks of it, losses included, shape (columns,)."""
     matrix = problem.column_covers
-    demand = problem.cover_demand[matrix.index]
+    row, demand = matrix.row, problem.cover_demand[matrix.index]
     needed = -(-demand // np.maximum(matrix.value, 1))
     bucket = problem.cover_is_bucket[matrix.index]
     alone = np.zeros(problem.columns, dtype=np.int64)
-    np.maximum.at(alone, matrix.row[~bucket], needed[~bucket])
+    np.maximum.at(alone, row[~bucket], needed[~bucket])
     shared = np.zeros(problem.columns, dtype=np.int64)
     for entry in np.flatnonzero(bucket).tolist():
         work = -(-int(demand[entry]) * WORK // int(matrix.value[entry]))
-        shared[matrix.row[entry]] += -(-work // WORK)
+        shared[row[entry]] += -(-work // WORK)
     spare = np.zeros(problem.columns, dtype=bool)
-    spare[matrix.row[problem.cover_survives[matrix.index]]] = True
+    spare[row[problem.cover_survives[matrix.index]]] = True
     enough: Ints = np.maximum(alone, shared) + spare * problem.column_lost_replicas
     return np.maximum(enough, problem.column_least)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from optimizer.cp_sat.fleet_compact import Progress, solve_compact
 from optimizer.cp_sat.fleet_linear import NO_LIMIT, LinearAnswer, LinearProgram, LinearSolver, solve_linear
+from optimizer.cp_sat.interruption import interrupted
 from optimizer.fleet.bounds import tightened, undominated
 from optimizer.fleet.evaluate import evaluate
 from optimizer.fleet.one_program import START_SHARE, bundles_of_one_column, one_column_each
@@ -58,10 +59,11 @@ def solve_small(
     """
     problem.check()
     began = time.perf_counter()
-    first = _first(problem, gap, SHARE_OF_TIME * time_limit_seconds, seed) if suits(problem) else None
+    first = _first(problem, gap, SHARE_OF_TIME * time_limit_seconds, seed, progress) if suits(problem) else None
     if first is not None and progress is not None:
         progress(first.cost_micro_usd, first.lower_bound_micro_usd)
-    if first is not None and first.status in (FleetStatus.OPTIMAL, FleetStatus.WITHIN_GAP):
+    done = (FleetStatus.OPTIMAL, FleetStatus.WITHIN_GAP)
+    if first is not None and (first.status in done or interrupted()):
         return replace(first, seconds=time.perf_counter() - began)
     left = max(time_limit_seconds - (time.perf_counter() - began), 0.05)
     second = solve_fleet(problem, gap=gap, time_limit_seconds=left, seed=seed, progress=progress)
@@ -84,20 +86,22 @@ def better_of(problem: FleetProblem, first: FleetSolution, second: FleetSolution
     return judged(replace(best, lower_bound_micro_usd=bound), gap)
 
 
-def _first(problem: FleetProblem, gap: float, limit: float, seed: int) -> FleetSolution | None:
+def _first(
+    problem: FleetProblem, gap: float, limit: float, seed: int, progress: Progress | None
+) -> FleetSolution | None:
     """Everybody served at least cost, or as many as can be by priority; None when neither was found."""
     began = time.perf_counter()
     everybody = np.ones(problem.services, dtype=bool)
     if problem.required.all():
-        return _branched(problem, everybody, gap, limit, seed)
-    first = _branched(problem, everybody, gap, SHARE_FOR_EVERYBODY * limit, seed)
+        return _branched(problem, everybody, gap, limit, seed, progress=progress)
+    first = _branched(problem, everybody, gap, SHARE_FOR_EVERYBODY * limit, seed, progress=progress)
     if first is not None:
         return first
     choice = choose(problem, (limit - (time.perf_counter() - began)) * SHARE_FOR_WHOM, seed)
     if choice is None:
         return None
     left = max(limit - (time.perf_counter() - began), 0.05)
-    solution = _branched(problem, choice.served, gap, left, seed, choice.counts)
+    solution = _branched(problem, choice.served, gap, left, seed, choice.counts, progress)
     return None if solution is None else replace(solution, served_proven=choice.proven)
 
 
@@ -134,7 +138,7 @@ def choose(problem: FleetProblem, limit: float, seed: int) -> Choice | None:
         guess, time_limit_seconds=limit * SHARE_OF_GUESS, gap=GUESS_GAP, seed=seed, solver=LinearSolver.SCIP
     )
     if not answer.feasible:
-        return _choose_among_bundles(problem, cost, limit, seed)
+        return _choose_among_bundles(problem, cost, limit * (1 - SHARE_OF_GUESS), seed)
     served = _served(problem, optional, answer)
     more = _as_important(program, problem, optional, int(penalty[served].sum()) + 1)
     free = replace(more, cost=np.zeros(len(cost)))
@@ -192,7 +196,13 @@ def penalties(problem: FleetProblem) -> Ints:
 
 
 def _branched(
-    problem: FleetProblem, serve: Bools, gap: float, limit: float, seed: int, start: Ints | None = None
+    problem: FleetProblem,
+    serve: Bools,
+    gap: float,
+    limit: float,
+    seed: int,
+    start: Ints | None = None,
+    progress: Progress | None = None,
 ) -> FleetSolution | None:
     """The cheapest plan that serves these services, or others that are as important together.
 
@@ -217,6 +227,7 @@ def _branched(
         seed=seed,
         solver=LinearSolver.SCIP,
         start=None if start is None else start.astype(np.float64),
+        told=None if progress is None else lambda cost, bound: progress(round(cost), max(math.floor(bound), 0)),
     )
     if start is not None:
         answer = _no_worse(program, answer, start)

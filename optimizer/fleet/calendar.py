@@ -291,9 +291,8 @@ class _Builder:
         self, number: int, at: int, demands: Demands, replicas: Replicas, replica: Ints, pool: Ints
     ) -> tuple[int, Period, Replicas, Ints, Ints, Ints]:
         gpus = replicas.gpus[replica]
-        uses: dict[int, Ints] = {
-            self.slots[at, one]: np.where(pool == one, gpus, 0) for one in np.unique(pool).tolist()
-        }
+        slots = np.asarray([self.slots.get((at, one), -1) for one in range(len(self.market.pools))], dtype=np.int64)
+        uses: dict[int, Ints] = {}
         if ("power", at) in self.limits:
             uses[self.limits["power", at]] = np.ceil(replicas.power_watts[replica]).astype(np.int64)
         numbers = self.draft.add_columns(
@@ -301,6 +300,7 @@ class _Builder:
             price_micro_usd=np.zeros(len(replica), dtype=np.int64),
             covers=demands.given(replicas.take(replica), self.machines.spot[pool]),
             uses=uses,
+            stands=(slots[pool], gpus),
             most=self.fleet.machines_most,
             lost_replicas=replicas_on_a_machine(self.market, gpus, pool),
         )

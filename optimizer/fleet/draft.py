@@ -61,6 +61,7 @@ class FleetDraft:
         price_micro_usd: ArrayLike,
         covers: Mapping[int, ArrayLike] | None = None,
         uses: Mapping[int, ArrayLike] | None = None,
+        stands: tuple[ArrayLike, ArrayLike] | None = None,
         most: ArrayLike = COUNT_MOST,
         least: ArrayLike = 1,
         lost_replicas: ArrayLike = 1,
@@ -72,6 +73,7 @@ class FleetDraft:
             price_micro_usd: of one each, shape (columns,).
             covers: cover -> what one gives, shape (columns,) or one number, rounded down.
             uses: resource -> what one takes, below 0 gives.
+            stands: one resource of each column and how much of it each takes, both shape (columns,).
             most, least, lost_replicas: see `FleetProblem`.
 
         Returns:
@@ -84,6 +86,8 @@ class FleetDraft:
         self._columns.append(np.stack(own))
         self._gives += [_entries(numbers, cover, value) for cover, value in (covers or {}).items()]
         self._takes += [_entries(numbers, resource, value) for resource, value in (uses or {}).items()]
+        if stands is not None:
+            self._takes.append(np.stack((numbers, _whole(stands[0]), _whole(stands[1]))))
         self._count += len(price)
         return numbers
 

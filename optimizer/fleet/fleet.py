@@ -217,7 +217,8 @@ class _Builder:
 
     def _add_replicas(self, number: int, demands: Demands, replicas: Replicas, replica: Ints, pool: Ints) -> Column:
         gpus = replicas.gpus[replica]
-        uses: dict[int, Ints] = {self.slots[at]: np.where(pool == at, gpus, 0) for at in np.unique(pool).tolist()}
+        slots = np.asarray([self.slots.get(at, -1) for at in range(len(self.market.pools))], dtype=np.int64)
+        uses: dict[int, Ints] = {}
         if ("power", "") in self.limits:
             uses[self.limits["power", ""].resource] = np.ceil(replicas.power_watts[replica]).astype(np.int64)
         numbers = self.draft.add_columns(
@@ -225,6 +226,7 @@ class _Builder:
             price_micro_usd=np.zeros(len(replica), dtype=np.int64),
             covers=demands.given(replicas.take(replica), self.machines.spot[pool]),
             uses=uses,
+            stands=(slots[pool], gpus),
             most=self.fleet.machines_most,
             lost_replicas=replicas_on_a_machine(self.market, gpus, pool),
         )

@@ -8,13 +8,13 @@ reduced cost alone exceeds what is left between plan and bound cannot be part of
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, solve_compact
 from optimizer.cp_sat.fleet_linear import LinearSolver, solve_linear
+from optimizer.cp_sat.interruption import seconds_until
 from optimizer.fleet.bounds import enough_alone
 from optimizer.fleet.bundles import Bundles, bundled
 from optimizer.fleet.parts import part_of
@@ -122,7 +122,7 @@ def _gives_to_all(problem: FleetProblem) -> Bools:
 
 
 def _left(until: float) -> float:
-    return max(until - time.perf_counter(), 0.1)
+    return max(seconds_until(until), 0.1)
 
 
 def _is_better(problem: FleetProblem, one: CompactAnswer, other: CompactAnswer) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from optimizer.cp_sat.interruption import seconds_until
 from optimizer.fleet.master import (
     MasterAnswer,
     Plans,
@@ -94,7 +94,7 @@ def find_prices(
         unserved = importance * (priced.cost.max() + EXTRA)
     tolerance, master = LOOSE, None
     for _ in range(ROUNDS_MOST):
-        left = until - time.perf_counter()
+        left = seconds_until(until)
         if left <= 0:
             break
         answer = solve_master(view, join(parts), unserved, times=times, time_limit_seconds=left)

@@ -10,6 +10,7 @@ import numpy as np
 
 from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, choose_served
 from optimizer.cp_sat.integers import MICRO
+from optimizer.cp_sat.interruption import seconds_until
 from optimizer.errors import AuditFailed
 from optimizer.fleet.bounds import DIVIDED, tightened, undominated
 from optimizer.fleet.decomposition import solve_by_prices
@@ -100,7 +101,7 @@ def _serve_what_fits(
 
 
 def _left(began: float, limit: float) -> float:
-    return max(limit - (time.perf_counter() - began), 0.1)
+    return max(seconds_until(began + limit), 0.1)
 
 
 def _solve_serving(

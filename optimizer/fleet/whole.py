@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, replace
 from itertools import cycle
 
@@ -12,6 +11,7 @@ import numpy as np
 from optimizer.cp_sat.fleet_compact import Progress, solve_compact
 from optimizer.cp_sat.fleet_linear import LinearAnswer, LinearSolver, solve_linear
 from optimizer.cp_sat.integers import MICRO
+from optimizer.cp_sat.interruption import seconds_until
 from optimizer.fleet.master import Separable
 from optimizer.fleet.parts import part_of
 from optimizer.fleet.prices import Prices, plan_costs, regrets
@@ -89,7 +89,7 @@ class _Search:
     @property
     def left(self) -> float:
         """Seconds."""
-        return self.until - time.perf_counter()
+        return seconds_until(self.until)
 
     @property
     def done(self) -> bool:
