@@ -198,11 +198,11 @@ def _limits(plan: FleetPlan) -> Iterator[Line]:
     rows: list[Sequence[Part]] = [header(("limit", "used", "of", "", "worth"))]
     for limit in plan.limits:
         write = usd if limit.unit == "USD/h" else quantity
-        rows.append((limit.option, write(limit.used), write(limit.most), limit.unit, _worth(limit)))
+        rows.append((limit.option, write(limit.used), write(limit.most), limit.unit, worth_of(limit)))
     yield from aligned(rows, right=(1, 2))
 
 
-def _worth(limit: LimitUse) -> str:
+def worth_of(limit: LimitUse) -> str:
     """What a little more of a limit is worth; where the proofs leave a span, the span."""
     if limit.worth_unknown:
         return "time ended before its worth was found"

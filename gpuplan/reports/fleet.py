@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from gpuplan.cli.console import duration, quantity, usd
-from gpuplan.cli.fleet_page import UNITS
-from gpuplan.cli.fleet_page import _worth as worth_of
+from gpuplan.cli.fleet_page import UNITS, worth_of
 from gpuplan.cli.plan_page import layout
 from gpuplan.reports.assumptions import Assumptions
 from gpuplan.reports.content import GLOSSARY, assumed
@@ -183,7 +182,9 @@ def _question(plan: FleetPlan) -> Section:
         Column("priority", "count"),
     )
     rows = tuple(_asked(service) for service in asked.services)
-    return Section("What was asked", (f"{'; '.join(words)}.",), tables=(Table("Services", columns, rows),))
+    return Section(
+        "What was asked", (f"{'; '.join(words)}.",), tables=(Table("What each service asks", columns, rows),)
+    )
 
 
 def _asked(service: Service) -> tuple[Cell, ...]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gpuplan.reports.assumptions import assume
 from gpuplan.reports.charts import COLOURS, HIGH_COLOUR, LOW_COLOUR
+from gpuplan.reports.fleet import fleet_report
 from gpuplan.reports.page import html
 from gpuplan.reports.words import said
 
@@ -166,6 +168,25 @@ def test_axe_finds_nothing_to_mend(browser, page, tmp_path, look):
     found = Axe().run(seen).response
     assert len(found["passes"]) > 15
     assert [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found["violations"]] == []
+
+
+@pytest.mark.slow
+def test_a_fleet_is_drawn_in_silence_and_axe_finds_nothing(browser, fleet_plan, today, tmp_path):
+    from axe_playwright_python.sync_playwright import Axe
+
+    (line,) = fleet_plan.machines
+    other = line.model_copy(update={"offer": line.offer.model_copy(update={"offer_id": "second", "gpu": "L40S 48GB"})})
+    served = [each.model_copy(update={"served": True}) for each in fleet_plan.services]
+    plan = fleet_plan.model_copy(update={"machines": (line, other), "services": tuple(served)})
+    text = html(fleet_report(plan, assume({}), today))
+    look = {"color_scheme": "dark", "viewport": LOOKS["phone"]["viewport"]}
+    seen, said_there, asked = visit(browser, text, tmp_path, bypass_csp=True, **look)
+    assert seen.locator(".chart svg").count() == 2
+    assert said_there == []
+    assert len(asked) == 1
+    assert seen.evaluate("document.documentElement.scrollWidth") <= look["viewport"]["width"]
+    found = Axe().run(seen).response
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found["violations"]] == []
 
 
 @pytest.mark.slow
