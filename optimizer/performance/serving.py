@@ -115,21 +115,21 @@ def closed_loop(
     sharing = np.maximum(chunk / input_tokens - 1, 0.0)
     ahead = prompts_ahead(engine, batches, input_tokens, steps * pipeline_parallel, added / decode, sharing)
     beside = mixed if np.all(decoding >= 1) else step(decoded, chunk)
-    held_up = engine["eager_block_seconds"] * costs.blocks * np.minimum(chunk / CAPTURED_TOKENS, 1.0)
-    held_up -= beside
-    np.maximum(held_up, 0.0, out=held_up)
-    held_up *= filled
+    launched = engine["eager_block_seconds"] * costs.blocks * np.minimum(chunk / CAPTURED_TOKENS, 1.0)
     prefill = filled * beside
+    # As one maximum, so that two replicas whose hosts alone decide tie to the last digit.
+    prompt = filled * np.maximum(launched, beside)
     # Nobody waits for more steps than half of what the others have to run.
     host = np.minimum(engine["wait_steps"], (batches - 1) * steps / 2) * decode
     host += engine["request_seconds"] + engine["token_seconds"] * (whole_prompt or input_tokens)
-    host += held_up
+    ttft = host + prompt
+    prompt -= prefill
+    host += prompt
     later = batches - 1 - ahead
     later *= added
     later /= np.maximum(output_tokens - 1, 1.0)
     ahead -= sharing
     ahead *= added + input_tokens / engine["chunk_tokens"] * base / pipeline_parallel
-    ttft = host + prefill
     ttft += ahead
     # An answer of one token has no next one; its TPOT is what a second one would take.
     tpot = later + np.where(np.asarray(output_tokens) > 1, base, decode) / guessing.kept
