@@ -134,10 +134,27 @@ def test_how_far_the_search_is_stands_on_a_terminal_only(capsys, monkeypatch):
     from gpuplan.cli import console
 
     assert console.progress() is None
+    assert console.notice() is None
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     console.progress("USD")(2_000_000, 1_900_000)
     console.hush()
     assert capsys.readouterr().err == "\r\x1b[K2.00 USD found, at least 1.90, gap 5.00%\r\x1b[K"
+    console.notice()("finding the conflict")
+    assert capsys.readouterr().err == "\r\x1b[Kfinding the conflict"
+
+
+def test_ctrl_c_gives_the_best_so_far_and_says_so(fleet, tmp_path, capsys, monkeypatch):
+    stopped = "optimizer.cp_sat.interruption.run_until_interrupted"
+    monkeypatch.setattr(stopped, lambda work: (work(), True))
+    status, out, err = typed(capsys, "fleet", fleet, "--gap", 0)
+    assert status == 130
+    assert "USD/h" in out
+    assert "Ctrl-C ended the search: this is the best that was found until then." in out
+    demand = tmp_path / "demand.csv"
+    demand.write_text("month,service,min_tps\n1,chat,3000\n")
+    status, out, err = typed(capsys, "fleet", fleet, "--demand", demand)
+    assert (status, err) == (130, "plan: stopped\n")
+    assert "Ctrl-C ended the search" in out
 
 
 def test_a_front_is_plotted_listed_and_keeps_its_schema(capsys):

@@ -44,7 +44,7 @@ RULES = (
     "group",
 )
 TOGETHER = 40
-FAST = 12
+FAST = 4
 KINDS = {"gpu": "gpu", "provider": "provider", "region": "region", "instance_type": "instance_type"}
 
 

@@ -18,6 +18,8 @@ ASKED = "What is asked"
 LIMITS = "Limits (they replace those of the file)"
 EXPLAINED = "What is explained"
 SOLVING = "How long to look"
+STOPPED = 130
+"""Exit status of a program that Ctrl-C ended, as shells have it."""
 
 SUMMARY = "The cheapest plan of many services that share machines, quotas and a budget."
 EXAMPLES = (
@@ -100,7 +102,10 @@ def command(
     Prints the machines to have, what serves each service on them, how much of each limit is used, what was dropped by
     priority, and the proof: how far the plan can at most be from the cheapest.
 
-    Exit status: 0 every service is served, 2 bad input or an unknown name, 3 something is not served.
+    Ctrl-C ends the search with the best plan so far and how far it is proven; a second one ends it without.
+
+    Exit status: 0 every service is served, 2 bad input or an unknown name, 3 something is not served, 130 cut short by
+    Ctrl-C.
     """
     from gpuplan.cli.options import asked_in
 
@@ -112,25 +117,34 @@ def run(asked: Asked) -> int:
     from gpuplan.fleet import Effort, plan_fleet
     from gpuplan.fleet_explained import Wishes
     from gpuplan.fleet_file import read_fleet
+    from optimizer.cp_sat.interruption import run_until_interrupted
 
     read = _with_limits(read_fleet(asked.file, skip_bad=asked.skip_bad), asked)
     from gpuplan.cli import console
 
     if asked.demand or read.demand_file:
         return _calendar(read, asked)
-    answer = plan_fleet(
-        read.fleet,
-        offers_file=asked.offers or read.offers_file,
-        factors_dir=asked.factors,
-        offline=asked.offline,
-        effort=Effort(asked.gap, asked.time_limit, asked.seed),
-        wishes=Wishes(not asked.brief, tuple(asked.why_not or ()), tuple(asked.sensitivity or ())),
-        progress=None if asked.quiet else console.progress(),
+    progress, notice = (None, None) if asked.quiet else (console.progress(), console.notice())
+    answer, stopped = run_until_interrupted(
+        lambda: plan_fleet(
+            read.fleet,
+            offers_file=asked.offers or read.offers_file,
+            factors_dir=asked.factors,
+            offline=asked.offline,
+            effort=Effort(asked.gap, asked.time_limit, asked.seed),
+            wishes=Wishes(not asked.brief, tuple(asked.why_not or ()), tuple(asked.sensitivity or ())),
+            progress=progress,
+            notice=notice,
+        )
     )
     console.hush()
-    answer = answer.model_copy(update={"warnings": (*read.skipped, *answer.warnings)})
+    answer = answer.model_copy(update={"warnings": (*_stopped(stopped), *read.skipped, *answer.warnings)})
     _show(answer, asked)
-    return 0 if all(service.served for service in answer.services) else 3
+    return STOPPED if stopped else 0 if all(service.served for service in answer.services) else 3
+
+
+def _stopped(stopped: bool) -> tuple[str, ...]:
+    return ("Ctrl-C ended the search: this is the best that was found until then.",) if stopped else ()
 
 
 def _calendar(read: FleetFile, asked: Asked) -> int:
@@ -138,29 +152,35 @@ def _calendar(read: FleetFile, asked: Asked) -> int:
     from gpuplan.cli import calendar_page, console
     from gpuplan.fleet import Effort, plan_calendar
     from gpuplan.fleet_file import read_demand
+    from optimizer.cp_sat.interruption import run_until_interrupted
 
     if asked.why_not or asked.sensitivity:
         raise BadWord(
             "--why-not and --sensitivity explain the plan of one month; leave them or the demand by month out."
         )
     rows = read_demand(asked.demand or str(read.demand_file))
-    answer = plan_calendar(
-        read.fleet.model_copy(update={"demand_by_month": rows}),
-        offers_file=asked.offers or read.offers_file,
-        factors_dir=asked.factors,
-        offline=asked.offline,
-        effort=Effort(asked.gap, asked.time_limit, asked.seed),
-        progress=None if asked.quiet else console.progress("USD"),
+    fleet, progress = read.fleet.model_copy(update={"demand_by_month": rows}), None
+    if not asked.quiet:
+        progress = console.progress("USD")
+    answer, stopped = run_until_interrupted(
+        lambda: plan_calendar(
+            fleet,
+            offers_file=asked.offers or read.offers_file,
+            factors_dir=asked.factors,
+            offline=asked.offline,
+            effort=Effort(asked.gap, asked.time_limit, asked.seed),
+            progress=progress,
+        )
     )
     console.hush()
-    answer = answer.model_copy(update={"warnings": (*read.skipped, *answer.warnings)})
+    answer = answer.model_copy(update={"warnings": (*_stopped(stopped), *read.skipped, *answer.warnings)})
 
     def page(ink: console.Ink) -> list[console.Line]:
         name = read.fleet.name
         return calendar_page.short(answer, name) if asked.quiet else calendar_page.full(answer, name, ink)
 
     console.show_answer(answer, page, as_json=asked.json)
-    return 0 if answer.cost_usd is not None and not answer.dropped else 3
+    return STOPPED if stopped else 0 if answer.cost_usd is not None and not answer.dropped else 3
 
 
 def _with_limits(read: FleetFile, asked: Asked) -> FleetFile:
