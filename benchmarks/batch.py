@@ -30,6 +30,7 @@ PARTS = {
     "finding the model": "find_model",
     "understanding the row": "question",
     "candidates (memory, speed)": "_collect",
+    "requests that come at random": "under_arrivals",
     "pruning to columns": "prune",
     "the integer program": "solve_program",
     "why nothing fits": "relaxations_of",
