@@ -90,6 +90,7 @@ def select_offers(
     regions: Collection[str] | None = None,
     billings: Collection[str] = ("on-demand",),
     allow: Collection[str] = frozenset(),
+    since: date | None = None,
 ) -> tuple[Offer, ...]:
     """Return the offers that a question allows, in their order.
 
@@ -106,6 +107,7 @@ def select_offers(
         allow: restrictions to accept. Naming a provider accepts all of its restrictions except those that sell
             something else under its name: capacity-block, flex-start, part-only, minimum-purchase. Naming an instance
             type accepts whatever is restricted about it.
+        since: leaves out prices that were read before this day, but not machines that the user owns. None = all.
 
     Raises:
         UnknownGpu, UnknownProvider, UnknownInstanceType, UnknownRegion, UnknownBilling, UnknownRestriction: a word
@@ -136,6 +138,7 @@ def select_offers(
         and (wanted_types is None or offer.instance_type in wanted_types)
         and (wanted_regions is None or offer.region in wanted_regions)
         and (wanted_types is not None or allowed.issuperset(offer.restrictions))
+        and (since is None or offer.as_of >= since or offer.billing == "owned")
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from optimizer.requirements import Workload as Workload
 
 __version__ = "0.1.0"
+__all__ = ["Choices", "Demand", "Limits", "Objective", "Plan", "Requirements", "ServiceLevel", "Workload", "plan"]
 
 _HOMES = {
     "plan": "gpuplan.planning",

@@ -76,6 +76,7 @@ def _offer_of(plan: Plan, line: Line, knowledge: Knowledge) -> Offer | None:
         regions=choices.regions,
         billings=choices.billings,
         allow=frozenset(choices.allowed_restrictions),
+        since=choices.prices_since,
     )
     return next((offer for offer in considered if offer.offer_id == line.offer.offer_id), None)
 

@@ -336,6 +336,7 @@ RULES: tuple[Rule, ...] = (
     Rule("provider", "--provider", "choices", "providers", shown=_names),
     Rule("region", "--region", "choices", "regions", shown=_names),
     BILLING,
+    Rule("age of prices", "--prices-since", "choices", "prices_since"),
     Rule("tensor parallel", "--tensor-parallel", "choices", "tensor_parallel"),
     Rule("pipeline parallel", "--pipeline-parallel", "choices", "pipeline_parallel"),
     CONTEXT,

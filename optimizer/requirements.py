@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
@@ -199,7 +200,10 @@ class Limits(Frozen):
 
 
 class Choices(Frozen):
-    """What may be considered; None = everything that is considered by default."""
+    """What may be considered; None = everything that is considered by default.
+
+    `prices_since` leaves out offers whose price was read before that day.
+    """
 
     gpus: tuple[str, ...] | None = None
     gpus_excluded: tuple[str, ...] = ()
@@ -207,6 +211,7 @@ class Choices(Frozen):
     regions: tuple[str, ...] | None = None
     billings: tuple[Billing, ...] = ("on-demand",)
     allowed_restrictions: tuple[str, ...] = ()
+    prices_since: date | None = None
     weight_formats: tuple[str, ...] | None = None
     kv_cache_formats: tuple[str, ...] | None = None
     engines: tuple[str, ...] = ("vllm",)

@@ -36,7 +36,7 @@ from optimizer.uniform import affordable_columns, with_columns, worthwhile
 
 _ANY_MACHINE = {
     "mix": True,
-    **dict.fromkeys(("gpus", "providers", "regions")),
+    **dict.fromkeys(("gpus", "providers", "regions", "prices_since")),
     **dict.fromkeys(("gpus_excluded", "billings", "allowed_restrictions"), ()),
 }
 CONTEXT_ROOM = 2
@@ -155,6 +155,7 @@ class Search:
             regions=choices.regions,
             billings=choices.billings,
             allow=frozenset(choices.allowed_restrictions),
+            since=choices.prices_since,
         )
 
     def columns(self, requirements: Requirements, allowed: Bools | None = None, power: bool = False) -> Columns:

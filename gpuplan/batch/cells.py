@@ -44,6 +44,7 @@ KINDS: Mapping[str, Kind] = {
     "region": "names",
     "billing": "names",
     "allow": "names",
+    "prices_since": "raw",
     "quantization": "names",
     "kv_cache_dtype": "names",
     "engine": "names",

@@ -87,6 +87,7 @@ def _restrictions(choices: Choices) -> list[str]:
         "regions": "in {}",
         "billings": "billed {}",
         "allowed_restrictions": "{} offers too",
+        "prices_since": "prices read since {}",
         "weight_formats": "{} weights",
         "kv_cache_formats": "{} KV cache",
         "engines": "on {}",

@@ -31,6 +31,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "region": ("choices", "regions"),
     "billing": ("choices", "billings"),
     "allow": ("choices", "allowed_restrictions"),
+    "prices_since": ("choices", "prices_since"),
     "quantization": ("choices", "weight_formats"),
     "kv_cache_dtype": ("choices", "kv_cache_formats"),
     "engine": ("choices", "engines"),

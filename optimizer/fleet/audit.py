@@ -300,6 +300,7 @@ class _Audit:
             regions=choices.regions,
             billings=tuple(b for b in buying.billings if b != SPOT or self._spot(service) > 0),
             allow=frozenset(buying.allowed_restrictions),
+            since=choices.prices_since,
         )
         if name not in {offer.offer_id for offer in accepted}:
             return False

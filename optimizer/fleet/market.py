@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 from gpu_db.gpu import Gpu
 from gpu_db.load import load_gpus
@@ -28,6 +29,7 @@ class Taste:
     gpus_excluded: tuple[str, ...]
     providers: tuple[str, ...] | None
     regions: tuple[str, ...] | None
+    prices_since: date | None
     takes_spot: bool
 
 
@@ -35,7 +37,12 @@ def taste_of(service: Service, fleet: Fleet) -> Taste:
     """What a service accepts; spot machines only if some of its demand may run there."""
     choices = service.choices
     return Taste(
-        choices.gpus, choices.gpus_excluded, choices.providers, choices.regions, spot_share(service, fleet) > 0
+        gpus=choices.gpus,
+        gpus_excluded=choices.gpus_excluded,
+        providers=choices.providers,
+        regions=choices.regions,
+        prices_since=choices.prices_since,
+        takes_spot=spot_share(service, fleet) > 0,
     )
 
 
@@ -243,6 +250,7 @@ def _accepted(variants: Sequence[_Variant], taste: Taste, fleet: Fleet) -> set[i
         regions=taste.regions,
         billings=tuple(b for b in fleet.buying.billings if b != SPOT or taste.takes_spot),
         allow=frozenset(fleet.buying.allowed_restrictions),
+        since=taste.prices_since,
     )
     names = {offer.offer_id for offer in chosen}
     asked = [word.strip().casefold() for word in taste.regions or ()]

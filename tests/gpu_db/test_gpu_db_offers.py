@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -194,6 +195,19 @@ def test_naming_an_instance_type_lifts_everything_about_it():
 def test_allow_admits_a_restriction_and_no_other():
     chosen = select_offers(load_offers(), allow={"marketplace"})
     assert {o.restrictions for o in chosen} == {(), ("marketplace",)}
+
+
+def test_old_prices_are_left_out_from_a_day_on_but_never_machines_that_are_owned():
+    some = next(offer for offer in load_offers() if offer.as_of == date(2026, 8, 26) and offer.billing == "on-demand")
+    owned = replace(some, offer_id="mine", billing="owned")
+    kept = {
+        day: [
+            offer.offer_id
+            for offer in select_offers([some, owned], billings=["on-demand"], allow=RESTRICTIONS, since=day)
+        ]
+        for day in (date(2026, 8, 26), date(2026, 8, 27))
+    }
+    assert kept == {date(2026, 8, 26): [some.offer_id, "mine"], date(2026, 8, 27): ["mine"]}
 
 
 def test_a_broker_covers_its_hosts():

@@ -54,6 +54,7 @@ def command(
     billing: main_job.Billings = None,
     allow: main_job.Allowed = None,
     offers: main_job.Offers = None,
+    prices_since: main_job.PricesSince = None,
     factors: main_job.Fitted = None,
     quantization: main_job.WeightFormats = None,
     kv_cache_dtype: main_job.CacheFormats = None,

@@ -118,6 +118,10 @@ PricesAsOf = Annotated[
     object | None,
     option("--prices-as-of", "Plan with the prices that were known on this day", words.day, "YYYY-MM-DD", CHOICES),
 ]
+PricesSince = Annotated[
+    object | None,
+    option("--prices-since", "Leave out prices that were read before this day", words.day, "YYYY-MM-DD", CHOICES),
+]
 Fitted = Annotated[str | None, factor_folder(CHOICES)]
 WeightFormats = Annotated[
     list[str] | None,
@@ -205,6 +209,7 @@ def command(
     allow: Allowed = None,
     offers: Offers = None,
     prices_as_of: PricesAsOf = None,
+    prices_since: PricesSince = None,
     factors: Fitted = None,
     quantization: WeightFormats = None,
     kv_cache_dtype: CacheFormats = None,

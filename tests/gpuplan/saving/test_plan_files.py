@@ -305,6 +305,7 @@ def questions(draw: st.DrawFn) -> Requirements:
             regions=draw(maybe(names)),
             billings=draw(st.sampled_from([("on-demand",), ("spot", "owned")])),
             allowed_restrictions=draw(st.sampled_from([(), ("marketplace",)])),
+            prices_since=draw(maybe(st.dates())),
             weight_formats=draw(maybe(names)),
             engines=draw(st.sampled_from([("vllm",), ("sglang", "vllm==0.33.0")])),
             max_model_len=draw(maybe(counts)),
