@@ -23,18 +23,7 @@ from optimizer.cost import HOURS_PER_YEAR, Ownership, colocation_usd_per_year
 from optimizer.requirements import Choices, Demand
 
 TODAY = date(2026, 11, 22)
-ROOMS = (
-    "assumptions",
-    "calendar",
-    "charts",
-    "fleet",
-    "live_charts",
-    "markdown",
-    "page",
-    "studies",
-    "words",
-    "workbook",
-)
+ROOMS = ("assumptions", "charts", "markdown", "page", "studies", "words", "workbook")
 
 
 @pytest.mark.parametrize("room", ROOMS)
