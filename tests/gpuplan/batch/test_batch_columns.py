@@ -159,15 +159,8 @@ def test_a_cell_that_is_no_value_is_refused_in_its_own_words(option: str, cell: 
 def test_the_tables_of_names_and_units_fit_the_options() -> None:
     """Every option that is part of a question may be a column, and no other."""
     assert {name.replace("_", "-") for name in KINDS} == QUESTION_OPTIONS
-    of_rows = set(inspect.signature(batch.command).parameters) - {
-        "context",
-        "file",
-        "out",
-        "resume",
-        "keep",
-        "jobs",
-        "ray",
-    }
+    of_the_run = {"context", "file", "out", "resume", "keep", "jobs", "ray", "fleet", "limits", "save_fleet"}
+    of_rows = set(inspect.signature(batch.command).parameters) - of_the_run
     assert of_rows - set(batch.OF_ALL_ROWS) == set(KINDS) <= set(inspect.signature(plan.command).parameters)
     assert set(OTHER_NAMES) <= set(KINDS)
     assert set(KINDS.values()) <= set(UNITS)
