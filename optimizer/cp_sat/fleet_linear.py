@@ -109,7 +109,7 @@ def solve_linear(
         seed: of the solver.
         solver: which.
         enough: a whole point that costs no more than this ends the search (HiGHS; SCIP has no such parameter).
-        start: shape (first variables,): values to start from (SCIP only).
+        start: shape (first variables,): values to start from.
         told: called with (cost, bound) whenever a better point is found (SCIP only).
     """
     parameters = parameters_pb2.SolveParametersProto()

@@ -291,6 +291,9 @@ def _decide(search: _Search, free: Bools, keep: Bools) -> tuple[Ints | None, Lin
     allowed = np.zeros(problem.columns, dtype=bool)
     allowed[view.column[keep]] = True
     allowed[view.supply] = True
+    start = search.best if view.services <= ALL_FREE_MOST else None  # in large fleets it only makes the program larger
+    if start is not None:
+        allowed |= start > 0
     part = part_of(problem, free, allowed)
     rest = replace(part.problem, resource_limit=problem.resource_limit - used_of(problem, fixed))
     program = relaxed_program(rest, whole=np.ones(rest.columns, dtype=bool))
@@ -301,6 +304,7 @@ def _decide(search: _Search, free: Bools, keep: Bools) -> tuple[Ints | None, Lin
         seed=search.seed,
         solver=search.solver,
         enough=search.bound * MICRO / (1 - search.gap * MET) - float(fixed @ problem.column_price_micro_usd),
+        start=None if start is None else start[part.columns].astype(np.float64),
     )
     counts = np.rint(answer.values[: rest.columns]).astype(np.int64)
     if not answer.feasible or not keeps_limits(rest, counts):
