@@ -104,9 +104,9 @@ def norm(name: str, size: int, *, part: Part = "norms", bias: bool = False, copi
     return table(name, part, size, copies=copies, bias=bias)
 
 
-def pre_norms(hidden: int) -> tuple[Matrix, ...]:
+def pre_norms(hidden: int, *, bias: bool = False) -> tuple[Matrix, ...]:
     """The two norms of a Llama-style layer: before attention and before the MLP."""
-    return norm("input_layernorm", hidden), norm("post_attention_layernorm", hidden)
+    return norm("input_layernorm", hidden, bias=bias), norm("post_attention_layernorm", hidden, bias=bias)
 
 
 def attention(

@@ -1,8 +1,11 @@
-"""DeciLM, NVIDIA's pruned Llamas (Nemotron Super and Ultra of 2025): every layer has its own heads and MLP, or none."""
+"""DeciLM: Deci's 7B, whose layers differ in KV heads, and NVIDIA's pruned Llamas (Nemotron Super and Ultra of 2025).
+
+In the latter every layer has its own heads and MLP, or none.
+"""
 
 from __future__ import annotations
 
-from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, linear, norm
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, linear, norm, pre_norms
 from catalog.model import Attention, Matrix
 from catalog.reading import LARGEST_CONTEXT, Fields
 
@@ -14,8 +17,10 @@ _ROUNDED_TO = 256
 
 
 def read(config: Fields) -> Shape:
-    """block_configs has one entry per layer."""
+    """block_configs has one entry per layer; where it is missing, num_key_value_heads_per_layer has."""
     hidden = config.size("hidden_size")
+    if "block_configs" not in config and "num_key_value_heads_per_layer" in config:
+        return _first_decilm(config, hidden)
     blocks = config.sections("block_configs", length=config.layers())
     return language_model(config, "Nemotron", [_layer(config, hidden, block) for block in blocks])
 
@@ -23,6 +28,23 @@ def read(config: Fields) -> Shape:
 def _layer(config: Fields, hidden: int, block: Fields) -> Layer:
     mixers, attention_matrices = _attention(config, hidden, block.section("attention"))
     return Layer(mixers, (*attention_matrices, *_mlp(config, hidden, block.section("ffn"))))
+
+
+def _first_decilm(config: Fields, hidden: int) -> Shape:
+    """Deci's own models: Llama's layers but for the KV heads.
+
+    vLLM ran them from 2023 on, with as many KV heads in every layer as the largest has (its decilm.py, pull request
+    2062); engines of 2026 read block_configs only.
+    """
+    heads = config.size("num_attention_heads", largest=hidden)
+    config.require(hidden % heads == 0, "num_attention_heads", f"a divisor of hidden_size = {hidden}")
+    layers = []
+    for kv_heads in config.sizes("num_key_value_heads_per_layer", length=config.layers()):
+        config.require(heads % kv_heads == 0, "num_key_value_heads_per_layer", f"divisors of {heads} heads")
+        mixer = Attention(heads, kv_heads, hidden // heads, hidden // heads)
+        mlp = gated_mlp(hidden, config.size("intermediate_size"))
+        layers.append(Layer((mixer,), (*attention(hidden, mixer), *mlp, *pre_norms(hidden))))
+    return language_model(config, "DeciLM", layers)
 
 
 def _attention(config: Fields, hidden: int, own: Fields) -> tuple[tuple[Attention, ...], tuple[Matrix, ...]]:

@@ -1,4 +1,4 @@
-"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Ministral 3, Devstral, Granite 3, Yi."""
+"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Devstral, Granite 3, Yi, Aquila."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, p
 from catalog.model import Attention
 from catalog.reading import LARGEST_CONTEXT, Fields
 
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Ministral3ForCausalLM", "GraniteForCausalLM")
-MODEL_TYPES = ("llama", "mistral", "ministral3", "granite")
+ARCHITECTURES = (
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Ministral3ForCausalLM",
+    "GraniteForCausalLM",
+    "AquilaForCausalLM",
+    "AquilaModel",
+)
+MODEL_TYPES = ("llama", "mistral", "ministral3", "granite", "aquila")
 
-_FAMILIES = {"llama": "Llama", "mistral": "Mistral", "ministral3": "Mistral", "granite": "Granite"}
+_FAMILIES = {
+    "llama": "Llama",
+    "mistral": "Mistral",
+    "ministral3": "Mistral",
+    "granite": "Granite",
+    "aquila": "Aquila",
+}
 
 
 def read(config: Fields) -> Shape:
