@@ -340,9 +340,12 @@ class Engine(ABC):
         return "" if refused is None else f"{self.title} {refused['why']}"
 
     def _refuses_architecture(self, spec: ModelSpec) -> str:
-        known = spec.architecture in self.facts["architectures"]["names"]
-        unread = self.refuses_checkpoint(spec)
-        return unread or ("" if known else f"{self.title} does not implement {spec.architecture}")
+        implemented = self.facts["architectures"]
+        unread, family = self.refuses_checkpoint(spec), implemented["families_refused"].get(spec.family)
+        if unread or family:
+            return unread or f"{self.title} {family['why']}"
+        known = spec.architecture in implemented["names"]
+        return "" if known else f"{self.title} does not implement {spec.architecture}"
 
     def _kernels(self, table: str, wanted: str, spec: ModelSpec) -> dict[str, Facts]:
         """What is known of a format, by vendor.

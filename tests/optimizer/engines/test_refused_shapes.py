@@ -106,3 +106,29 @@ def test_tensorrt_replicates_attention_under_attention_dp(make_gpu, make_rows):
     mixed, whole = refused(spec, make_rows([make_gpu()], [2, 1], dp=[4, 8], ep=[8, 8]), find_engine("tensorrt-llm"))
     assert any("TP must be 1" in reason for reason in mixed)
     assert not whole
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])
+@pytest.mark.parametrize(
+    ("repo", "refuses"),
+    [("Deci/DeciLM-7B", True), ("nvidia/Llama-3_3-Nemotron-Super-49B-v1", False)],
+)
+def test_of_two_kinds_of_decilm_engines_read_the_one_with_blocks(engine, repo, refuses, make_gpu):
+    ((said, _),) = find_engine(engine).weight_refusals(find_model(repo), [make_gpu()])
+    assert ("block_configs" in said) == refuses
+
+
+@pytest.mark.parametrize(
+    ("repo", "engines"),
+    [
+        ("EleutherAI/gpt-j-6b", {"vllm", "sglang"}),
+        ("bigscience/bloom-7b1", {"vllm"}),
+        ("tiiuae/falcon-40b", {"vllm"}),
+        ("BAAI/Aquila-7B", set()),  # vLLM dropped it in 0.24.0
+    ],
+)
+def test_old_models_run_where_their_class_still_is(repo, engines, make_gpu):
+    names = ("vllm", "sglang", "tensorrt-llm")
+    said = {name: find_engine(name).weight_refusals(find_model(repo), [make_gpu()])[0][0] for name in names}
+    assert {name for name, reason in said.items() if not reason} == engines
+    assert all("does not implement" in reason for name, reason in said.items() if name not in engines)
