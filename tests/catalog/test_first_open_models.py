@@ -8,9 +8,10 @@ from catalog.model import Attention, ModelSpec
 from catalog.read import read_config
 from catalog.sizes import parameters_by_part, total_parameters
 
-COUNTED = {  # torch's meta device, transformers 5.23.0; DeciLM: sum of the tensors in the published files
+COUNTED = {  # torch's meta device, transformers 5.23.0; ChatGLM, GLM-4, DeciLM: the tensors in the published files
     "BAAI/Aquila-7B": 7_295_537_152,
     "bigcode/starcoder": 15_517_456_384,
+    "bigcode/starcoder2-15b": 15_957_889_024,
     "bigscience/bloom": 176_247_271_424,
     "bigscience/bloom-7b1": 7_069_016_064,
     "Deci/DeciLM-7B": 7_043_551_232,
@@ -24,6 +25,8 @@ COUNTED = {  # torch's meta device, transformers 5.23.0; DeciLM: sum of the tens
     "Qwen/Qwen3.5-9B": 9_409_813_744,
     "tiiuae/falcon-7b": 6_921_720_704,
     "tiiuae/falcon-40b": 41_303_293_952,
+    "zai-org/chatglm3-6b": 6_243_584_000,
+    "zai-org/glm-4-9b-chat": 9_399_951_360,
 }
 
 ON_THE_HUB = {  # as the Hub counts the published files, layers of multi-token prediction included
@@ -61,8 +64,10 @@ def kept_values(spec: ModelSpec) -> int:
         ("bigscience/bloom-7b1", 30 * 2 * 4096),
         ("Deci/DeciLM-7B", 67 * 2 * 128),  # 7 layers of 4 KV heads, 14 of 2, 11 of 1
         ("EleutherAI/gpt-j-6b", 28 * 2 * 4096),
+        ("bigcode/starcoder2-15b", 40 * 2 * 4 * 128),
         ("tiiuae/falcon-7b", 32 * 2 * 64),
         ("tiiuae/falcon-40b", 60 * 2 * 8 * 64),
+        ("zai-org/glm-4-9b-chat", 40 * 2 * 2 * 128),
     ],
 )
 def test_a_token_keeps_keys_and_values_of_its_kv_heads_only(name: str, kept: int) -> None:

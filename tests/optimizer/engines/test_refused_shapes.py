@@ -124,6 +124,7 @@ def test_of_two_kinds_of_decilm_engines_read_the_one_with_blocks(engine, repo, r
         ("EleutherAI/gpt-j-6b", {"vllm", "sglang"}),
         ("bigscience/bloom-7b1", {"vllm"}),
         ("tiiuae/falcon-40b", {"vllm"}),
+        ("zai-org/glm-4-9b-chat", {"vllm", "sglang"}),
         ("BAAI/Aquila-7B", set()),  # vLLM dropped it in 0.24.0
     ],
 )
