@@ -1,4 +1,4 @@
-"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Devstral, Granite 3, Yi, Aquila."""
+"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Granite 3, Yi, Aquila, Baichuan."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ ARCHITECTURES = (
     "GraniteForCausalLM",
     "AquilaForCausalLM",
     "AquilaModel",
+    "BaichuanForCausalLM",
+    "BaiChuanForCausalLM",
 )
-MODEL_TYPES = ("llama", "mistral", "ministral3", "granite", "aquila")
+MODEL_TYPES = ("llama", "mistral", "ministral3", "granite", "aquila", "baichuan")
 
 _FAMILIES = {
     "llama": "Llama",
@@ -22,6 +24,7 @@ _FAMILIES = {
     "ministral3": "Mistral",
     "granite": "Granite",
     "aquila": "Aquila",
+    "baichuan": "Baichuan",
 }
 
 

@@ -119,3 +119,25 @@ def test_falcons_two_designs_differ_by_one_norm_in_each_layer() -> None:
 def test_sizes_that_contradict_each_other_are_refused_by_name(config: dict[str, object], said: str) -> None:
     with pytest.raises(CatalogError, match=said):
         read_config(config)
+
+
+BAICHUAN = {
+    "architectures": ["BaichuanForCausalLM"], "model_type": "baichuan", "hidden_size": 5120,
+    "intermediate_size": 13696, "num_hidden_layers": 40, "num_attention_heads": 40, "vocab_size": 125_696,
+    "model_max_length": 4096,
+}  # fmt: skip
+INTERNLM = {
+    "architectures": ["InternLM2ForCausalLM"], "model_type": "internlm2", "hidden_size": 4096, "bias": False,
+    "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "vocab_size": 92_544, "max_position_embeddings": 32_768,
+}  # fmt: skip
+
+
+def test_baichuan_2_13b_and_internlm_2_7b_have_the_parameters_that_were_published() -> None:
+    assert total_parameters(read_config(BAICHUAN)) == 13_896_668_160
+    assert total_parameters(read_config(INTERNLM)) == 7_737_708_544
+
+
+def test_internlms_bias_is_on_all_four_projections_of_attention() -> None:
+    added = total_parameters(read_config(INTERNLM | {"bias": True})) - total_parameters(read_config(INTERNLM))
+    assert added == 32 * (2 * 4096 + 2 * 8 * 128)
