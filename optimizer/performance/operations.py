@@ -104,49 +104,69 @@ def measure_work(
         Counts per row. Multi-token-prediction layers are left out: they run only under speculative decoding.
     """
     layers = [group for group in spec.layers if not group.next_token_prediction]
-    tp = rows.tensor_parallel.astype(np.float64)
-    dp, ep = rows.data_parallel.astype(np.float64), rows.expert_parallel.astype(np.float64)
-    dense = _Products(rows, tp, ep, spec)
-    experts = _Products(rows, tp, ep, spec)
+    tp, ones = rows.tensor_parallel.astype(np.float64), np.ones(rows.rows)
+    choices = _expert_choice(layers)
+    return Work(
+        **_products_work(spec, layers, rows, tp),
+        **_mixers_work(layers, tp, input_tokens, output_tokens),
+        **_blocks(layers, rows, tp),
+        experts=choices[0] * ones,
+        experts_per_token=choices[1] * ones,
+        expert_ranks=rows.expert_parallel.astype(np.float64),
+        data_parallel=rows.data_parallel.astype(np.float64),
+        pipeline_parallel=rows.pipeline_parallel.astype(np.float64),
+        decode_kv_bytes=decode_kv_bytes(spec, tp, kv_bytes_per_value, mean_context(input_tokens, output_tokens)),
+        message_bytes=float(spec.hidden_size * ACTIVATION_BYTES) * ones,
+    )
+
+
+def _products_work(spec: ModelSpec, layers: list[Layers], rows: ReplicaColumns, tp: Floats) -> dict[str, Floats]:
+    """Matrix products of a step."""
+    ep = rows.expert_parallel.astype(np.float64)
+    dense, experts = _Products(rows, tp, ep, spec), _Products(rows, tp, ep, spec)
     for group in layers:
         for matrix in group.matrices:
             (experts if is_routed(matrix) else dense).add(matrix, group.count)
         dense.launch(group)
     head = _logits_matrix(spec)
+    return {
+        "dense_flop": dense.flop,
+        "dense_bytes": dense.bytes,
+        "dense_values": dense.values,
+        "head_flop": 2.0 * head.outputs * head.inputs / tp,
+        "head_bytes": stored_bytes(head, head.outputs, head.inputs, 1) / tp,
+        "expert_flop": experts.flop,
+        "expert_bytes": experts.bytes,
+        "expert_values": experts.values,
+        "products": dense.products,
+        "expert_products": _routed_layers(layers, rows.rows),
+    }
+
+
+def _mixers_work(layers: list[Layers], tp: Floats, input_tokens: float, output_tokens: float) -> dict[str, Floats]:
+    """Attention and recurrent states: flop of a token and of a prompt, and how many layers have them."""
+    mixers, ones = [(group.count, mixer) for group in layers for mixer in group.mixers], np.ones_like(tp)
     context = mean_context(input_tokens, output_tokens)
-    mixers = [(group.count, mixer) for group in layers for mixer in group.mixers]
+    return {
+        "decode_attention_flop": _total(n * _decode_flop(m, tp, context) for n, m in mixers) * ones,
+        "prefill_attention_flop": _total(n * _prefill_flop(m, tp, input_tokens) for n, m in mixers) * ones,
+        "prefill_state_flop": _total(n * _state_flop(m, tp) * input_tokens for n, m in mixers) * ones,
+        "latent_layers": sum(n * _latent_weight(m) for n, m in mixers if isinstance(m, LatentAttention)) * ones,
+        "recurrent_layers": sum(n for n, m in mixers if isinstance(m, RecurrentState)) * ones,
+    }
+
+
+def _blocks(layers: list[Layers], rows: ReplicaColumns, tp: Floats) -> dict[str, Floats]:
+    """Layers, and the messages that they send."""
+    ones = np.ones_like(tp)
     expert_layers = sum(g.count for g in layers if any(is_routed(m) for m in g.matrices))
-    choices = _expert_choice(layers)
-    ones = np.ones(rows.rows)
-    return Work(
-        dense_flop=dense.flop,
-        dense_bytes=dense.bytes,
-        dense_values=dense.values,
-        head_flop=2.0 * head.outputs * head.inputs / tp,
-        head_bytes=stored_bytes(head, head.outputs, head.inputs, 1) / tp,
-        expert_flop=experts.flop,
-        expert_bytes=experts.bytes,
-        expert_values=experts.values,
-        experts=choices[0] * ones,
-        experts_per_token=choices[1] * ones,
-        expert_ranks=ep,
-        data_parallel=dp,
-        pipeline_parallel=rows.pipeline_parallel.astype(np.float64),
-        decode_kv_bytes=decode_kv_bytes(spec, tp, kv_bytes_per_value, context),
-        decode_attention_flop=_total(n * _decode_flop(m, tp, context) for n, m in mixers) * ones,
-        prefill_attention_flop=_total(n * _prefill_flop(m, tp, input_tokens) for n, m in mixers) * ones,
-        prefill_state_flop=_total(n * _state_flop(m, tp) * input_tokens for n, m in mixers) * ones,
-        layers=sum(g.count for g in layers) * ones,
-        expert_layers=expert_layers * ones,
-        latent_layers=sum(n * _latent_weight(m) for n, m in mixers if isinstance(m, LatentAttention)) * ones,
-        recurrent_layers=sum(n for n, m in mixers if isinstance(m, RecurrentState)) * ones,
-        products=dense.products,
-        expert_products=_routed_layers(layers, rows.rows),
-        message_bytes=float(spec.hidden_size * ACTIVATION_BYTES) * ones,
-        all_reduces=np.where(tp > 1, float(sum(g.count * _reductions(g) for g in layers)), 0.0),
-        norm_reductions=np.where(tp > 1, float(sum(g.count * _shared_norms(g) for g in layers)), 0.0),
-        expert_exchanges=np.where(dp > 1, 2.0 * expert_layers, 0.0),
-    )
+    return {
+        "layers": sum(g.count for g in layers) * ones,
+        "expert_layers": expert_layers * ones,
+        "all_reduces": np.where(tp > 1, float(sum(g.count * _reductions(g) for g in layers)), 0.0),
+        "norm_reductions": np.where(tp > 1, float(sum(g.count * _shared_norms(g) for g in layers)), 0.0),
+        "expert_exchanges": np.where(rows.data_parallel > 1, 2.0 * expert_layers, 0.0),
+    }
 
 
 def mean_context(input_tokens: float, output_tokens: float) -> float:

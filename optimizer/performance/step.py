@@ -96,37 +96,7 @@ def step_costs(
         shared: factors by name.
         input_tokens: prompt length, scalar or (rows,), over which `work.prefill_attention_flop` is spread.
     """
-    columns = _columns
-    links, exchange = rates.links, rates.exchange
     collective = shared["collective"]
-    gathered = work.message_bytes * work.data_parallel
-    hops = work.pipeline_parallel - 1
-    fixed = (
-        engine["step_seconds"]
-        + engine["layer_seconds"] * work.layers
-        + engine["expert_layer_seconds"] * work.expert_layers
-        + engine["latent_layer_seconds"] * work.latent_layers
-        + engine["recurrent_layer_seconds"] * work.recurrent_layers
-        + (work.products * rates.launch_seconds).sum(axis=1)
-        + (work.expert_products * rates.expert_launch_seconds).sum(axis=1)
-        + collective * (work.all_reduces + work.norm_reductions) * links.latency_seconds
-        + collective * work.expert_exchanges * exchange.latency_seconds / 2
-        + hops * links.hop_latency_seconds
-    )
-    per_token = (
-        ACTIVATION_BYTES * work.dense_values * rates.values_seconds_per_byte
-        + ACTIVATION_BYTES * work.expert_values * rates.expert_values_seconds_per_byte
-        + collective
-        * (
-            work.all_reduces * links.seconds_per_byte * work.message_bytes
-            + work.expert_exchanges * exchange.seconds_per_byte * gathered / 2
-        )
-        + hops * links.hop_seconds_per_byte * work.message_bytes
-    )
-    per_root = collective * (
-        work.all_reduces * links.protocol_seconds * np.sqrt(work.message_bytes)
-        + work.expert_exchanges * exchange.protocol_seconds * np.sqrt(gathered) / 2
-    )
     decode_flop = work.decode_attention_flop * rates.decode_seconds_per_flop
     decode_read = work.decode_kv_bytes * rates.kv_seconds_per_byte
     dense_flop = work.dense_flop * rates.seconds_per_flop
@@ -135,29 +105,73 @@ def step_costs(
         dense=_products(dense_flop, work.dense_bytes * rates.seconds_per_byte),
         experts=_products(expert_flop, work.expert_bytes * rates.expert_seconds_per_byte),
         head=Product(
-            columns(work.head_flop * rates.seconds_per_flop[:, 0]),
-            columns(work.head_bytes * rates.seconds_per_byte[:, 0]),
+            _columns(work.head_flop * rates.seconds_per_flop[:, 0]),
+            _columns(work.head_bytes * rates.seconds_per_byte[:, 0]),
         ),
-        fixed=columns(fixed),
-        blocks=columns(work.layers + np.minimum(work.latent_layers, work.layers) + work.recurrent_layers),
-        per_token=columns(per_token),
-        per_root_token=columns(per_root),
+        fixed=_columns(_fixed_seconds(work, rates, engine, collective)),
+        blocks=_columns(work.layers + np.minimum(work.latent_layers, work.layers) + work.recurrent_layers),
+        per_token=_columns(_token_seconds(work, rates, collective)),
+        per_root_token=_columns(_protocol_seconds(work, rates, collective)),
         per_decoded=decoding_seconds(decode_flop, decode_read, engine, shared),
-        per_prefilled=columns(
-            (
-                work.prefill_attention_flop * rates.prefill_seconds_per_flop
-                + work.prefill_state_flop * rates.state_seconds_per_flop
-            )
-            / input_tokens
-        ),
-        exposed=columns(shared["exposed"]),
-        expert_exposed=columns(shared["expert_exposed"]),
-        half_tokens=columns(shared["half_tokens"]),
-        expert_half_tokens=columns(shared["expert_half_tokens"]),
-        log_miss=columns(log_miss(work, rates)),
-        expert_ratio=columns(work.experts / work.experts_per_token),
-        ranks=columns(work.data_parallel),
-        imbalance=columns(1 + shared["imbalance"] * (1 - 1 / work.expert_ranks)),
+        per_prefilled=_columns(_prompt_seconds(work, rates) / input_tokens),
+        exposed=_columns(shared["exposed"]),
+        expert_exposed=_columns(shared["expert_exposed"]),
+        half_tokens=_columns(shared["half_tokens"]),
+        expert_half_tokens=_columns(shared["expert_half_tokens"]),
+        log_miss=_columns(log_miss(work, rates)),
+        expert_ratio=_columns(work.experts / work.experts_per_token),
+        ranks=_columns(work.data_parallel),
+        imbalance=_columns(1 + shared["imbalance"] * (1 - 1 / work.expert_ranks)),
+    )
+
+
+def _fixed_seconds(
+    work: Work, rates: Rates, engine: Mapping[str, float] | Mapping[str, Floats], collective: float
+) -> Floats:
+    """(rows,): what the host does once per step and layer, each product's launch, and messages of no bytes."""
+    return np.asarray(
+        engine["step_seconds"]
+        + engine["layer_seconds"] * work.layers
+        + engine["expert_layer_seconds"] * work.expert_layers
+        + engine["latent_layer_seconds"] * work.latent_layers
+        + engine["recurrent_layer_seconds"] * work.recurrent_layers
+        + (work.products * rates.launch_seconds).sum(axis=1)
+        + (work.expert_products * rates.expert_launch_seconds).sum(axis=1)
+        + collective * (work.all_reduces + work.norm_reductions) * rates.links.latency_seconds
+        + collective * work.expert_exchanges * rates.exchange.latency_seconds / 2
+        + (work.pipeline_parallel - 1) * rates.links.hop_latency_seconds
+    )
+
+
+def _token_seconds(work: Work, rates: Rates, collective: float) -> Floats:
+    """(rows,): one token's values through memory, and its messages' bytes over the links."""
+    gathered = work.message_bytes * work.data_parallel
+    reduced = (
+        work.all_reduces * rates.links.seconds_per_byte * work.message_bytes
+        + work.expert_exchanges * rates.exchange.seconds_per_byte * gathered / 2
+    )
+    return (
+        ACTIVATION_BYTES * work.dense_values * rates.values_seconds_per_byte
+        + ACTIVATION_BYTES * work.expert_values * rates.expert_values_seconds_per_byte
+        + collective * reduced
+        + (work.pipeline_parallel - 1) * rates.links.hop_seconds_per_byte * work.message_bytes
+    )
+
+
+def _protocol_seconds(work: Work, rates: Rates, collective: float) -> Floats:
+    """(rows,): what messages take per root of their tokens."""
+    gathered = work.message_bytes * work.data_parallel
+    return collective * (
+        work.all_reduces * rates.links.protocol_seconds * np.sqrt(work.message_bytes)
+        + work.expert_exchanges * rates.exchange.protocol_seconds * np.sqrt(gathered) / 2
+    )
+
+
+def _prompt_seconds(work: Work, rates: Rates) -> Floats:
+    """(rows,): what a whole prompt takes beyond its matrix products."""
+    return (
+        work.prefill_attention_flop * rates.prefill_seconds_per_flop
+        + work.prefill_state_flop * rates.state_seconds_per_flop
     )
 
 
