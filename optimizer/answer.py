@@ -19,6 +19,7 @@ from optimizer.memory.vram import MemorySettings
 from optimizer.open_loop import open_estimate
 from optimizer.packing import Share, share_machines
 from optimizer.patience import slow_answers
+from optimizer.performance.certainty import NOT_MEASURED
 from optimizer.performance.estimate import EstimateColumns
 from optimizer.plan import (
     Estimate,
@@ -338,7 +339,7 @@ def _warnings(
         warnings.append("Time ran out before ties were broken: an equally good plan may be returned another time.")
     for line in lines:
         replica, level = line.replica, line.estimate.calibration
-        if level == "uncalibrated" and requirements.options.speculation is None:
+        if level in NOT_MEASURED and requirements.options.speculation is None:
             warnings.append(
                 f"Speed on {replica.gpu} with {replica.engine} is uncalibrated: from the datasheet, no measured run."
             )

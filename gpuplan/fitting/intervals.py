@@ -5,6 +5,8 @@ fitted on the rest, and sorted by how near each was to that rest. Of each nearne
 |log(measured / predicted)|, alike on both sides, times an allowance for groups that are not like those seen: with it,
 90% of the runs of a group lie inside what the *other* groups say (conformal prediction by group: Dunn, Wasserman and
 Ramdas 2022, arXiv:1809.07441).
+
+Of vendors that nobody measured, whole vendors tell: their runs under factors fitted on another vendor's alone.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from catalog.model import ModelSpec
 from gpuplan.fitting.bench import Bench
 from gpuplan.fitting.runs import Run
 from optimizer.performance.certainty import (
+    FOREIGN,
     LEVELS,
     METRICS,
     NEITHER,
@@ -169,6 +172,9 @@ class Sample:
     groups: np.ndarray[Any, np.dtype[np.str_]]
 
 
+NOBODY = Sample(np.empty(0), np.empty(0, dtype=np.str_))
+
+
 def sample_of(left_out: Sequence[LeftOut], level: str, metric: str) -> Sample:
     """All errors of one level and metric, however they were left out."""
     errors, groups = [np.empty(0)], [np.empty(0, dtype=np.str_)]
@@ -234,17 +240,72 @@ def held_share(sample: Sample) -> float:
 # ── what is written ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def spreads(left_out: Sequence[LeftOut]) -> dict[str, dict[str, list[float]]]:
-    """By level and metric the factors of a `Spread` at COVERAGES; farther is never narrower, and NaN where unknown."""
+def spreads(left_out: Sequence[LeftOut], vendors: Sample = NOBODY) -> dict[str, dict[str, Any]]:
+    """By level and metric the factors of a `Spread` at COVERAGES; farther is never narrower, and NaN where unknown.
+
+    Args:
+        left_out: what each way of leaving out gave.
+        vendors: log(measured / predicted) of the times of vendors that were left out whole, a group each.
+    """
     found: dict[str, dict[str, list[float]]] = {}
     for metric in METRICS:
         reach = np.zeros(len(COVERAGES))
-        for level in LEVELS[:-1]:
+        for level in NEAR:
             sample = sample_of(left_out, level, metric)
             if len(sample.errors):
                 reach = np.maximum(reach, allowance_of(sample) * reach_of(sample, COVERAGES))
             found.setdefault(level, {})[metric] = _factors(reach if reach.any() else np.full(len(reach), np.nan))
-    return found | {UNCALIBRATED: {metric: _uncalibrated(found, metric) for metric in METRICS}}
+    nearest = {metric: _uncalibrated(found, metric) for metric in METRICS}
+    return found | {UNCALIBRATED: nearest, FOREIGN: foreign(vendors, nearest) if len(vendors.errors) else nearest}
+
+
+NEAR = LEVELS[: LEVELS.index(UNCALIBRATED)]
+"""Levels of which runs that were left out tell."""
+
+
+def foreign(vendors: Sample, nearest: Mapping[str, list[float]]) -> dict[str, dict[str, list[float]]]:
+    """Bars of a vendor nobody measured, each side on its own: some are several times slower and none twice as fast.
+
+    The estimate stays the middle: two vendors that err differently tell of no common shift. How much slower decoding
+    is says TPOT and throughput; TTFT scatters as it does elsewhere, and independently by that (logarithms add as
+    squares). No side is narrower than that of what is merely uncalibrated.
+    """
+    slower, faster = (sides(vendors, end) for end in (1, -1))
+    made = {}
+    for metric, factors in nearest.items():
+        meet = np.hypot if metric == "ttft" else np.maximum
+        ends = (faster, slower) if metric == "throughput" else (slower, faster)
+        above, below = (_factors(meet(np.log(factors), end)) for end in ends)
+        made[metric] = {"above": above, "below": below}
+    return made
+
+
+def vendor_table(vendors: Sample) -> dict[str, dict[str, float]]:
+    """By vendor that was left out whole: its runs, and measured / predicted of their times."""
+    table = {}
+    for name in sorted(set(vendors.groups.tolist())):
+        errors = without(vendors, name)[0].errors
+        low, middle, high = np.exp(np.quantile(errors, [0.05, 0.5, 0.95])).tolist()
+        table[name] = {"runs": len(errors), "low": round(low, 2), "median": round(middle, 2), "high": round(high, 2)}
+    return table
+
+
+def sides(sample: Sample, end: int) -> Floats:
+    """How far beyond 0 the central shares COVERAGES of the errors reach, above (end 1) or below (-1).
+
+    Each group weighs the same, however many runs it has.
+
+    >>> even = Sample(np.linspace(-1, 3, 4001), np.array(["a"] * 4001))
+    >>> [round(float(sides(even, end)[COVERAGES.index(0.8)]), 2) for end in (1, -1)]
+    [2.6, 0.6]
+    """
+    names, sizes = np.unique(sample.groups, return_counts=True)
+    weights = 1 / sizes[np.searchsorted(names, sample.groups)]
+    order = np.argsort(sample.errors, kind="stable")
+    share = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+    reach = end * np.interp((1 + end * np.array(COVERAGES)) / 2, share, sample.errors[order])
+    reach[0] = 0.0
+    return np.asarray(reach.clip(min=0))
 
 
 def _factors(reach: Floats) -> list[float]:
@@ -261,7 +322,7 @@ def _uncalibrated(found: Mapping[str, Mapping[str, list[float]]], metric: str) -
 def coverage_table(left_out: Sequence[LeftOut]) -> dict[str, dict[str, dict[str, float]]]:
     """By level and metric: runs, groups, the share that bars learnt without their group hold, and the bars' width."""
     made, table = spreads(left_out), {}
-    for level in LEVELS[:-1]:
+    for level in NEAR:
         table[level] = {
             metric: _coverage(sample_of(left_out, level, metric), made[level][metric][COVERAGES.index(TARGET)])
             for metric in METRICS

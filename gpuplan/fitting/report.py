@@ -38,6 +38,7 @@ def tables(factors: Factors) -> str:
         _errors(birth["errors"]),
         _bounds(factors),
         _coverage(birth["coverage"]),
+        _vendors(birth["vendors_left_out"]),
         _counts("Runs by source", birth["runs_by_source"]),
         _counts("Runs by GPU", birth["runs_by_gpu"]),
         _counts("Rows left out, and why", birth["rows_left_out"]),
@@ -114,6 +115,16 @@ def _coverage(coverage: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
         "held by bars that did not see the group",
     ]
     return title + _table(head, rows)
+
+
+def _vendors(vendors: Mapping[str, Mapping[str, float]]) -> str:
+    """How far off vendors were that nothing was fitted on."""
+    rows = [
+        [name, f"{cell['runs']:,}", *(f"{cell[word]:.2f}" for word in ("low", "median", "high"))]
+        for name, cell in vendors.items()
+    ]
+    title = "**Vendors left out whole: measured / predicted time of single requests and static batches**\n\n"
+    return title + _table(["vendor", "runs", "5%", "median", "95%"], rows)
 
 
 def _counts(title: str, counts: Mapping[str, int]) -> str:

@@ -41,6 +41,8 @@ GPU_NAMES = {
     "L40S": "L40S 48GB",
     "L4": "L4 24GB",
     "MI300X": "MI300X 192GB",
+    "MI250": "MI250 128GB (2 GCD)",
+    "Intel-Max-1550": "Data Center GPU Max 1550 128GB",
     "RTX-A5000": "RTX A5000 24GB",
     "RTX-3090": "RTX 3090 24GB",
     "RTX-4090": "RTX 4090 24GB",
@@ -49,6 +51,12 @@ GPU_NAMES = {
     "Radeon-AI-PRO-R9700": "Radeon AI PRO R9700 32GB",
 }
 """Names of that file -> names of gpu_db. A source that does not say which A100 or H100 is read as SXM 80 GB."""
+
+JUDGED_ONLY = {
+    "MI250 128GB (2 GCD)": "two devices described as one card",
+    "Data Center GPU Max 1550 128GB": "its vendor's one GPU, with vLLM 0.5.2 alone",
+}
+"""GPUs whose runs move no factor and tell how far off an estimate is for a vendor that was not measured."""
 
 WEIGHTS = {
     "bf16": "bf16",

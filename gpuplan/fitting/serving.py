@@ -24,8 +24,10 @@ from gpu_db.load import load_gpus
 from gpuplan.fitting.bench import Bench, NothingToFit, build, predict, reasons, select
 from gpuplan.fitting.intervals import (
     COVERAGES,
+    NOBODY,
     LeftOut,
     Mark,
+    Sample,
     Split,
     by_group,
     by_source,
@@ -37,6 +39,7 @@ from gpuplan.fitting.intervals import (
     measured_in,
     setting_folds,
     spreads,
+    vendor_table,
 )
 from gpuplan.fitting.power import fit_power, heat_of, power_record
 from gpuplan.fitting.priors import (
@@ -47,7 +50,7 @@ from gpuplan.fitting.priors import (
     shared_priors,
     source_priors,
 )
-from gpuplan.fitting.runs import Run, read_runs
+from gpuplan.fitting.runs import JUDGED_ONLY, Run, read_runs
 from gpuplan.fitting.shapes import find_measured_model, shape_name
 from optimizer.performance.certainty import SAME, SHARED, Measured
 from optimizer.performance.factors import Factors, from_records
@@ -460,7 +463,10 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     runs, skipped = read_runs(path)
     if not runs:
         raise NothingToFit(f"No run of {path} can be used: {reasons(skipped)}.")
-    bench, unresolved = build(runs, find_measured_model, load_gpus(), curves_only())
+    judged = [run for run in runs if run.gpu in JUDGED_ONLY]
+    skipped.update(f"{run.gpu} only judged: {JUDGED_ONLY[run.gpu]}" for run in judged)
+    fitted = [run for run in runs if run.gpu not in JUDGED_ONLY]
+    bench, unresolved = build(fitted, find_measured_model, load_gpus(), curves_only())
     solution, vector = fit(bench)
     tables = {"all runs, in sample": error_table(ratios(bench, solution) | heat_ratios(bench, solution))}
     marks = marks_of(bench, find_measured_model)
@@ -470,19 +476,20 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
         tables |= {way: error_table(left_out[way].ratios) for way in left_out if way.startswith("each")}
         tables["each source left out"] |= error_table(only_sources(bench))
     bars = [*left_out.values()] or [LeftOut(ratios(bench, solution), [SAME] * len(marks), model_groups(bench.runs))]
+    vendors = vendors_left_out(bench, vector, judged) if held_out else NOBODY
     near, far = (dict(left_out[f"each {what} left out"].ratios) if held_out else {} for what in ("model", "GPU"))
     gpus = load_gpus()
     heat = heat_of(bench, solution.shared, solution.engines, solution.gpus, solution.sources, gpus)
     return {
         "birth": birth_certificate(bench, skipped + unresolved, tables, solution.sources, date)
-        | {"coverage": coverage_table(bars)},
+        | {"coverage": coverage_table(bars), "vendors_left_out": vendor_table(vendors)},
         "shared": rounded_all(solution.shared),
         "engines": {name: rounded_all(engine) for name, engine in sorted(solution.engines.items())},
         "gpus": {name: rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
         "expert_kernels": expert_kernels(),
         "vendors": sorted({gpus[run.gpu].vendor for run in bench.runs}),
         "coverages": list(COVERAGES),
-        "errors": spreads(bars),
+        "errors": spreads(bars, vendors),
         "measured": measured_record(measured_in(marks)),
         "power": power_record(bench, heat, [near, far] if held_out else [], gpus),
     }
@@ -507,6 +514,32 @@ def leave_out(bench: Bench, start: Floats, marks: Sequence[Mark]) -> dict[str, L
         groups = sources if way == "each source left out" else together
         left_out[way] = LeftOut(left_out_ratios(bench, start, splits, keep_gpus), levels, groups)
     return left_out
+
+
+def vendors_left_out(bench: Bench, start: Floats, judged: Sequence[Run]) -> Sample:
+    """log(measured / predicted) of single requests' and static batches' times, under factors of one vendor alone.
+
+    Fitted on the vendor with the most runs; all others' are predicted. Not the other way round: what the others
+    measured are single requests and static batches of one engine.
+
+    Args:
+        bench: the runs that are fitted on.
+        start: the vector of the fit on all of them.
+        judged: runs that nothing is fitted on.
+    """
+    gpus = load_gpus()
+    vendors = np.array([gpus[run.gpu].vendor for run in bench.runs])
+    home = Counter(vendors.tolist()).most_common(1)[0][0]
+    keep = vendors == home
+    away = [run for run, use in zip(bench.runs, keep.tolist(), strict=True) if not use] + list(judged)
+    if not away:
+        return NOBODY
+    solution = Refits(bench, start).of(keep, lost_gpus(bench, ~keep, keep)).without_gpus()
+    strange, _ = build(away, find_measured_model, gpus, curves_only())
+    found = ratios(strange, solution)
+    took = np.where(np.isnan(found["request"]), found["static"], found["request"])
+    names = np.array([gpus[run.gpu].vendor for run in strange.runs])
+    return Sample(np.log(took[~np.isnan(took)]), names[~np.isnan(took)])
 
 
 def only_sources(bench: Bench) -> dict[str, Floats]:

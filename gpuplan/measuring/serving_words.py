@@ -141,8 +141,6 @@ def gpu_of(text: str) -> tuple[Gpu, str]:
 
 
 _NAMES = {
-    "Intel-Max-1550": "Data Center GPU Max 1550 128GB",
-    "MI250": "MI250 128GB (2 GCD)",
     "MI250X": "MI250X 128GB (2 GCD)",
     "GB300": "GB300 NVL72 (per GPU)",
     "GB200-NVL72": "GB200 NVL72 (per GPU)",

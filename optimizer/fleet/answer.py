@@ -32,6 +32,7 @@ from optimizer.fleet.plan import (
 )
 from optimizer.fleet.problem import SHARES
 from optimizer.fleet.solution import FleetSolution, FleetStatus
+from optimizer.performance.certainty import NOT_MEASURED
 from optimizer.plan import Replica
 from optimizer.replica_columns import Ints
 
@@ -378,7 +379,7 @@ def _warnings(
             for service in services
             for one in service.serving
             for size in one.sizes
-            if size.estimate.calibration == "uncalibrated"
+            if size.estimate.calibration in NOT_MEASURED
         }
     )
     if unknown:

@@ -29,23 +29,30 @@ FITTED = "fitted on this GPU"
 SHARED = "shared factors"
 NEITHER = "shared factors, no such model measured"
 UNCALIBRATED = "uncalibrated"
-LEVELS = (SAME, FITTED, SHARED, NEITHER, UNCALIBRATED)
+FOREIGN = "uncalibrated vendor"
+LEVELS = (SAME, FITTED, SHARED, NEITHER, UNCALIBRATED, FOREIGN)
 """How near an estimate is to what was measured, the nearest first: this shape of model in this format with this engine
 on this GPU; other models of its kind, on this GPU among others; models of its kind on other GPUs; no model of its kind;
-no GPU of this vendor, or not this engine."""
+not this engine, or guessed
+tokens; no GPU of this vendor."""
+
+NOT_MEASURED = frozenset({UNCALIBRATED, FOREIGN})
+"""Levels of what stands on the datasheet alone."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How measured / predicted scatters around 1, alike on both sides in logarithms.
+    """How measured / predicted scatters around 1, in logarithms alike on both sides unless `lower` is given.
 
     Attributes:
         coverages: shares of cases, from 0, rising.
         factors: a share `coverages[i]` of cases lies between 1 / factors[i] and factors[i]; rising from 1.
+        lower: the same below 1, where it is another: a share `coverages[i]` lies between 1 / lower[i] and factors[i].
     """
 
     coverages: tuple[float, ...]
     factors: tuple[float, ...]
+    lower: tuple[float, ...] = ()
 
     @property
     def most(self) -> float:
@@ -57,8 +64,11 @@ class Spread:
 
         >>> Spread((0.0, 0.8), (1.0, 2.0)).at(0.9), Spread((0.0, 0.8), (1.0, 2.0)).at(0.5)
         (2.0, 1.0)
+        >>> Spread((0.0, 0.8), (1.0, 2.0), (1.0, 4.0)).at(0.1)
+        0.25
         """
-        reach = float(np.interp(abs(2 * probability - 1), self.coverages, np.log(self.factors)))
+        factors = self._side(probability >= EVEN)
+        reach = float(np.interp(abs(2 * probability - 1), self.coverages, np.log(factors)))
         return math.exp(math.copysign(reach, probability - 0.5))
 
     def below(self, factor: float) -> float:
@@ -69,8 +79,15 @@ class Spread:
         """
         if not all(map(math.isfinite, self.factors)):
             return math.nan
-        share = float(np.interp(abs(math.log(factor)), np.log(self.factors), self.coverages))
+        share = float(np.interp(abs(math.log(factor)), np.log(self._side(factor >= 1)), self.coverages))
         return (1 + math.copysign(share, math.log(factor))) / 2
+
+    def _side(self, above: bool) -> tuple[float, ...]:
+        return self.factors if above or not self.lower else self.lower
+
+
+EVEN = 0.5
+"""The probability of either side."""
 
 
 @dataclass(frozen=True)

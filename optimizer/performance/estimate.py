@@ -11,6 +11,7 @@ from catalog.model import ModelSpec
 from catalog.quantization import find_scheme
 from gpu_db.gpu import Gpu
 from optimizer.performance.certainty import (
+    FOREIGN,
     LEVELS,
     UNCALIBRATED,
     Spread,
@@ -23,7 +24,7 @@ from optimizer.performance.factors import Factors, load_factors
 from optimizer.performance.operations import Work, decode_kv_bytes, mean_context, measure_work
 from optimizer.performance.power import busy_share, flop_seconds, flop_share_of, replica_watts
 from optimizer.performance.rates import Datasheet, Hardware, Rates, fitted_rates, read_datasheet
-from optimizer.performance.serving import NO_GUESSING, Guessing, closed_loop
+from optimizer.performance.serving import NO_GUESSING, Guessing, Serving, closed_loop
 from optimizer.performance.shortcuts import NONE, Shortcuts, guesser_of
 from optimizer.performance.step import StepCosts, decoding_seconds, step_costs
 from optimizer.replica_columns import Floats, Ints, ReplicaColumns, take_rows
@@ -125,7 +126,7 @@ def prepare(
     costs = step_costs(checked, known.rates, factors.engine(engine_name), factors.shared, input_tokens)
     nearness = nearness_of(spec, engine_name, rows, work, known.sheet, factors)
     if shortcuts.guesses:
-        nearness = np.full_like(nearness, LEVELS.index(UNCALIBRATED))
+        nearness = np.maximum(nearness, LEVELS.index(UNCALIBRATED))
     return Prepared(
         *after_a_prefix(costs, input_tokens, shortcuts.prefix_hit_rate),
         decode_flop_seconds=checked.decode_attention_flop * known.rates.decode_seconds_per_flop,
@@ -177,21 +178,36 @@ def estimate(
     known = prepared or prepare(spec, engine_name, rows, *lengths, factors, shortcuts=shortcuts)
     places = np.arange(rows.rows) if places is None else places
     engine, slots = factors.engine(engine_name), batches.astype(np.float64)
-    stages = rows.pipeline_parallel.astype(np.float64)
     guessing = NO_GUESSING
     if shortcuts.speculation is not None:
         rates = take_rows(known.hardware.rates, places)
         guessing = guessing_of(spec, rows, kv_format, lengths, rates, engine, factors, shortcuts)
-    run = closed_loop(
-        costs_with_cache(known, places, spec, rows, kv_format, lengths, engine, factors.shared),
-        engine,
-        stages[:, None],
-        slots,
-        known.computed_tokens,
-        output_tokens,
-        guessing,
-        input_tokens,
-    )
+    costs = costs_with_cache(known, places, spec, rows, kv_format, lengths, engine, factors.shared)
+    stages = rows.pipeline_parallel.astype(np.float64)[:, None]
+    run = closed_loop(costs, engine, stages, slots, known.computed_tokens, output_tokens, guessing, input_tokens)
+    chunks = known.computed_tokens / engine["chunk_tokens"]
+    return _columns_of(run, known, places, rows, slots, output_tokens, factors, chunks, shortcuts.tokens_per_step)
+
+
+def _columns_of(
+    run: Serving,
+    known: Prepared,
+    places: Ints,
+    rows: ReplicaColumns,
+    slots: Floats,
+    output_tokens: float,
+    factors: Factors,
+    prompt_chunks: float,
+    tokens_per_step: float,
+) -> EstimateColumns:
+    """A closed loop of `slots` requests per rank as whole replicas see it, their watts included.
+
+    Args:
+        run: what the loop gives.
+        known, places, rows, slots, output_tokens, factors: as in `estimate`.
+        prompt_chunks, tokens_per_step: see EstimateColumns.
+    """
+    stages = rows.pipeline_parallel.astype(np.float64)
     requests = np.multiply(slots, rows.data_parallel.astype(np.float64)[:, None], order="F")
     requests /= run.cycle_seconds
     tokens = slots * (known.computed_tokens + output_tokens)
@@ -205,8 +221,8 @@ def estimate(
         prefill_seconds=run.prefill_seconds,
         prompt_seconds=run.prompt_seconds,
         host_seconds=run.host_seconds,
-        prompt_chunks=known.computed_tokens / engine["chunk_tokens"],
-        tokens_per_step=shortcuts.tokens_per_step,
+        prompt_chunks=prompt_chunks,
+        tokens_per_step=tokens_per_step,
         power_watts=replica_watts(rows, busy_share(share, factors.power), factors),
         nearness=known.nearness[places],
         errors=factors.errors,
@@ -310,6 +326,8 @@ def nearness_of(
 
 
 def _level(gpu: Gpu, cell: str, parts: frozenset[str], engine_name: str, factors: Factors) -> str:
-    if engine_name not in factors.engines or gpu.vendor not in factors.vendors or gpu.part_of:
+    if gpu.vendor not in factors.vendors:
+        return FOREIGN
+    if engine_name not in factors.engines or gpu.part_of:
         return UNCALIBRATED
     return factors.measured.level(gpu.name, cell, parts)

@@ -109,13 +109,19 @@ def from_records(serving: Mapping[str, Any], curves: list[dict[str, Any]]) -> Fa
             frozenset(serving["measured"]["parts"]),
         ),
         errors={
-            level: {metric: Spread(tuple(serving["coverages"]), tuple(map(float, factors))) for metric, factors in each}
+            level: {metric: _spread(serving["coverages"], factors) for metric, factors in each}
             for level, each in ((level, metrics.items()) for level, metrics in serving["errors"].items())
         },
         power=_power(serving["power"]),
         curves=tuple(Curve.from_record(record) for record in curves),
         expert_kernels=serving["expert_kernels"],
     )
+
+
+def _spread(coverages: list[float], record: Any) -> Spread:
+    """One list of factors for both sides, or one for each."""
+    sides = [record["above"], record["below"]] if isinstance(record, Mapping) else [record]
+    return Spread(tuple(coverages), *(tuple(map(float, side)) for side in sides))
 
 
 POWER_TERMS = ("idle_share", "busy", "exponent")

@@ -89,36 +89,15 @@ def closed_loop(
         guessing: what guesses tokens; a step then gives several.
         whole_prompt: tokens of the prompt, those of a cached prefix included; None = all are computed.
     """
-
-    def step(decoded: Floats, prefilled: Floats | float) -> Floats:
-        checked = guessing.guesses + 1
-        seconds = step_seconds(costs, decoded, prefilled, checked)
-        return seconds if guessing.costs is None else seconds + guessing.seconds(decoded, prefilled)
-
-    # Along rows, which are many, not along batches: numpy works along what lies together.
-    decoded = np.divide(batches, pipeline_parallel, order="F")
     steps = output_tokens / guessing.kept
-    # When more than one prompt joins per step, they share it.
-    arriving = decoded * input_tokens
-    arriving /= steps
-    chunk = np.minimum(np.maximum(input_tokens, arriving), engine["chunk_tokens"])
-    chunks = input_tokens / chunk
-    filled = np.maximum(chunks, 1.0)
-    decode = step(decoded, 0.0)
-    # When prompts need more steps than answers do, not every request decodes in each of them.
-    decoding = np.minimum(chunk / arriving, 1.0)
-    mixed = step(decoded * decoding, chunk)
-    base = decoding * decode
-    added = mixed - base
-    added *= chunks
+    filling = _fill(costs, engine, np.divide(batches, pipeline_parallel, order="F"), input_tokens, steps, guessing)
+    decode, base = filling.decode, filling.base
+    added = filling.mixed - base
+    added *= filling.chunks
     added /= pipeline_parallel
-    sharing = np.maximum(chunk / input_tokens - 1, 0.0)
+    sharing = np.maximum(filling.chunk / input_tokens - 1, 0.0)
     ahead = prompts_ahead(engine, batches, input_tokens, steps * pipeline_parallel, added / decode, sharing)
-    beside = mixed if np.all(decoding >= 1) else step(decoded, chunk)
-    launched = engine["eager_block_seconds"] * costs.blocks * np.minimum(chunk / CAPTURED_TOKENS, 1.0)
-    prefill = filled * beside
-    # As one maximum, so that two replicas whose hosts alone decide tie to the last digit.
-    prompt = filled * np.maximum(launched, beside)
+    prefill, prompt = _prompt_seconds(costs, engine, filling)
     # Nobody waits for more steps than half of what the others have to run.
     host = np.minimum(engine["wait_steps"], (batches - 1) * steps / 2) * decode
     host += engine["request_seconds"] + engine["token_seconds"] * (whole_prompt or input_tokens)
@@ -144,6 +123,66 @@ def closed_loop(
         prompt_seconds=added,
         host_seconds=host,
     )
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """How prompts fill the steps, each (rows, batches).
+
+    Attributes:
+        chunk: prompt tokens in a step that has any, those of several prompts together. chunks: of one prompt.
+        decode: a step in which all requests decode and no prompt is.
+        base: the same where prompts need more steps than answers do: only a share of the requests decodes in each.
+        mixed: such a step with a chunk. beside: a step in which all decode, with a chunk.
+    """
+
+    chunk: Floats
+    chunks: Floats
+    decode: Floats
+    base: Floats
+    mixed: Floats
+    beside: Floats
+
+
+def _fill(
+    costs: StepCosts,
+    engine: Mapping[str, float] | Mapping[str, Floats],
+    decoded: Floats,
+    input_tokens: Floats | float,
+    steps: Floats | float,
+    guessing: Guessing,
+) -> _Filling:
+    """Steps with and without prompts, where `decoded` requests are in each micro-batch.
+
+    `decoded` lies along rows, which are many, not along batches: numpy works along what lies together.
+    """
+
+    def step(decoding: Floats, prefilled: Floats | float) -> Floats:
+        seconds = step_seconds(costs, decoding, prefilled, guessing.guesses + 1)
+        return seconds if guessing.costs is None else seconds + guessing.seconds(decoding, prefilled)
+
+    # When more than one prompt joins per step, they share it.
+    arriving = decoded * input_tokens
+    arriving /= steps
+    chunk = np.minimum(np.maximum(input_tokens, arriving), engine["chunk_tokens"])
+    decode = step(decoded, 0.0)
+    share = np.minimum(chunk / arriving, 1.0)
+    mixed = step(decoded * share, chunk)
+    beside = mixed if np.all(share >= 1) else step(decoded, chunk)
+    return _Filling(chunk, input_tokens / chunk, decode, share * decode, mixed, beside)
+
+
+def _prompt_seconds(
+    costs: StepCosts, engine: Mapping[str, float] | Mapping[str, Floats], filling: _Filling
+) -> tuple[Floats, Floats]:
+    """A prompt's steps as the GPU works them off, and as the host launches them where that takes longer.
+
+    As one maximum, so that two replicas whose hosts alone decide tie to the last digit.
+    """
+    steps = np.maximum(filling.chunks, 1.0)
+    captured = np.minimum(filling.chunk / CAPTURED_TOKENS, 1.0)
+    launched = engine["eager_block_seconds"] * costs.blocks * captured
+    return steps * filling.beside, steps * np.maximum(launched, filling.beside)
 
 
 def prompts_ahead(
@@ -210,12 +249,3 @@ def queue_seconds(prompt: Floats | float, away: Floats, requests: Floats) -> Flo
     root /= 2
     root -= prompt
     return root
-
-
-def static_batch_seconds(
-    costs: StepCosts, batch: Floats, input_tokens: Floats, output_tokens: Floats
-) -> tuple[Floats, Floats]:
-    """A batch that is prefilled together and decoded to its end, nothing joins: (prefill, whole batch), in seconds."""
-    prefill = step_seconds(costs, np.ones_like(batch), batch * input_tokens)
-    decode = step_seconds(costs, batch, 0.0)
-    return prefill, prefill + decode * (output_tokens - 1)

@@ -9,7 +9,7 @@ import pytest
 
 from gpuplan.fitting import intervals
 from gpuplan.fitting.intervals import LeftOut, Mark, Sample
-from optimizer.performance.certainty import FITTED, LEVELS, NEITHER, SAME, SHARED, Spread
+from optimizer.performance.certainty import FITTED, FOREIGN, LEVELS, NEITHER, SAME, SHARED, UNCALIBRATED, Spread
 from optimizer.performance.factors import load_factors
 
 NAMES = ("tpot", "ttft", "step", "throughput", "request", "closed throughput")
@@ -66,6 +66,49 @@ def test_farther_is_never_narrower_and_what_nobody_measured_is_widest():
         assert made[SHARED][metric] == made[SAME][metric]
 
 
+def vendors(**errors: np.ndarray) -> Sample:
+    names = [np.full(len(values), vendor) for vendor, values in errors.items()]
+    return Sample(np.concatenate([*errors.values()]), np.concatenate(names))
+
+
+def test_of_a_vendor_that_nobody_measured_whole_vendors_tell_each_side_on_its_own():
+    """One vendor as elsewhere and one six times slower: nine in ten of both lie within, the fast side stays."""
+    random = np.random.default_rng(5)
+    sample = vendors(alike=random.normal(0.1, 0.1, 800), slow=random.normal(np.log(6), 0.4, 150))
+    near = left_out(random.normal(0, 0.1, 400), SHARED)
+    made = intervals.spreads([near], sample)
+    spreads = {
+        metric: Spread(intervals.COVERAGES, *(tuple(cell[side]) for side in ("above", "below")))
+        for metric, cell in made[FOREIGN].items()
+    }
+    for vendor in ("alike", "slow"):
+        own = np.exp(sample.errors[sample.groups == vendor])
+        tpot = (own >= spreads["tpot"].at(0.05)) & (own <= spreads["tpot"].at(0.95))
+        rate = (1 / own >= spreads["throughput"].at(0.05)) & (1 / own <= spreads["throughput"].at(0.95))
+        assert tpot.mean() >= 0.88
+        assert rate.mean() >= 0.88
+    assert made[FOREIGN]["tpot"]["below"] == pytest.approx(made[UNCALIBRATED]["tpot"], rel=1e-3)
+    assert spreads["ttft"].at(0.95) > spreads["tpot"].at(0.95) > 6
+    assert spreads["tpot"].at(0.5) == 1.0  # two vendors that err differently shift no centre
+
+
+def test_vendors_weigh_the_same_however_many_runs_they_have():
+    few, many = (vendors(a=np.linspace(0, 0.1, n), b=np.linspace(1, 2, 50)) for n in (50, 5000))
+    np.testing.assert_allclose(intervals.sides(few, 1), intervals.sides(many, 1), atol=0.02)
+
+
+def test_without_another_vendor_its_bars_are_those_of_what_is_uncalibrated():
+    made = intervals.spreads([left_out(np.linspace(-0.3, 0.3, 80), SHARED)])
+    assert made[FOREIGN] == made[UNCALIBRATED]
+
+
+def test_what_is_vouched_for_one_side_is_not_for_the_other():
+    spread = Spread((0.0, 0.8), (1.0, 2.0), (1.0, 8.0))
+    for probability in (0.15, 0.3, 0.6, 0.85):
+        assert spread.below(spread.at(probability)) == pytest.approx(probability)
+    assert (spread.at(0.1), spread.at(0.9)) == pytest.approx((0.125, 2.0))
+
+
 def test_a_metric_that_nobody_measured_has_no_bars():
     ratios = dict.fromkeys(NAMES, np.exp(np.linspace(-0.2, 0.2, 50))) | {"ttft": np.full(50, np.nan)}
     made = intervals.spreads([LeftOut(ratios, [SAME] * 50, [f"g{i % 5}" for i in range(50)])])
@@ -111,7 +154,7 @@ def test_nearness_is_to_what_was_kept_not_to_all():
 def test_the_bundled_bars_hold_about_nine_in_ten_near_and_far():
     """Farther is never narrower, so a far case may be held more often than it has to be."""
     coverage = load_factors().birth["coverage"]
-    assert set(coverage) == set(LEVELS[:-1])
+    assert set(coverage) == set(intervals.NEAR)
     for level, metrics in coverage.items():
         for metric, cell in metrics.items():
             assert 85 <= cell["held_percent"] <= 97, (level, metric)

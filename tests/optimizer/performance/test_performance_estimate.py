@@ -18,11 +18,7 @@ from gpu_db.load import load_gpus
 from optimizer.memory.speculation import Speculation
 from optimizer.performance.certainty import LEVELS
 from optimizer.performance.estimate import EstimateColumns, estimate, load_factors, prepare
-from optimizer.performance.operations import measure_work
-from optimizer.performance.rates import fitted_rates, read_datasheet
-from optimizer.performance.serving import static_batch_seconds
 from optimizer.performance.shortcuts import Shortcuts
-from optimizer.performance.step import step_costs, step_seconds
 from optimizer.replica_columns import ReplicaColumns
 
 LLAMA_8B = {
@@ -164,10 +160,14 @@ def test_unknown_links_matter_only_where_gpus_talk():
 
 def test_calibration_says_what_was_measured():
     gpus = [load_gpus()[name] for name in ("H100 SXM 80GB", "L4 24GB", "Gaudi3 OAM 128GB")]
-    assert run(gpus).calibration == ("this model fitted on this GPU", "shared factors", "uncalibrated")
+    assert run(gpus).calibration == ("this model fitted on this GPU", "shared factors", "uncalibrated vendor")
     other = replace(llama(), hidden_size=4097)
     assert run(gpus, spec=other).calibration[:2] == ("fitted on this GPU", "shared factors")
-    assert run(gpus, engine="an engine nobody measured").calibration == ("uncalibrated",) * 3
+    assert run(gpus, engine="an engine nobody measured").calibration == (
+        "uncalibrated",
+        "uncalibrated",
+        "uncalibrated vendor",
+    )
 
 
 def test_a_kind_of_model_that_nobody_measured_is_no_nearer_for_its_gpu():
@@ -224,20 +224,6 @@ def test_a_sliding_window_reads_no_more_than_its_window():
     long, longer = run(gpu, spec=windowed, input_tokens=20000), run(gpu, spec=windowed, input_tokens=40000)
     np.testing.assert_allclose(long.decode_step_seconds, longer.decode_step_seconds)
     assert (run(gpu, input_tokens=20000).decode_step_seconds > long.decode_step_seconds).all()
-
-
-def test_a_static_batch_is_one_prefill_and_then_its_decode_steps():
-    rows = replicas([load_gpus()["H100 SXM 80GB"]])
-    factors = load_factors()
-    work = measure_work(llama(), rows, 2, 500, 100)
-    sheet = read_datasheet(rows, "vllm", factors)
-    rates = fitted_rates(sheet, np.ones((1, 2)), factors.shared)
-    costs = step_costs(work, rates, factors.engine("vllm"), factors.shared, 500)
-    batch = np.array([8.0])
-    prefill, whole = static_batch_seconds(costs, batch, 500.0, 100.0)
-    decode = step_seconds(costs, batch, 0.0)
-    np.testing.assert_allclose(whole, prefill + 99 * decode)
-    assert prefill > 8 * 500 * 2 * 6.98e9 / 989e12  # eight prompts through all matrices at the peak
 
 
 def test_power_lies_between_idle_and_the_limit_and_grows_with_load():
