@@ -7,6 +7,7 @@ import pytest
 from catalog.find import find_model
 from catalog.quantization import requantized
 from gpu_db.gpu import Gpu
+from gpu_db.load import load_gpus
 from optimizer.answer import weights_from
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.find import ENGINES, find_engine
@@ -59,6 +60,15 @@ def test_every_fact_of_an_engine_has_a_source(name):
     assert facts["version"]
     assert facts["as_of"]
     assert without_source(facts, name) == []
+
+
+@pytest.mark.parametrize("card", ["P40 24GB", "P100 PCIe 16GB"])
+@pytest.mark.parametrize("engine", [VLLM, SGLANG, TENSORRT], ids=ENGINES)
+def test_pascal_is_refused_by_every_engine_by_its_compute_capability(llama_70b, engine, card):
+    gpu = load_gpus()[card]
+    reason = engine.refuses(llama_70b, gpu, "bf16")
+    assert f"from compute capability {engine.facts['gpus']['NVIDIA']['from']} on" in reason
+    assert reason.endswith(f"{card} has {gpu.compute_capability}")
 
 
 def test_a_card_below_the_engines_floor_is_refused_with_both_numbers(llama_70b, v100):
