@@ -17,7 +17,12 @@ from optimizer.plan import Plan, Relaxation
 from optimizer.requirements import Requirements
 
 
-NO_LONGER_SERVED = {"Deci/DeciLM-7B": "block_configs", "BAAI/Aquila-7B": "does not implement AquilaModel"}
+NO_LONGER_SERVED = {
+    "BAAI/Aquila-7B": "does not implement AquilaModel",
+    "BAAI/AquilaChat-7B": "does not implement AquilaModel",
+    "Deci/DeciLM-7B": "block_configs",
+    "Deci/DeciLM-7B-instruct": "block_configs",
+}
 """Bundled because they were measured, with what today's engines say of them."""
 
 
