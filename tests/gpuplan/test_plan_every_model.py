@@ -16,7 +16,6 @@ from optimizer.errors import BadRequirements
 from optimizer.plan import Plan, Relaxation
 from optimizer.requirements import Requirements
 
-
 NO_LONGER_SERVED = {
     "BAAI/Aquila-7B": "does not implement AquilaModel",
     "BAAI/AquilaChat-7B": "does not implement AquilaModel",
