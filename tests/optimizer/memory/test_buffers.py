@@ -40,6 +40,9 @@ def test_a_table_of_positions_is_as_long_as_the_model_and_as_wide_as_what_turns(
     assert position_table_bytes(find_model("deepseek-ai/DeepSeek-V3")) == 163_840 * 64 * 4  # rotary part, fp32
     assert position_table_bytes(find_model("Qwen/Qwen3.5-27B")) == 4 * 262_144 * 64 * 2  # a quarter turns; video
     assert position_table_bytes(find_model("nvidia/Nemotron-H-56B-Base-8K")) == 0  # no rotary positions
+    assert position_table_bytes(find_model("bigscience/bloom-7b1")) == 0  # ALiBi
+    assert position_table_bytes(find_model("zai-org/glm-4-9b-chat")) == 131_072 * 64 * 2  # half of a head turns
+    assert position_table_bytes(find_model("EleutherAI/gpt-j-6b")) == 2048 * 64 * 2  # rotary_dim
 
 
 def test_windows_with_a_base_of_their_own_have_a_table_of_their_own():
