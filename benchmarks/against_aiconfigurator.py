@@ -112,12 +112,12 @@ def ours(path: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
     from gpuplan.fitting import serving
     from gpuplan.fitting.bench import build
     from gpuplan.fitting.intervals import by_group
-    from gpuplan.fitting.runs import read_runs
+    from gpuplan.fitting.runs import read_runs, to_fit
     from gpuplan.fitting.shapes import find_measured_model
     from optimizer.performance.factors import load_factors
 
     runs, _ = read_runs(path)
-    bench, _ = build(runs, find_measured_model, load_gpus(), serving.curves_only())
+    bench, _ = build(to_fit(runs), find_measured_model, load_gpus(), serving.curves_only())
     _, start = serving.fit(bench)
     bundled = load_factors()
     as_shipped = serving.Solution(dict(bundled.shared), dict(bundled.engines), dict(bundled.gpus), {})  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -127,6 +127,11 @@ def read_runs(path: Path) -> tuple[list[Run], Counter[str]]:
             except Unusable as reason:
                 left_out[str(reason)] += 1
     return runs, left_out
+
+
+def to_fit(runs: Sequence[Run]) -> list[Run]:
+    """Those that factors may be fitted on."""
+    return [run for run in runs if run.gpu not in JUDGED_ONLY]
 
 
 def read_run(row: Row) -> Run:

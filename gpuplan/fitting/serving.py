@@ -50,7 +50,7 @@ from gpuplan.fitting.priors import (
     shared_priors,
     source_priors,
 )
-from gpuplan.fitting.runs import JUDGED_ONLY, Run, read_runs
+from gpuplan.fitting.runs import JUDGED_ONLY, Run, read_runs, to_fit
 from gpuplan.fitting.shapes import find_measured_model, shape_name
 from optimizer.performance.certainty import SAME, SHARED, Measured
 from optimizer.performance.factors import Factors, from_records
@@ -465,8 +465,7 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
         raise NothingToFit(f"No run of {path} can be used: {reasons(skipped)}.")
     judged = [run for run in runs if run.gpu in JUDGED_ONLY]
     skipped.update(f"{run.gpu} only judged: {JUDGED_ONLY[run.gpu]}" for run in judged)
-    fitted = [run for run in runs if run.gpu not in JUDGED_ONLY]
-    bench, unresolved = build(fitted, find_measured_model, load_gpus(), curves_only())
+    bench, unresolved = build(to_fit(runs), find_measured_model, load_gpus(), curves_only())
     solution, vector = fit(bench)
     tables = {"all runs, in sample": error_table(ratios(bench, solution) | heat_ratios(bench, solution))}
     marks = marks_of(bench, find_measured_model)

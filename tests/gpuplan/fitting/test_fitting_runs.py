@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gpuplan.fitting.runs import Unusable, era_of, read_run, read_runs
+from gpuplan.fitting.runs import Unusable, era_of, read_run, read_runs, to_fit
 
 INFERENCEX = {
     "run": "inferencex_aic/00001",
@@ -131,3 +131,10 @@ def test_on_amd_vllm_kept_its_first_engine_for_longer():
     assert era_of("vllm", "0.9.1", "", "AMD") == "vllm sync"
     assert era_of("vllm", "0.19", "", "AMD") == "vllm"
     assert read_run(STATIC | {"gpu": "MI300X", "engine": "vllm", "engine_version": "0.8.5"}).engine == "vllm V0"
+
+
+def test_a_vendor_with_one_gpu_is_judged_and_moves_no_factor():
+    intel = {"gpu": "Intel-Max-1550", "engine": "vllm", "engine_version": "0.5.2", "run": "own/1"}
+    runs = [read_run(INFERENCEX), read_run(INFERENCEX | intel | {"ttft_ms_mean": "100", "tpot_ms_mean": "10"})]
+    assert [run.gpu for run in runs] == [runs[0].gpu, "Data Center GPU Max 1550 128GB"]
+    assert to_fit(runs) == runs[:1]
