@@ -123,10 +123,22 @@ def is_bundled(name: str) -> bool:
 
 
 def bundled_models() -> list[ModelRecord]:
-    """Every bundled model and sibling, sorted by name; no shape is loaded."""
+    """Every bundled model and sibling that an engine serves, sorted by name; no shape is loaded."""
+    return [record for record in known_models() if record.repo_id not in retired_models()]
+
+
+def known_models() -> list[ModelRecord]:
+    """Those of `bundled_models`, and those that were measured once and that no engine serves any more."""
     names = [*_index(), *(s.name for s in _siblings().values() if s.is_repository)]
     records = [_record(name, _short_names().get(name, ())) for name in names]
     return sorted(records, key=lambda record: record.repo_id.lower())
+
+
+@cache
+def retired_models() -> dict[str, str]:
+    """Models that no engine serves any more -> since when or why."""
+    retired: dict[str, str] = json.loads((DATA / "retired.json").read_bytes())["retired"]
+    return retired
 
 
 def stored_otherwise(repo_id: str, weight_format: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from catalog.errors import CatalogError
-from catalog.find import bundled_models, find_model, is_bundled, read_folder
+from catalog.find import find_model, is_bundled, known_models, read_folder
 from catalog.model import ModelSpec
 from catalog.quantization import SCHEMES, UNQUANTIZED, stored_in
 from gpu_db.errors import GpuDbError
@@ -247,7 +247,7 @@ def _stem(name: str) -> str:
 @cache
 def _stems() -> dict[str, str]:
     """The bundled model of each stem: one in 16 bit where there is one, for others can be made from it."""
-    records = sorted(bundled_models(), key=lambda record: (record.weight_format not in UNQUANTIZED, record.repo_id))
+    records = sorted(known_models(), key=lambda record: (record.weight_format not in UNQUANTIZED, record.repo_id))
     stems: dict[str, str] = {}
     for record in records:
         stems.setdefault(_stem(record.repo_id), record.repo_id)

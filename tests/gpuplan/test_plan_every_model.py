@@ -9,25 +9,17 @@ import os
 
 import pytest
 
-from catalog.find import ModelRecord, bundled_models
+from catalog.find import ModelRecord, bundled_models, retired_models
 from gpuplan.cli import app, question
 from gpuplan.planning import plan
 from optimizer.errors import BadRequirements
 from optimizer.plan import Plan, Relaxation
 from optimizer.requirements import Requirements
 
-NO_LONGER_SERVED = {
-    "BAAI/Aquila-7B": "does not implement AquilaModel",
-    "BAAI/AquilaChat-7B": "does not implement AquilaModel",
-    "Deci/DeciLM-7B": "block_configs",
-    "Deci/DeciLM-7B-instruct": "block_configs",
-}
-"""Bundled because they were measured, with what today's engines say of them."""
-
 
 def chosen() -> list[ModelRecord]:
-    """All that an engine serves, or the first of each architecture and weight format."""
-    records = [record for record in bundled_models() if record.repo_id not in NO_LONGER_SERVED]
+    """All, or the first of each architecture and weight format."""
+    records = bundled_models()
     if os.environ.get("GPUPLAN_EVERY_MODEL"):
         return records
     return list({(record.architecture, record.weight_format): record for record in reversed(records)}.values())
@@ -58,11 +50,12 @@ def test_a_bundled_model_is_served_at_some_price(record: ModelRecord) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NO_LONGER_SERVED)
-def test_a_bundled_model_that_no_engine_serves_any_more_says_so(name: str) -> None:
+@pytest.mark.parametrize("name", retired_models())
+def test_a_model_that_no_engine_serves_any_more_is_found_and_says_so(name: str) -> None:
     answer = plan(asked("--model", name, "--min-tps", "500"))
     assert answer.status == "infeasible"
-    assert any(NO_LONGER_SERVED[name] in rejection.reason for rejection in answer.rejections)
+    assert any(word in rejection.reason for rejection in answer.rejections for word in ("block_configs", "implement"))
+    assert name not in {record.repo_id for record in bundled_models()}
 
 
 @pytest.mark.slow

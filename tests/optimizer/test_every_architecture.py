@@ -10,15 +10,11 @@ from optimizer.search import Knowledge
 from tests.optimizer.questions import answer, apply, ask, at_least
 
 KnowledgeOf = Callable[[str], Knowledge]
-NO_LONGER_SERVED = {"Deci/DeciLM-7B", "Deci/DeciLM-7B-instruct", "BAAI/Aquila-7B", "BAAI/AquilaChat-7B"}
-"""Bundled because they were measured; no budget gives a plan."""
 
 SMALLEST: dict[str, str] = {
-    model.architecture: model.repo_id
-    for model in sorted(bundled_models(), key=lambda one: -one.total_parameters)
-    if model.repo_id not in NO_LONGER_SERVED
+    model.architecture: model.repo_id for model in sorted(bundled_models(), key=lambda one: -one.total_parameters)
 }
-"""Of each bundled architecture that an engine serves, its smallest model."""
+"""Of each bundled architecture, its smallest model."""
 
 
 @pytest.mark.slow
