@@ -83,7 +83,7 @@ def better_of(problem: FleetProblem, first: FleetSolution, second: FleetSolution
         return min(first, second, key=lambda one: int(penalty[~one.served].sum()))
     best = min(first, second, key=lambda one: one.cost_micro_usd)
     bound = min(max(first.lower_bound_micro_usd, second.lower_bound_micro_usd), best.cost_micro_usd)
-    return judged(replace(best, lower_bound_micro_usd=bound), gap)
+    return replace(best, lower_bound_micro_usd=bound).judged(gap)
 
 
 def _first(
@@ -321,13 +321,4 @@ def _solution(
         seed=seed,
         time_ended=ended,
     )
-    return judged(solution, gap)
-
-
-def judged(solution: FleetSolution, gap: float) -> FleetSolution:
-    """The same with the status that its bound gives it."""
-    if solution.lower_bound_micro_usd >= solution.cost_micro_usd:
-        return replace(solution, status=FleetStatus.OPTIMAL)
-    if solution.gap <= gap:
-        return replace(solution, status=FleetStatus.WITHIN_GAP)
-    return replace(solution, status=FleetStatus.FEASIBLE, time_ended=True)
+    return solution.judged(gap)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from optimizer.replica_columns import Bools, Floats, Ints
@@ -66,3 +66,11 @@ class FleetSolution:
         if self.cost_micro_usd <= 0:
             return 0.0
         return max(self.cost_micro_usd - self.lower_bound_micro_usd, 0) / self.cost_micro_usd
+
+    def judged(self, gap: float) -> FleetSolution:
+        """The same with the status that its bound gives it, where `gap` was asked."""
+        if self.lower_bound_micro_usd >= self.cost_micro_usd:
+            return replace(self, status=FleetStatus.OPTIMAL)
+        if self.gap <= gap:
+            return replace(self, status=FleetStatus.WITHIN_GAP)
+        return replace(self, status=FleetStatus.FEASIBLE, time_ended=True)

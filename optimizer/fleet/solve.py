@@ -76,7 +76,7 @@ def _serve_the_most_important(
     solution = _solve_serving(problem, choice.served, gap, _left(began, limit), seed, progress)
     if not chosen.only:  # the bound of these services says nothing of others that are as important
         bound = min(choice.lower_bound_micro_usd, solution.cost_micro_usd)
-        solution = _with_status(replace(solution, lower_bound_micro_usd=bound), gap) if _found(solution) else solution
+        solution = replace(solution, lower_bound_micro_usd=bound).judged(gap) if _found(solution) else solution
     if not _found(solution) or first.cost_micro_usd < solution.cost_micro_usd:
         solution = first
     return replace(solution, served_proven=choice.proven, time_ended=solution.time_ended or not choice.proven)
@@ -185,15 +185,7 @@ def _from_compact(part: Part, answer: CompactAnswer, prices: np.ndarray, gap: fl
         engine="compact",
         seed=seed,
     )
-    return _with_status(solution, gap)
-
-
-def _with_status(solution: FleetSolution, gap: float) -> FleetSolution:
-    if solution.lower_bound_micro_usd >= solution.cost_micro_usd:
-        return replace(solution, status=FleetStatus.OPTIMAL)
-    if solution.gap <= gap:
-        return replace(solution, status=FleetStatus.WITHIN_GAP)
-    return replace(solution, status=FleetStatus.FEASIBLE, time_ended=True)
+    return solution.judged(gap)
 
 
 def _without_plan(problem: FleetProblem, status: FleetStatus, seed: int) -> FleetSolution:
