@@ -22,7 +22,7 @@ from gpuplan.batch.output import Record
 from gpuplan.batch.run import Job, Reader, recorded, understood
 from gpuplan.batch.tables import Row, Table
 from gpuplan.errors import BadWord
-from gpuplan.fleet_file import SERVICE
+from gpuplan.fleets.file import SERVICE
 from optimizer.answer import HOURS_PER_MONTH
 from optimizer.fleet.plan import FleetPlan, MachineLine, ServedBy, ServiceAnswer
 from optimizer.fleet.services import Fleet, RequestSize, Service
@@ -305,7 +305,7 @@ def fleet_of(services: Sequence[Service], terms: Mapping[str, Any], name: str) -
 
     Args:
         services: at least one.
-        terms: limits, ways of paying, owned machines (see `gpuplan.fleet_file.read_terms`).
+        terms: limits, ways of paying, owned machines (see `gpuplan.fleets.file.read_terms`).
         name: of the table.
     """
     return Fleet(**{"name": name[:200] or "fleet", **terms, "services": tuple(services)})

@@ -66,8 +66,8 @@ def _check(asked: Asked) -> None:
 def _plan(rows: Rows, asked: Asked) -> tuple[Rows, FleetPlan | None]:
     """The plan of all rows that can be planned, and which those are."""
     from gpuplan.errors import known_errors
-    from gpuplan.fleet import Effort, plan_fleet, unplannable
-    from gpuplan.fleet_explained import Wishes
+    from gpuplan.fleets.explained import Wishes
+    from gpuplan.fleets.planning import Effort, plan_fleet, unplannable
 
     terms, offers_file = _terms(asked)
     files: dict[str, Any] = {"offers_file": offers_file, "factors_dir": asked.factors, "offline": asked.offline}
@@ -88,7 +88,7 @@ def _plan(rows: Rows, asked: Asked) -> tuple[Rows, FleetPlan | None]:
 
 def _terms(asked: Asked) -> tuple[dict[str, Any], str | Path | None]:
     """What the rows share, and a file of own offers: as the file says, and what was typed in its place."""
-    from gpuplan.fleet_file import read_terms
+    from gpuplan.fleets.file import read_terms
     from optimizer.fleet.services import Buying, FleetLimits
 
     terms, offers = ({}, None) if asked.limits is None else read_terms(asked.limits)

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from gpuplan.cli.app import main
-from gpuplan.fleet_file import read_fleet
+from gpuplan.fleets.file import read_fleet
 from optimizer.fleet.calendar import Calendar
 from optimizer.fleet.plan import FleetPlan
 from optimizer.frontier import Frontier

@@ -84,7 +84,7 @@ def _compared(saved: list[PlanFile | FleetPlan | Calendar], asked: Asked) -> Com
 
 
 def _of_fleets(plans: list[FleetPlan], asked: Asked) -> Comparison:
-    from gpuplan.compare_fleets import NamedFleet, compare_fleets
+    from gpuplan.fleets.compare import NamedFleet, compare_fleets
 
     if asked.now or asked.prices_as_of or asked.engine:
         raise BadWord(

@@ -11,7 +11,7 @@ from gpuplan.cli.options import OFFLINE_HELP, PRINTING, Asked, argument, factor_
 from gpuplan.errors import BadWord
 
 if TYPE_CHECKING:
-    from gpuplan.fleet_file import FleetFile
+    from gpuplan.fleets.file import FleetFile
     from optimizer.fleet.plan import FleetPlan
 
 ASKED = "What is asked"
@@ -114,9 +114,9 @@ def command(
 
 def run(asked: Asked) -> int:
     """Answer what was typed."""
-    from gpuplan.fleet import Effort, plan_fleet
-    from gpuplan.fleet_explained import Wishes
-    from gpuplan.fleet_file import read_fleet
+    from gpuplan.fleets.explained import Wishes
+    from gpuplan.fleets.file import read_fleet
+    from gpuplan.fleets.planning import Effort, plan_fleet
     from optimizer.cp_sat.interruption import run_until_interrupted
 
     read = _with_limits(read_fleet(asked.file, skip_bad=asked.skip_bad), asked)
@@ -150,8 +150,8 @@ def _stopped(stopped: bool) -> tuple[str, ...]:
 def _calendar(read: FleetFile, asked: Asked) -> int:
     """What to reserve, rent and buy when."""
     from gpuplan.cli import calendar_page, console
-    from gpuplan.fleet import Effort, plan_calendar
-    from gpuplan.fleet_file import read_demand
+    from gpuplan.fleets.file import read_demand
+    from gpuplan.fleets.planning import Effort, plan_calendar
     from optimizer.cp_sat.interruption import run_until_interrupted
 
     if asked.why_not or asked.sensitivity:

@@ -24,7 +24,7 @@ SCHEMAS = {
     "estimate": "gpuplan.calculators.EstimateAnswer",
     "fleet": "optimizer.fleet.plan.FleetPlan",
     "calendar": "optimizer.fleet.calendar.Calendar",
-    "fleet-file": "gpuplan.fleet_schema.fleet_file_schema",
+    "fleet-file": "gpuplan.fleets.schema.fleet_file_schema",
     "pareto": "optimizer.frontier.Frontier",
     "compare": "gpuplan.compare.Comparison",
     "check-memory": "gpuplan.measuring.report.MemoryReport",

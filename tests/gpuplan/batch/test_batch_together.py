@@ -11,7 +11,7 @@ import openpyxl
 import pytest
 
 from gpuplan.cli import app
-from gpuplan.fleet import Effort, Wishes, plan_fleet
+from gpuplan.fleets.planning import Effort, Wishes, plan_fleet
 from gpuplan.saving.errors import BadPlanFile
 from gpuplan.saving.fleet_plan import read_saved
 from gpuplan.saving.plan_file import PlanFile

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuplan.fleet import plan_fleet
+from gpuplan.fleets.planning import plan_fleet
 from gpuplan.planning import plan
 from gpuplan.reports.assumptions import Assumptions, assume
 from gpuplan.reports.content import report

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpuplan.cli import app
-from gpuplan.compare_fleets import NamedFleet, compare_fleets
+from gpuplan.fleets.compare import NamedFleet, compare_fleets
 from optimizer.fleet.plan import FleetPlan
 
 

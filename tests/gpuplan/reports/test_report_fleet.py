@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 
 from gpuplan.cli import app
-from gpuplan.fleet import plan_calendar
+from gpuplan.fleets.planning import plan_calendar
 from gpuplan.reports.assumptions import assume
 from gpuplan.reports.calendar import calendar_report
 from gpuplan.reports.document import Report, Table

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gpu_db.load import load_offers
-from gpuplan.fleet import Desk
+from gpuplan.fleets.planning import Desk
 from optimizer.answer import Stamp
 from optimizer.fleet import audit as audit_module
 from optimizer.fleet.answer import Explained, limit_uses, write_fleet_plan

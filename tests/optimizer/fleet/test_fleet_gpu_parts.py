@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from gpu_db.load import load_offers
 from gpu_db.query import find_gpu
-from gpuplan.fleet import Desk
+from gpuplan.fleets.planning import Desk
 from optimizer.fleet import gpu_parts as gpu_parts_module
 from optimizer.fleet import placement as placement_module
 from optimizer.fleet.answer import machine_lines, service_answers

@@ -15,13 +15,23 @@ from catalog.errors import CatalogError
 from catalog.find import find_model
 from gpu_db.errors import GpuDbError
 from gpu_db.ownership import load_systems, power_usage_effectiveness
-from gpuplan import fleet_file
 from gpuplan.errors import GpuplanError
-from gpuplan.fleet import formats_above
+from gpuplan.fleets import file as fleet_file
+from gpuplan.fleets.planning import formats_above
 from optimizer.errors import OptimizerError
 from optimizer.fleet.services import QUOTA_UNITS, Service, with_shared_replicas
 from optimizer.requirements import Demand, LoraAdapters
-from tests.gpuplan.small_market import MODEL, capacity, fastest, fleet_of, machines, offer, planned, served, words
+from tests.gpuplan.fleets.small_market import (
+    MODEL,
+    capacity,
+    fastest,
+    fleet_of,
+    machines,
+    offer,
+    planned,
+    served,
+    words,
+)
 
 TWO_MODELS = [MODEL, "Qwen/Qwen3-32B"]
 SYSTEM = "8x H100 SXM HGX server"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpuplan.fleet import Effort, Wishes, plan_fleet
+from gpuplan.fleets.planning import Effort, Wishes, plan_fleet
 from gpuplan.planning import plan
 from optimizer.fleet.services import Fleet, FleetLimits, QuotaOn, RequestSize, Service
 from optimizer.requirements import Demand, Requirements, ServiceLevel, Workload

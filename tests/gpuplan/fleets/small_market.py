@@ -11,9 +11,9 @@ from unittest.mock import patch
 import numpy as np
 
 from gpu_db.load import load_offers
-from gpuplan.fleet import Desk, Effort, plan_fleet
-from gpuplan.fleet_explained import Wishes
-from gpuplan.fleet_file import read_fleet
+from gpuplan.fleets.explained import Wishes
+from gpuplan.fleets.file import read_fleet
+from gpuplan.fleets.planning import Desk, Effort, plan_fleet
 from optimizer.shapes import Place
 
 MODEL = "llama-3.1-8b"
@@ -100,7 +100,10 @@ def fastest(promise):
 
 def planned(services, *, gap=0.0, seconds=30.0, wishes=None, market=offers, **rest):
     """The plan of a file with these words, in this market."""
-    with patch("gpuplan.fleet.load_offers", market), patch("gpuplan.fleet.data_fingerprint", lambda: "small market"):
+    with (
+        patch("gpuplan.fleets.planning.load_offers", market),
+        patch("gpuplan.fleets.planning.data_fingerprint", lambda: "small market"),
+    ):
         return plan_fleet(
             fleet_of(services, **rest),
             effort=Effort(gap=gap, time_limit_seconds=seconds),

@@ -7,15 +7,15 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-import gpuplan.fleet
+import gpuplan.fleets.planning
 from gpuplan.cli import fleet_page
 from gpuplan.cli.console import Ink, render
-from gpuplan.fleet import Desk
-from gpuplan.fleet_explained import Wishes
+from gpuplan.fleets.explained import Wishes
+from gpuplan.fleets.planning import Desk
 from optimizer.fleet.explain import supply_of, with_at_least_one
 from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.fleet.solve import solve_fleet
-from tests.gpuplan.small_market import fleet_of, offer, planned, served, words
+from tests.gpuplan.fleets.small_market import fleet_of, offer, planned, served, words
 from tests.optimizer.fleet.fleets import mip_optimum
 
 L40S, H100 = "L40S 48GB", "H100 SXM 80GB"
@@ -287,13 +287,13 @@ def unknown(problem):
 
 def with_time_for(solves, **more):
     """The plan when the time is up after so many solves."""
-    left, real = [solves], gpuplan.fleet._solve
+    left, real = [solves], gpuplan.fleets.planning._solve
 
     def solve(problem, effort, progress=None):
         left[0] -= 1
         return real(problem, effort, progress) if left[0] >= 0 else unknown(problem)
 
-    with patch("gpuplan.fleet._solve", solve):
+    with patch("gpuplan.fleets.planning._solve", solve):
         return asked(**more)
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gpuplan.fleet_file import BadFleetFile, read_fleet
+from gpuplan.fleets.file import BadFleetFile, read_fleet
 
 FLEET = """
 name: ours

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gpuplan.fleet import Effort, plan_calendar
-from gpuplan.fleet_file import BadFleetFile, read_demand
+from gpuplan.fleets.file import BadFleetFile, read_demand
+from gpuplan.fleets.planning import Effort, plan_calendar
 from optimizer.errors import BadRequirements
 from optimizer.fleet.market import TERM_MONTHS
 from optimizer.fleet.services import Buying, Fleet, FleetLimits, MonthDemand, QuotaOn, Service

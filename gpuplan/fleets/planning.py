@@ -22,7 +22,7 @@ from gpu_db.query import find_gpu, override_offers, staleness_warnings
 from gpu_db.regions import region_classes
 from gpuplan import __version__
 from gpuplan.errors import nearest
-from gpuplan.fleet_explained import Again, Wishes, explain
+from gpuplan.fleets.explained import Again, Wishes, explain
 from gpuplan.planning import check_options, data_fingerprint, engine_named, in_known_names
 from optimizer.answer import HOURS_PER_MONTH, Stamp
 from optimizer.cp_sat.integers import MICRO

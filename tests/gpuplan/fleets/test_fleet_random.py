@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from ortools.math_opt.python import mathopt
 
-from gpuplan.fleet import Desk, owned_offers
+from gpuplan.fleets.planning import Desk, owned_offers
 from optimizer.search import keeps_service_level
 from optimizer.shapes import Place
-from tests.gpuplan.small_market import TODAY, fleet_of, offer, planned, words
+from tests.gpuplan.fleets.small_market import TODAY, fleet_of, offer, planned, words
 
 RULES = (
     "budget",

@@ -9,12 +9,12 @@ import yaml
 
 from gpuplan.cli.app import main
 from gpuplan.cli.commands.schema import SCHEMAS, schema_of
-from gpuplan.fleet_file import SERVICE, BadFleetFile
-from gpuplan.fleet_schema import fleet_file_schema
-from tests.gpuplan.small_market import fleet_of, words
-from tests.gpuplan.test_fleet_rules import TRIOS
+from gpuplan.fleets.file import SERVICE, BadFleetFile
+from gpuplan.fleets.schema import fleet_file_schema
+from tests.gpuplan.fleets.small_market import fleet_of, words
+from tests.gpuplan.fleets.test_fleet_rules import TRIOS
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("fleet*.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("fleet*.yaml"))
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
