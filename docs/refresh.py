@@ -1,4 +1,4 @@
-"""Write what in the docs is generated: the command-line reference, and the answer that README shows.
+"""Write what in the docs is generated: the command-line reference, and the answer that the quickstart shows, README its head.
 
 Run `python docs/refresh.py` after changing an option, a price or a factor; `tests/test_docs.py` says when it is due.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
+QUICKSTART = DOCS / "quickstart.md"
 sys.path.insert(0, str(DOCS.parent))
 
 from gpuplan.cli import app, console, plan_page  # noqa: E402 - a bare checkout has no installed package
@@ -65,16 +66,30 @@ def answer() -> str:
     return re.sub(r" in \d+\.\d+ s;", ";", text)
 
 
-def readme() -> str:
-    """README with the answer of today's data."""
-    fresh = answer()
-    return ANSWER.sub(lambda found: found[1] + fresh + found[2], README.read_text(encoding="utf-8"))
+def head(whole: str) -> str:
+    """An answer's first paragraphs: what to rent, how to serve, how fast."""
+    return whole[: whole.index("\n\nMemory of each")] + "\n"
+
+
+def showing(page: Path, text: str) -> str:
+    """A page whose sample is this text."""
+    return ANSWER.sub(lambda found: found[1] + text + found[2], page.read_text(encoding="utf-8"))
+
+
+def pages() -> dict[Path, str]:
+    """Every page of which something is generated, as it should be today."""
+    whole = answer()
+    return {
+        DOCS / "cli.md": cli_reference(),
+        QUICKSTART: showing(QUICKSTART, whole),
+        README: showing(README, head(whole)),
+    }
 
 
 def main() -> None:
-    """Write both."""
-    (DOCS / "cli.md").write_text(cli_reference(), encoding="utf-8")
-    README.write_text(readme(), encoding="utf-8")
+    """Write them."""
+    for page, text in pages().items():
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
