@@ -1,4 +1,4 @@
-"""Write what in the docs is generated: the command-line reference, and the answer that the quickstart shows, README its head.
+"""Write what in the docs is generated: the command-line reference, and the answer that quickstart and README show.
 
 Run `python docs/refresh.py` after changing an option, a price or a factor; `tests/test_docs.py` says when it is due.
 """
