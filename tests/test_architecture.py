@@ -29,7 +29,7 @@ HOMES = {
     "openpyxl": ("gpuplan/batch/tables.py",),
     "vl_convert": ("gpuplan/reports/charts.py",),
     "xlsxwriter": ("gpuplan/reports/workbook.py", "gpuplan/batch/spreadsheet.py"),
-    "yaml": ("gpuplan/fleets/file.py", "gpuplan/deploy/"),
+    "yaml": ("gpuplan/fleets/plain.py", "gpuplan/deploy/"),
 }
 THINKERS = ("numpy", "ortools", "pandas", "pydantic", "scipy", "huggingface_hub")
 TELLS_THE_TIME = {"date.today", "datetime.now", "time.time", "datetime.today", "datetime.utcnow"}

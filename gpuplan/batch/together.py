@@ -22,7 +22,7 @@ from gpuplan.batch.output import Record
 from gpuplan.batch.run import Job, Reader, recorded, understood
 from gpuplan.batch.tables import Row, Table
 from gpuplan.errors import BadWord
-from gpuplan.fleets.file import SERVICE
+from gpuplan.fleets.vocabulary import SERVICE
 from optimizer.answer import HOURS_PER_MONTH
 from optimizer.fleet.plan import FleetPlan, MachineLine, ServedBy, ServiceAnswer
 from optimizer.fleet.services import Fleet, RequestSize, Service

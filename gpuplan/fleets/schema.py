@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from gpu_db.offer import BILLINGS, RESTRICTIONS
-from gpuplan.fleets.file import BUYING, LIMITS, OWNED, PURCHASE, SERVICE, Word, several_names
+from gpuplan.fleets.vocabulary import BUYING, LIMITS, OWNED, PURCHASE, SERVICE, Word, several_names
 from optimizer.fleet.gpu_parts import Way
 from optimizer.fleet.services import QUOTA_UNITS
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gpuplan.fleets.file import BadFleetFile, read_demand
+from gpuplan.fleets.errors import BadFleetFile
+from gpuplan.fleets.file import read_demand
 from gpuplan.fleets.planning import Effort, plan_calendar
 from optimizer.errors import BadRequirements
 from optimizer.fleet.market import TERM_MONTHS

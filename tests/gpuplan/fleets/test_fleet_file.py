@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from gpuplan.fleets.file import BadFleetFile, read_fleet
+from gpuplan.fleets.errors import BadFleetFile
+from gpuplan.fleets.file import read_fleet
 
 FLEET = """
 name: ours

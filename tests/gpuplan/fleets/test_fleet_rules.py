@@ -16,7 +16,7 @@ from catalog.find import find_model
 from gpu_db.errors import GpuDbError
 from gpu_db.ownership import load_systems, power_usage_effectiveness
 from gpuplan.errors import GpuplanError
-from gpuplan.fleets import file as fleet_file
+from gpuplan.fleets import vocabulary
 from gpuplan.fleets.planning import formats_above
 from optimizer.errors import OptimizerError
 from optimizer.fleet.services import QUOTA_UNITS, Service, with_shared_replicas
@@ -395,15 +395,15 @@ ELSEWHERE = {"name", "services", "defaults", "offers", "demand"}
 def words_of_the_file() -> set[str]:
     """Every word that a fleet file may have, by its place."""
     places = {
-        "limits": fleet_file.LIMITS,
-        "buying": fleet_file.BUYING,
-        "purchase": fleet_file.PURCHASE,
-        "owned": fleet_file.OWNED,
+        "limits": vocabulary.LIMITS,
+        "buying": vocabulary.BUYING,
+        "purchase": vocabulary.PURCHASE,
+        "owned": vocabulary.OWNED,
     }
     inner = {f"{place}.{word}" for place, known in places.items() for word in known}
     quotas = {f"limits.{kind}" for kind in QUOTA_UNITS}
-    single = set(fleet_file.TOP) - ELSEWHERE - set(places)
-    return set(fleet_file.SERVICE) | inner | quotas | {"buying.purchase"} | single
+    single = set(vocabulary.TOP) - ELSEWHERE - set(places)
+    return set(vocabulary.SERVICE) | inner | quotas | {"buying.purchase"} | single
 
 
 def test_every_word_of_a_fleet_file_has_its_three_cases():

@@ -9,8 +9,9 @@ import yaml
 
 from gpuplan.cli.app import main
 from gpuplan.cli.commands.schema import SCHEMAS, schema_of
-from gpuplan.fleets.file import SERVICE, BadFleetFile
+from gpuplan.fleets.errors import BadFleetFile
 from gpuplan.fleets.schema import fleet_file_schema
+from gpuplan.fleets.vocabulary import SERVICE
 from tests.gpuplan.fleets.small_market import fleet_of, words
 from tests.gpuplan.fleets.test_fleet_rules import TRIOS
 
