@@ -7,6 +7,7 @@ percentile, never more than `BUSIEST` of what the slots can take.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,34 +64,59 @@ def opened(
     curve = fine_curve(speed, workload.output_tokens, batches)
     ranks = rows.data_parallel[:, None]
     top, slots = speed.requests_per_second / ranks, batches.astype(np.float64)
-    pipeline, chunks = rows.pipeline_parallel[:, None].astype(np.float64), np.full((rows.rows, 1), speed.prompt_chunks)
-    stable = (curve.rate[:, :, None] <= BUSIEST * top[:, None, :]) & (curve.in_flight[:, None] <= slots)
-    limits = [_limit(speed, metric, asked, level) for metric, asked in _asked(level)]
+    every, pipeline = np.arange(rows.rows)[:, None], rows.pipeline_parallel.astype(np.float64)
+    chunks = np.asarray(speed.prompt_chunks)
+    limits = [(metric, _limit(speed, metric, asked, level)) for metric, asked in _asked(level) if asked is not None]
     share = level.held_percentile / 100
 
-    def at(point: Ints) -> OpenLoop:
-        return open_loop(curve, point, slots, top, pipeline, chunks, workload.output_tokens, speed.tokens_per_step)
+    def at(point: Ints, row: Ints = every, slots: Floats = slots, top: Floats = top) -> OpenLoop:
+        asked = workload.output_tokens, speed.tokens_per_step
+        return open_loop(curve, point, slots, top, pipeline[row], chunks, *asked, row)
 
-    def keeps(point: Ints) -> Bools:
-        run = at(point)
-        times = (run.ttft.at(share), run.tpot.at(share))
-        return np.logical_and(*(time <= limit for time, limit in zip(times, limits, strict=True)))
+    def keeps(point: Ints, row: Ints = every, slots: Floats = slots, top: Floats = top) -> Bools:
+        run = at(point, row, slots, top)
+        kept = [getattr(run, metric).at(share) <= limit[row] for metric, limit in limits]
+        return np.asarray(np.logical_and.reduce(kept))
 
-    point = np.maximum(last_kept(keeps, stable.sum(axis=1) - 1), 0)
+    stable = _stable(curve, top, slots)
+    point = np.maximum(_last_kept(keeps, stable, slots, top) if limits else stable, 0)
     watts = np.interp(np.log(curve.in_flight), np.log(slots), np.arange(len(slots)))
     return Opened(at(point), _between(speed.power_watts, watts[point]), rows.data_parallel[:, None])
+
+
+def _last_kept(keeps: Callable[..., Bools], stable: Ints, slots: Floats, top: Floats) -> Ints:
+    """(rows, batches): the last point up to `stable` that keeps the limits; -1 where none does.
+
+    With slots for everybody the limits end at one point of each row. Only where requests wait for a slot at that
+    point, and too long, must the cell's own be looked for.
+    """
+    endless = np.full((1, 1), np.inf)
+    alone = last_kept(lambda point: keeps(point, slots=endless, top=endless), stable.max(axis=1, keepdims=True))
+    point = np.minimum(stable, alone)
+    row, column = np.nonzero(~keeps(np.maximum(point, 0)) & (point >= 0))
+    cells = row, slots[column], top[row, column]
+    point[row, column] = last_kept(lambda point: keeps(point, *cells), point[row, column] - 1)
+    return point
+
+
+def _stable(curve: Curve, top: Floats, slots: Floats) -> Ints:
+    """(rows, batches): the last point whose requests have slots, at a rate that these can take; -1 where none is."""
+    seated = np.searchsorted(curve.in_flight, slots, side="right") - 1
+
+    def taken(point: Ints) -> Bools:
+        return np.asarray(np.take_along_axis(curve.rate, point, axis=1) <= BUSIEST * top)
+
+    return last_kept(taken, np.broadcast_to(seated, top.shape))
 
 
 def _asked(level: ServiceLevel) -> tuple[tuple[str, float | None], ...]:
     return (("ttft", level.ttft_seconds), ("tpot", level.tpot_seconds))
 
 
-def _limit(speed: EstimateColumns, metric: str, asked: float | None, level: ServiceLevel) -> Floats:
-    """(rows, 1): what the estimate may be, so that the limit is kept with the confidence."""
-    if asked is None:
-        return np.full((len(speed.nearness), 1), np.inf)
+def _limit(speed: EstimateColumns, metric: str, asked: float, level: ServiceLevel) -> Floats:
+    """(rows,): what the estimate may be, so that the limit is kept with the confidence."""
     factor = np.ones(len(speed.nearness)) if level.confidence == EVEN_ODDS else speed.error_at(metric, level.confidence)
-    return (asked / factor)[:, None]
+    return np.asarray(asked / factor)
 
 
 def _between(values: Floats, place: Floats) -> Floats:

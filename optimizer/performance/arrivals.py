@@ -57,6 +57,35 @@ class Curve:
         return slope(self.decode_step, self.in_flight)
 
 
+@dataclass(frozen=True)
+class Points:
+    """What curves say at points; arrays of the points' shape, `shortest_step` of that of their rows."""
+
+    in_flight: Floats
+    shortest_step: Floats
+    rate: Floats
+    rate_slope: Floats
+    decode_step: Floats
+    step_slope: Floats
+    prompt: Floats
+    host: Floats
+
+
+def at_points(curve: Curve, point: Ints, row: Ints | None = None) -> Points:
+    """What the curves say: gathered by the place in the flat table, which is faster than by row and column.
+
+    Args:
+        curve: of all rows.
+        point: index into the points, (rows, k), or of any shape if `row` is given.
+        row: whose curve each point is on, of a shape that broadcasts with it; None = its own row's.
+    """
+    row = np.arange(len(curve.rate))[:, None] if row is None else row
+    place = point + row * len(curve.in_flight)
+    columns = (curve.rate, curve.rate_slope, curve.decode_step, curve.step_slope, curve.prompt, curve.host)
+    shortest = curve.decode_step[:, 0].take(row)
+    return Points(curve.in_flight[point], shortest, *(each.take(place) for each in columns))
+
+
 def operating_points(most: float) -> Floats:
     """Numbers of requests in flight that are considered, up to `most`: 16 per octave, from 1/16 on."""
     octaves = np.log2(most / LEAST_IN_FLIGHT)
@@ -77,7 +106,8 @@ def finer(curve: Curve, points: Floats) -> Curve:
 
     def between(values: Floats) -> Floats:
         logs = np.log(np.maximum(values, TINIEST))
-        return np.asarray(np.exp(logs[:, left] * (1 - share) + logs[:, right] * share))
+        # `take` keeps rows together in memory, which `logs[:, left]` does not: points are gathered row by row
+        return np.asarray(np.exp(logs.take(left, axis=1) * (1 - share) + logs.take(right, axis=1) * share))
 
     alone = np.minimum(points / curve.in_flight[0], 1.0)
     return Curve(
@@ -171,6 +201,7 @@ def open_loop(
     chunks: Floats,
     output_tokens: float,
     tokens_per_step: float = 1.0,
+    row: Ints | None = None,
 ) -> OpenLoop:
     """What requests meet when the mean number in flight is that of a point.
 
@@ -183,20 +214,18 @@ def open_loop(
         chunks: (rows, 1) steps that a prompt needs when it has them for itself; below 1 several share a step.
         output_tokens: of the mean request.
         tokens_per_step: that each running request gets; the curve's rates know it already.
+        row: whose curve each point is on, where points are of another shape; all arrays then broadcast with them.
     """
-
-    def at(values: Floats) -> Floats:
-        return np.take_along_axis(values, point, axis=1)
-
-    rate, step, prompt = at(curve.rate), at(curve.decode_step), at(curve.prompt)
-    spread = rate / at(curve.rate_slope)
-    swing = at(curve.step_slope) ** 2 * spread
+    here = at_points(curve, point, row)
+    rate, step, prompt = here.rate, here.decode_step, here.prompt
+    spread = rate / here.rate_slope
+    swing = here.step_slope**2 * spread
     gate = prompts_together(step / pipeline, prompt, rate, chunks)
     queue = prompts_in_turn(rate, step * chunks / pipeline + prompt, chunks)
-    per_step = tpot_of(curve, point, spread, gate, output_tokens / tokens_per_step)
+    per_step = tpot_of(here, spread, gate, output_tokens / tokens_per_step)
     tpot = per_step.times(1 / tokens_per_step)
     # The host's work holds the rest of a running step on average.
-    least = np.maximum(at(curve.host) + chunks_latency(step, prompt, chunks, pipeline) - step / pipeline / 2, TINIEST)
+    least = np.maximum(here.host + chunks_latency(step, prompt, chunks, pipeline) - step / pipeline / 2, TINIEST)
     unslotted = gate.mean + queue.excess
     in_flight = rate * (least + unslotted + (output_tokens - 1) * tpot.mean)
     slot_wait, slot_seconds = waiting_for_a_slot(in_flight, spread, slots, rate, top_rate)
@@ -210,23 +239,19 @@ def chunks_latency(step: Floats, prompt: Floats, chunks: Floats, pipeline: Float
     return np.asarray(np.maximum(chunks, 1.0) * step + pipeline * prompt)
 
 
-def tpot_of(curve: Curve, point: Ints, spread: Floats, gate: Gate, steps: float) -> Wait:
+def tpot_of(here: Points, spread: Floats, gate: Gate, steps: float) -> Wait:
     """Time per step of a request that decodes for so many: of the n that it lives beside, of prompts that join.
 
     Each step lasts step / (1 - load) on average. The first ones last longer: while one's own prompt was filled in, more
     others came than usual, and that excess fades by the load with every step.
     """
-
-    def at(values: Floats) -> Floats:
-        return np.take_along_axis(values, point, axis=1)
-
-    step, more = at(curve.decode_step), gate.load / (1 - gate.load)
+    step, more = here.decode_step, gate.load / (1 - gate.load)
     mean = step / (1 - gate.load) + more * gate.excess / max(steps - 1, 1.0)
-    lives = np.maximum(curve.in_flight[point] / spread, TINIEST)
-    slower = (at(curve.step_slope) / (1 - gate.load)) ** 2 * spread * share_of_swing(lives)
-    joined = at(curve.rate) * steps * mean
-    variance = slower + joined * (at(curve.prompt) / steps / (1 - gate.load)) ** 2
-    least = np.minimum(curve.decode_step[:, :1], step)
+    lives = np.maximum(here.in_flight / spread, TINIEST)
+    slower = (here.step_slope / (1 - gate.load)) ** 2 * spread * share_of_swing(lives)
+    joined = here.rate * steps * mean
+    variance = slower + joined * (here.prompt / steps / (1 - gate.load)) ** 2
+    least = np.minimum(here.shortest_step, step)
     return Wait(least, np.maximum(mean - least, TINIEST), variance)
 
 
