@@ -1,6 +1,7 @@
 """The longest context of one model on each GPU, alone and in pairs."""
 
-from gpuplan.calculators import Configuration, memory_of
+from gpuplan.calculators.configuration import Configuration
+from gpuplan.calculators.memory import memory_of
 from optimizer.errors import BadRequirements
 
 MODEL = "Qwen/Qwen3-32B"

@@ -10,7 +10,7 @@ from gpuplan.cli.options import MODEL_HELP, OFFLINE_HELP, REVISION_HELP, Asked, 
 from gpuplan.errors import BadWord
 
 if TYPE_CHECKING:
-    from gpuplan.calculators import Configuration
+    from gpuplan.calculators.configuration import Configuration
 
 SERVED = "What is served, on what"
 LAYOUT = "How it is laid out"
@@ -135,7 +135,7 @@ def configuration_of(asked: Asked, internode_bytes_per_second: float | None = No
         raise BadWord(
             "Say which model on which GPU: llama-3.3-70b --gpu H100; `plan models` and `plan gpus` list them."
         )
-    from gpuplan.calculators import Configuration
+    from gpuplan.calculators.configuration import Configuration
 
     shares, occupied_bytes = asked.share or ((), 0)
     fields: dict[str, Any] = {name: getattr(asked, name) for name in _SAME}

@@ -23,8 +23,9 @@ from gpuplan.cli.plan_page import BLANK, EVEN_ODDS, arrivals, between, titled
 from gpuplan.cli.plot import Point, plot
 
 if TYPE_CHECKING:
-    from gpuplan.calculators import EstimateAnswer
-    from gpuplan.what_if import LoadPoint, StepTime
+    from gpuplan.calculators.answers import EstimateAnswer
+    from gpuplan.calculators.loads import LoadPoint
+    from gpuplan.calculators.step_times import StepTime
     from optimizer.energy import Energy
     from optimizer.requirements import ServiceLevel
 

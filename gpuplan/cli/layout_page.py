@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gpuplan.cli.console import Ink, Line, Styled, wrapped
 
 if TYPE_CHECKING:
-    from gpuplan.calculators import Layout
+    from gpuplan.calculators.answers import Layout
     from optimizer.plan import Rejection, Replica
     from optimizer.requirements import EngineOptions
 

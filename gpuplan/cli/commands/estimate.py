@@ -14,7 +14,7 @@ from gpuplan.cli.options import PRINTING, Asked, asked_in, factor_folder, flag, 
 from gpuplan.errors import BadWord
 
 if TYPE_CHECKING:
-    from gpuplan.calculators import WhatIf
+    from gpuplan.calculators.configuration import WhatIf
 
 SUMMARY = "How fast one configuration is: TTFT, TPOT and tokens per second at a concurrency."
 EXAMPLES = (
@@ -127,7 +127,7 @@ def command(
 def run(asked: Asked) -> int:
     """Print the speed of the configuration that was asked for."""
     configured = given.configuration_of(asked, asked.network and asked.network * GIGA)
-    from gpuplan.calculators import estimate_of
+    from gpuplan.calculators.speed import estimate_of
     from gpuplan.cli.estimate_page import page
 
     answer = estimate_of(configured, asked.concurrency, what_if_of(asked))
@@ -137,7 +137,7 @@ def run(asked: Asked) -> int:
 
 def what_if_of(asked: Asked) -> WhatIf:
     """What was typed beside the configuration."""
-    from gpuplan.calculators import WhatIf
+    from gpuplan.calculators.configuration import WhatIf
     from optimizer.requirements import ServiceLevel
 
     if asked.percentile is not None and asked.requests_per_second is None:

@@ -13,8 +13,8 @@ from gpuplan.cli import console
 from gpuplan.cli.options import PRINTING, Asked, asked_in, flag
 
 if TYPE_CHECKING:
-    from gpuplan.calculators import MemoryAnswer
-    from gpuplan.remedies import AdvisedMemory
+    from gpuplan.calculators.answers import MemoryAnswer
+    from gpuplan.calculators.remedies import AdvisedMemory
 
 SUMMARY = "What one configuration needs of each GPU's memory, part by part."
 EXAMPLES = (
@@ -75,7 +75,7 @@ def command(
 def run(asked: Asked) -> int:
     """Print the memory of the configuration that was asked for."""
     configured = given.configuration_of(asked)
-    from gpuplan.remedies import advised_memory_of
+    from gpuplan.calculators.remedies import advised_memory_of
 
     answer = advised_memory_of(configured)
     console.show_answer(answer, lambda ink: page(answer, ink), as_json=asked.json)

@@ -20,8 +20,8 @@ EXAMPLES = (
 SCHEMAS = {
     "plan": "optimizer.plan.Plan",
     "plan-file": "gpuplan.saving.plan_file.PlanFile",
-    "memory": "gpuplan.remedies.AdvisedMemory",
-    "estimate": "gpuplan.calculators.EstimateAnswer",
+    "memory": "gpuplan.calculators.remedies.AdvisedMemory",
+    "estimate": "gpuplan.calculators.answers.EstimateAnswer",
     "fleet": "optimizer.fleet.plan.FleetPlan",
     "calendar": "optimizer.fleet.calendar.Calendar",
     "fleet-file": "gpuplan.fleets.schema.fleet_file_schema",

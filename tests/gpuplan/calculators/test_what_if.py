@@ -7,7 +7,9 @@ import re
 
 import pytest
 
-from gpuplan.calculators import Configuration, EstimateAnswer, WhatIf, estimate_of
+from gpuplan.calculators.answers import EstimateAnswer
+from gpuplan.calculators.configuration import Configuration, WhatIf
+from gpuplan.calculators.speed import estimate_of
 from gpuplan.cli import app
 from gpuplan.cli.console import Ink, render
 from gpuplan.cli.estimate_page import page

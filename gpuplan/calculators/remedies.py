@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterator
 
 from catalog.errors import CatalogError
-from gpuplan.calculators import Configuration, MemoryAnswer, memory_of
-from gpuplan.contradictions import contradictions
+from gpuplan.calculators.answers import MemoryAnswer
+from gpuplan.calculators.configuration import Configuration
+from gpuplan.calculators.contradictions import contradictions
+from gpuplan.calculators.memory import memory_of
 from optimizer.errors import OptimizerError
 from optimizer.memory.factors import GIB, memory_factors
 from optimizer.requirements import Frozen

@@ -3,7 +3,7 @@
 import doctest
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "method" / "memory_options.md"
+PAGE = Path(__file__).parents[3] / "docs" / "method" / "memory_options.md"
 
 
 def test_every_sum_in_the_page_on_options_comes_out() -> None:

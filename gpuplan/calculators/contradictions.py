@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from catalog.sizes import total_parameters
 from gpu_db.query import find_gpu
-from gpuplan.calculators import model_of
+from gpuplan.calculators.replica import model_of
 from gpuplan.planning import draft_of
 from optimizer.engines.find import find_engine
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
-    from gpuplan.calculators import Configuration, MemoryAnswer
+    from gpuplan.calculators.answers import MemoryAnswer
+    from gpuplan.calculators.configuration import Configuration
 
 GIB = 1 << 30
 DRAFT_SHARE = 4

@@ -2,8 +2,9 @@
 
 import pytest
 
-from gpuplan.calculators import Configuration, memory_of
-from gpuplan.remedies import advised_memory_of
+from gpuplan.calculators.configuration import Configuration
+from gpuplan.calculators.memory import memory_of
+from gpuplan.calculators.remedies import advised_memory_of
 from optimizer.requirements import EngineOptions
 
 GIB = 1 << 30

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from gpuplan.calculators import Configuration, memory_of
+from gpuplan.calculators.configuration import Configuration
+from gpuplan.calculators.memory import memory_of
 from gpuplan.cli import app
 from optimizer.errors import BadRequirements
 from optimizer.requirements import Workload
