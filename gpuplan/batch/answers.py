@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
@@ -64,6 +64,15 @@ COLUMNS: dict[str, str] = {
     "data_fingerprint": "of the bundled data",
 }
 """Every column of the output, in order, with its meaning. New ones are added at the end."""
+
+
+def row_schema() -> dict[str, Any]:
+    """The JSON schema of one line of `plan batch --out plans.jsonl`; columns that were handed through come on top."""
+    any_value = ["string", "number", "null"]
+    said: dict[str, dict[str, Any]] = {
+        name: {"description": meaning, "type": any_value} for name, meaning in COLUMNS.items()
+    }
+    return {"type": "object", "properties": said, "required": list(COLUMNS), "additionalProperties": {"type": "string"}}
 
 
 def answer_of(plan: nouns.Plan) -> Answer:

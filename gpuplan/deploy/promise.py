@@ -86,6 +86,23 @@ class PromiseCheck:
         return all(each.verdict != "broken" for each in self.comparisons)
 
 
+@dataclass(frozen=True, slots=True)
+class PromiseAnswer:
+    """A comparison with its verdict; the JSON of `plan check promise`.
+
+    Attributes:
+        kept: whether no promise is broken.
+        comparisons, warnings: see `PromiseCheck`.
+        measured: what the benchmark said.
+    """
+
+    kept: bool
+    comparisons: tuple[Comparison, ...]
+    warnings: tuple[str, ...]
+    measured: Measured
+    schema_version: Literal["1"] = "1"
+
+
 def read_result(path: Path) -> Measured:
     """What a benchmark wrote: `vllm bench serve --save-result`, or `guidellm run --output kind=json`.
 

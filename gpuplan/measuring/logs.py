@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gpu_db.errors import GpuDbError
 from gpu_db.query import find_gpu
@@ -41,6 +42,18 @@ COLUMNS = (
     "est_max_len", "cpu_blocks",
 )  # fmt: skip
 """Columns of a measured row, as in the tables that `check_memory` reads."""
+
+
+def rows_schema() -> dict[str, Any]:
+    """The JSON schema of `plan read-log --json`: a list of rows of text, "" where the log does not say."""
+    row = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in COLUMNS},
+        "required": list(COLUMNS),
+        "additionalProperties": False,
+    }
+    return {"type": "array", "items": row}
+
 
 MOST_BYTES = 1 << 30
 LONGEST_LINE = 20_000

@@ -87,19 +87,9 @@ def _row(each: Comparison) -> list[console.Part]:
 
 
 def _as_json(check: PromiseCheck, measured: Measured) -> str:
-    import json
-    from dataclasses import asdict
+    from pydantic import TypeAdapter
 
-    comparisons = [
-        asdict(each) | {"expected": None if each.expected is None else each.expected.model_dump()}
-        for each in check.comparisons
-    ]
-    return json.dumps(
-        {
-            "kept": check.kept,
-            "comparisons": comparisons,
-            "warnings": list(check.warnings),
-            "measured": asdict(measured),
-        },
-        indent=2,
-    )
+    from gpuplan.deploy.promise import PromiseAnswer
+
+    answer = PromiseAnswer(check.kept, check.comparisons, check.warnings, measured)
+    return TypeAdapter(PromiseAnswer).dump_json(answer, indent=2).decode()

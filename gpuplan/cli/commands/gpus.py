@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpu_db.gpu import Gpu
 from gpuplan.cli import console, words
 from gpuplan.cli.options import PRINTING, Asked, asked_in, flag, option, several
 
 if TYPE_CHECKING:
-    from gpu_db.gpu import Gpu
     from gpu_db.offer import Offer
 
 SUMMARY = "Every GPU that is known: memory, speed, power and its cheapest price."
 SORTS = ("name", "vendor", "memory", "bandwidth", "bf16", "fp8", "power", "year", "price")
 EXAMPLES = ("plan gpus --vendor nvidia --min-memory 80 --sort price", "plan gpus --name h100", "plan gpus --json")
 WHICH = "Which"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricedGpu(Gpu):
+    """A GPU and the cheapest that anybody can rent it for, on demand; one object of `plan gpus --json`.
+
+    Attributes:
+        cheapest_usd_per_gpu_hour: of one GPU in the cheapest machine; None = nobody's price is known.
+        cheapest_offer_id: that machine.
+        cheapest_as_of: the day on which its price was read.
+    """
+
+    cheapest_usd_per_gpu_hour: float | None
+    cheapest_offer_id: str | None
+    cheapest_as_of: date | None
+
 
 Name = Annotated[str | None, option("--name", "Only GPUs whose name or alias contains this", words.name, "NAME", WHICH)]
 Vendors = Annotated[list[str] | None, several("--vendor", "Only these vendors", "NAME", WHICH)]
@@ -76,14 +94,13 @@ def _per_gpu(offer: Offer) -> float:
 
 def row_of(gpu: Gpu, offer: Offer | None) -> dict[str, Any]:
     """One GPU as the object that `--json` prints: its own fields in base units, and its cheapest offer."""
-    from dataclasses import asdict
-
-    price = {
-        "cheapest_usd_per_gpu_hour": _per_gpu(offer) if offer else None,
-        "cheapest_offer_id": offer.offer_id if offer else None,
-        "cheapest_as_of": offer.as_of.isoformat() if offer else None,
-    }
-    return {**asdict(gpu), **price}
+    priced = PricedGpu(
+        **asdict(gpu),
+        cheapest_usd_per_gpu_hour=_per_gpu(offer) if offer else None,
+        cheapest_offer_id=offer.offer_id if offer else None,
+        cheapest_as_of=offer.as_of if offer else None,
+    )
+    return asdict(priced)
 
 
 def wanted(row: Mapping[str, Any], asked: Asked) -> bool:
@@ -147,7 +164,7 @@ def _numbers(row: Mapping[str, Any]) -> list[console.Part]:
         scaled(row["power_watts"], 1, 0),
         str(row["release_year"] or ""),
         console.usd(row["cheapest_usd_per_gpu_hour"]) if row["cheapest_usd_per_gpu_hour"] is not None else "",
-        console.Styled(row["cheapest_as_of"] or "", "dim"),
+        console.Styled(str(row["cheapest_as_of"] or ""), "dim"),
     ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +22,27 @@ EXAMPLES = (
 )
 WHICH = "Which"
 MOST = 1000
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """One object of `plan models search --json`.
+
+    Attributes:
+        repo_id: what `--model` takes.
+        parameters: in all; None = the Hub has not counted them.
+        where: "bundled" (planned without network) or "hub".
+        downloads, gated: as the Hub says; None for a bundled one.
+        task: as the Hub says.
+    """
+
+    repo_id: str
+    parameters: int | None
+    where: Literal["bundled", "hub"]
+    downloads: int | None
+    task: str
+    gated: bool | None
+
 
 Words = Annotated[list[str], arguments("Words that the name must hold", words.name, "WORD")]
 Limit = Annotated[int, option("--limit", "How many of the Hub, most downloaded first", words.count, "COUNT", WHICH)]
@@ -71,16 +93,10 @@ def holds(record: ModelRecord, wanted: list[str]) -> bool:
 def rows_of(known: list[ModelRecord], found: list[Found]) -> list[dict[str, Any]]:
     """One row per model, with what is known of it."""
     bundled = [
-        {"repo_id": each.repo_id, "parameters": each.total_parameters, "where": "bundled", "downloads": None}
-        | {"task": "text-generation", "gated": None}
-        for each in known
+        FoundModel(each.repo_id, each.total_parameters, "bundled", None, "text-generation", None) for each in known
     ]
-    on_hub = [
-        {"repo_id": each.repo_id, "parameters": each.parameters, "where": "hub", "downloads": each.downloads}
-        | {"task": each.task, "gated": each.gated}
-        for each in found
-    ]
-    return [*bundled, *on_hub]
+    on_hub = [FoundModel(each.repo_id, each.parameters, "hub", each.downloads, each.task, each.gated) for each in found]
+    return [asdict(each) for each in (*bundled, *on_hub)]
 
 
 def table(rows: list[dict[str, Any]], ink: console.Ink) -> list[console.Line]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,6 +20,40 @@ SUMMARY = "What moved: between the bundled prices and a file, or since a day."
 EXAMPLES = ("plan prices diff prices.csv", "plan prices diff --since 2026-09-01 --provider nebius,aws")
 SHOWN = 30
 WHICH = "Which prices"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The price of a machine as it was read on a day."""
+
+    offer_id: str
+    price_usd_per_hour: float
+    as_of: date
+
+
+@dataclass(frozen=True)
+class Move:
+    """One machine at two prices."""
+
+    before: Reading
+    after: Reading
+
+
+@dataclass(frozen=True)
+class PricesDiff:
+    """What moved; the JSON of `plan prices diff`.
+
+    Attributes:
+        moved: machines whose price changed, the largest change first.
+        same: how many did not change.
+        new: machines that only the later list has.
+    """
+
+    moved: tuple[Move, ...]
+    same: int
+    new: tuple[Reading, ...]
+    schema_version: Literal["1"] = "1"
+
 
 File = Annotated[str | None, argument("An offers file, such as `plan prices refresh` writes", words.name, "FILE")]
 Since = Annotated[
@@ -105,9 +141,9 @@ def _page(found: Moves, *, whole: bool) -> list[console.Line]:
 def _json(found: Moves) -> str:
     import json
 
-    def said(offer: Offer) -> dict[str, object]:
-        day = offer.as_of.isoformat()
-        return {"offer_id": offer.offer_id, "price_usd_per_hour": offer.price_usd_per_hour, "as_of": day}
+    def read(offer: Offer) -> Reading:
+        return Reading(offer.offer_id, offer.price_usd_per_hour, offer.as_of)
 
-    moved = [{"before": said(before), "after": said(after)} for before, after in found.moved]
-    return json.dumps({"moved": moved, "same": found.same, "new": [said(each) for each in found.new]}, indent=2)
+    moved = tuple(Move(read(before), read(after)) for before, after in found.moved)
+    diff = PricesDiff(moved, found.same, tuple(map(read, found.new)))
+    return json.dumps(asdict(diff), indent=2, default=str)

@@ -29,10 +29,16 @@ SCHEMAS = {
     "compare": "gpuplan.compare.Comparison",
     "check-memory": "gpuplan.measuring.report.MemoryReport",
     "check-serving": "gpuplan.measuring.serving_report.ServingReport",
+    "check-promise": "gpuplan.deploy.promise.PromiseAnswer",
     "models": "catalog.find.ModelRecord",
+    "models-search": "gpuplan.cli.commands.models_search.FoundModel",
+    "gpus": "gpuplan.cli.commands.gpus.PricedGpu",
+    "prices-diff": "gpuplan.cli.commands.prices_diff.PricesDiff",
+    "read-log": "gpuplan.measuring.logs.rows_schema",
+    "batch": "gpuplan.batch.answers.row_schema",
 }
 """What each command prints (a noun, or the noun of each row of a list) or reads (a function that writes its schema)."""
-LISTS = {"models"}
+LISTS = {"models", "models-search", "gpus"}
 
 Answer = Annotated[str, argument(f"Whose: {', '.join(SCHEMAS)} (default plan)", words.name, "NAME")]
 
@@ -41,7 +47,8 @@ def command(context: typer.Context, answer: Answer = "plan") -> int:
     """The JSON schema of what `plan --json`, or another command with `--json`, prints, or of a file.
 
     `plan-file` is what `--save` writes, `fleet` and `calendar` what `plan fleet --json` prints (`calendar` with demand
-    by month), `fleet-file` what `plan fleet` reads. JSON Schema 2020-12. A `schema_version` in it changes when a field
+    by month), `fleet-file` what `plan fleet` reads, `batch` one line of what `plan batch` writes as .jsonl; the others
+    are named as their commands are. JSON Schema 2020-12. A `schema_version` in it changes when a field
     changes its meaning or goes away.
     """
     import json
