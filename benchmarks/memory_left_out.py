@@ -27,7 +27,9 @@ ERAS = ((0, 12, 0), (0, 21, 0), (0, 27, 0))
 DEFAULT_SEQUENCES = (256, 1024)
 AVAILABLE, ACTIVATION, NON_TORCH = "available_kv_gib_per_gpu", "activation_peak_gib", "non_torch_gib"
 GRAPHS = "cudagraph_gib"
-GRAPH_ERAS = ((0, 8, 0), (0, 21, 0))
+GRAPH_ERAS = ((0, 8, 0), (0, 17, 0), (0, 21, 0))
+KEPT_SHARE = 0.05
+"""What may lie beside the logits where the sampler decides: hidden states and workspaces."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def _sampled(start: Start, activation: float | None) -> float:
     if activation is None or parse_version(start.engine.version) >= SORTING_UNTIL:
         return 0
     sequences = activation * GIB / start.engine.sampler_bytes_per_logit(start.spec) / start.spec.vocabulary
-    return next((n * start.spec.vocabulary for n in DEFAULT_SEQUENCES if abs(sequences / n - 1) < 1e-3), 0)
+    return next((n * start.spec.vocabulary for n in DEFAULT_SEQUENCES if abs(sequences / n - 1) < KEPT_SHARE), 0)
 
 
 def left_out(log: Log, logs: list[Log]) -> float:

@@ -364,7 +364,7 @@ def _predict_parts(start: Start, said: Prediction) -> None:
     columns = measure_memory(start.spec, start.engine, rows, stored, settings, np.asarray(batches))
     if not start.weights_stated and start.cards.total_known and (columns.weight_bytes > columns.total_bytes).all():
         start = replace(start, model=replace(start.model, weights_reason=_TOO_HEAVY.format(start.spec.weight_format)))
-    _fill(said, start, _by_part(columns, mine))
+    _fill(said, start, _by_part(columns, mine, printed_with_graphs=start.engine.counts_graphs_in_peak(start.spec)))
     if start.kv_format is None:
         said.values.pop(TOKENS, None)
         said.reasons[TOKENS] = start.kv_reason
@@ -382,12 +382,15 @@ def _predict_parts(start: Start, said: Prediction) -> None:
         said.kv_tokens_basis = "predicted pool"
 
 
-def _by_part(columns: MemoryColumns, mine: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, Floats]:
-    """Each part on each card, shape (cards,): GiB, and tokens."""
+def _by_part(
+    columns: MemoryColumns, mine: np.ndarray[tuple[int], np.dtype[np.int64]], *, printed_with_graphs: bool
+) -> dict[str, Floats]:
+    """Each part on each card, shape (cards,), as the engine prints it: GiB, and tokens."""
     card = np.arange(len(mine))
+    peak = columns.activation_bytes + (columns.graph_bytes if printed_with_graphs else 0)
     return {
         WEIGHTS: columns.weight_bytes / GIB,
-        ACTIVATION: columns.activation_bytes[card, mine] / GIB,
+        ACTIVATION: peak[card, mine] / GIB,
         NON_TORCH: columns.non_torch_bytes / GIB,
         AVAILABLE: columns.kv_pool_bytes[card, mine] / GIB,
         TOKENS: columns.kv_tokens[card, mine].astype(np.float64),

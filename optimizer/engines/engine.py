@@ -79,6 +79,11 @@ class Engine(ABC):
         """Whether a model's CUDA graphs are charged against the budget; if not, they must fit in what is beside it."""
         return bool(fact_at(self.facts["graphs_inside_budget"], self.version)["value"])
 
+    def counts_graphs_in_peak(self, spec: ModelSpec) -> bool:
+        """Whether the peak activation that it prints has the CUDA graphs in it that are charged."""
+        known = self.facts.get("peak_counts_graphs")
+        return known is not None and self.graphs_inside_budget(spec) and bool(fact_at(known, self.version)["value"])
+
     def utilization(self, spec: ModelSpec, rows: ReplicaColumns, max_batched_tokens: Ints) -> Floats:
         """Default share of memory per row, shape (rows,)."""
         if self.memory_utilization is None:
@@ -170,12 +175,19 @@ class Engine(ABC):
         """What its sampler keeps per sequence and vocabulary entry at its peak, for a model."""
         return float(fact_at(self.facts["sampler_bytes_per_logit"], self.version)["value"])
 
+    def keeps_expert_workspace(self, spec: ModelSpec, gpu: Gpu) -> bool:
+        """Whether the workspace of the experts' kernels stays allocated between layers and steps."""
+        fact = fact_at(self.facts.get("expert_workspace", [{"since": "0.0.0", "formats": []}]), self.version)
+        own_kernel = capability_major(gpu) in fact.get("capability_major_without", ())
+        return spec.weight_format in fact["formats"] and not own_kernel
+
     @property
     def non_torch(self) -> NonTorch:
         """What it allocates outside PyTorch, by ranks."""
         entry = fact_at(self.facts["non_torch_gib"], self.version)
         fast, pcie = ({int(n): gib * GIB for n, gib in entry[kind].items()} for kind in ("fast_links", "pcie"))
-        return NonTorch(fast, pcie, entry["amd_extra"] * GIB, entry.get("quantized_extra", 0) * GIB)
+        extras = (entry.get(name, 0) * GIB for name in ("amd_extra", "quantized_extra", "hopper_extra"))
+        return NonTorch(fast, pcie, *extras)
 
     def sparse_latent_copies(self, max_model_len: int) -> int:
         """Times max_model_len whose latent vectors sparse attention has room for when it reads prompts."""
@@ -240,11 +252,16 @@ class Engine(ABC):
         schemes = {m.stored_as for g in spec.layers for m in g.matrices if m.sharding == "expert"}
         if spec.architecture in self.facts.get("expert_padding_architectures", ()):
             for entry in self.facts["expert_padding"]:
-                expired = "until" in entry and parse_version(self.version) >= parse_version(entry["until"])
-                if not expired and entry["scheme"] in schemes and capability_major(gpu) in entry["capability_major"]:
+                if self._is_current(entry) and entry["scheme"] in schemes and _pads_on(entry, gpu):
                     sizes = entry.get("served", entry) if served else entry
                     return int(sizes["intermediate"]), int(sizes["hidden"])
         return 1, 1
+
+    def _is_current(self, entry: Facts) -> bool:
+        """Whether this version lies between an entry's `since` and `until`."""
+        mine = parse_version(self.version)
+        began = mine >= parse_version(entry.get("since", "0.0.0"))
+        return began and ("until" not in entry or mine < parse_version(entry["until"]))
 
     def in_flight_tokens(self, pipeline_parallel: Ints, max_batched_tokens: Ints) -> Ints:
         """Tokens that can be scheduled and not yet settled, shape (rows,): one batch per concurrent step.
@@ -452,6 +469,12 @@ def capability(gpu: Gpu) -> tuple[int, ...]:
 def capability_major(gpu: Gpu) -> str:
     """The part before the point: "9" for Hopper; "" for others than NVIDIA."""
     return gpu.compute_capability.split(".")[0] if gpu.vendor == "NVIDIA" else ""
+
+
+def _pads_on(entry: Facts, gpu: Gpu) -> bool:
+    """Whether an entry of `expert_padding` is about a GPU."""
+    without = entry.get("capability_without", ())
+    return capability_major(gpu) in entry["capability_major"] and gpu.compute_capability not in without
 
 
 @cache

@@ -23,12 +23,13 @@ def sampler_bytes(vocabulary: int, max_num_seqs: Ints, bytes_per_logit: float) -
 
         bytes_per_logit * max_num_seqs * vocabulary
 
-    It does not shrink with TP: full-vocabulary logits are gathered on every rank of the last stage.
+    It does not shrink with TP: full-vocabulary logits are gathered on every rank of the last stage. What is kept of the
+    passes before it lies beside it, see `vram.py`.
 
     Args:
         vocabulary: entries of the logits.
         max_num_seqs: sequences per step.
-        bytes_per_logit: of the engine and version; 9.7 * 4 where all logits are sorted.
+        bytes_per_logit: of the engine and version; 9.5 * 4 where all logits are sorted.
 
     Source: public start-up logs, see `optimizer/engines/data/*.json`.
 
@@ -72,6 +73,41 @@ def forward_bytes_per_token(spec: ModelSpec, division: Division) -> Floats:
     for group in spec.layers:
         widest = np.maximum(widest, _layer_values(group, spec.hidden_size, division))
     return ACTIVATION_BYTES * (widest + memory_factors().forward_values_per_hidden * spec.hidden_size)
+
+
+def expert_workspace_bytes_per_token(spec: ModelSpec, division: Division) -> Floats:
+    """What the experts' kernels keep from one layer and step to the next, per token, shape (keys,); 0 without experts.
+
+        2 * top_k * (max(intermediate / TP, hidden) + max(2 * intermediate / TP, hidden))
+
+    Experts without a gate have one intermediate, not two, in the second term.
+
+    Args:
+        spec: the model.
+        division: ways to divide it; whole experts that are dealt out keep their width.
+
+    Source: vLLM 0.19.0 `vllm/model_executor/layers/fused_moe/fused_moe.py`, TritonExperts.workspace_shapes (Marlin's
+    are the same), and `vllm/v1/worker/workspace.py`, which keeps them.
+
+    >>> from catalog.find import find_model
+    >>> one = Division.of(np.array([1]))
+    >>> float(expert_workspace_bytes_per_token(find_model("Qwen/Qwen3-30B-A3B"), one)[0]) == 2 * 8 * (2048 + 2048)
+    True
+    """
+    values = np.zeros(division.tensor_parallel.shape)
+    for group in spec.layers:
+        columns = [m for m in group.matrices if m.gemm and m.part == "experts" and not is_row_parallel_expert(m)]
+        if columns:
+            values = np.maximum(values, _workspace_values(columns, spec.hidden_size, division))
+    return ACTIVATION_BYTES * values
+
+
+def _workspace_values(columns: list[Matrix], hidden_size: int, division: Division) -> Floats:
+    """Values of both workspaces per token of one layer, shape (keys,)."""
+    used = columns[0].copies if columns[0].active_copies is None else columns[0].active_copies
+    ranks = np.where(division.expert_parallel > 1, 1, division.tensor_parallel * division.data_parallel)
+    width = columns[0].outputs / ranks
+    return np.asarray(used * (np.maximum(width, hidden_size) + np.maximum(len(columns) * width, hidden_size)))
 
 
 def _layer_values(group: Layers, hidden_size: int, division: Division) -> Floats:

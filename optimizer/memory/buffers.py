@@ -40,7 +40,8 @@ def position_table_bytes(spec: ModelSpec) -> int:
 
         max_context_tokens * rotary values * 2        fp32 for latent attention
 
-    Multimodal Qwen models keep four times as many rows, for positions in video.
+    Multimodal Qwen models keep four times as many rows, for positions in video; positions that are scaled linearly
+    (Gemma 3) have rows for each of the scaled ones.
 
     Source: vLLM 0.28.0 `vllm/model_executor/layers/rotary_embedding/base.py`; Llama 3.1 8B has 14.9575 GiB of
     parameters and loads 14.9888, Qwen2.5 7B 1M in 4 bit 5.19 and 5.43 (1,010,000 positions).
@@ -70,10 +71,12 @@ def _turnings(spec: ModelSpec) -> Iterator[_Turning]:
 
 
 def _bytes_per_row(turning: _Turning, architecture: str) -> int:
-    known, (latent, values, _) = _known(), turning
+    known, (latent, values, apart) = _known(), turning
     if latent:
         return values * int(known["latent"]["bytes_per_value"])
-    return round(values * float(known["share_of_head"].get(architecture, 1))) * int(known["bytes_per_value"])
+    turned = round(values * float(known["share_of_head"].get(architecture, 1)))
+    longer = 1 if apart else int(known["full_times_longer"].get(architecture, 1))
+    return turned * int(known["bytes_per_value"]) * longer
 
 
 @cache

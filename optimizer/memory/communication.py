@@ -15,6 +15,10 @@ from optimizer.replica_columns import ReplicaColumns
 Floats = NDArray[np.float64]
 
 
+HOPPER = "9."
+"""How its compute capability begins."""
+
+
 @dataclass(frozen=True)
 class NonTorch:
     """What one engine version allocates outside PyTorch, by the number of ranks that talk to each other.
@@ -23,12 +27,20 @@ class NonTorch:
         bytes_fast, bytes_pcie: by ranks, over NVLink, xGMI or the like, and over PCIe.
         bytes_amd: what an AMD GPU has on top.
         bytes_quantized: what quantized weights leave on top: memory that repacking fragments.
+        bytes_hopper: what a Hopper GPU has on top: its kernels are larger.
     """
 
     bytes_fast: dict[int, float]
     bytes_pcie: dict[int, float]
     bytes_amd: float
     bytes_quantized: float = 0
+    bytes_hopper: float = 0
+
+    def extra_bytes(self, gpu: Gpu) -> float:
+        """What one kind of card has on top."""
+        if gpu.vendor == "AMD":
+            return self.bytes_amd
+        return self.bytes_hopper if gpu.compute_capability.startswith(HOPPER) else 0
 
 
 def non_torch_bytes(rows: ReplicaColumns, table: NonTorch, *, quantized: bool = False) -> Floats:
@@ -46,7 +58,7 @@ def non_torch_bytes(rows: ReplicaColumns, table: NonTorch, *, quantized: bool = 
     """
     ranks = rows.tensor_parallel * rows.data_parallel
     fast, pcie = by_ranks(table.bytes_fast, ranks), by_ranks(table.bytes_pcie, ranks)
-    extra = rows.gather([table.bytes_amd if gpu.vendor == "AMD" else 0 for gpu in rows.gpus])
+    extra = rows.gather([table.extra_bytes(gpu) for gpu in rows.gpus])
     return np.where(rows.has_fast_links, fast, pcie) + extra + (table.bytes_quantized if quantized else 0)
 
 
@@ -61,6 +73,12 @@ def context_bytes(rows: ReplicaColumns) -> Floats:
     """The driver's context of one process, per GPU, shape (rows,). It lies outside vLLM's budget."""
     contexts = memory_factors().context_bytes
     return rows.gather([contexts.get(gpu.vendor, max(contexts.values())) for gpu in rows.gpus])
+
+
+def product_workspace_bytes(gpu: Gpu) -> float:
+    """What the library of matrix products keeps inside the allocator, by compute capability: two workspaces."""
+    known = memory_factors().product_workspace_bytes
+    return known.get(gpu.compute_capability.split(".")[0], known["default"])
 
 
 def visible_bytes(gpu: Gpu) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,6 +17,8 @@ from optimizer.memory.weights import Division
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+_EMBEDS_PATCHES = re.compile(r"patch_(emb|conv)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,25 @@ def encoder_bytes_per_token(spec: ModelSpec, division: Division) -> Floats:
     widest = _widest(spec.vision, division)
     values = factors.values_per_hidden * spec.vision.hidden_size + factors.values_per_intermediate * widest
     return np.asarray(ACTIVATION_BYTES * (patches * values + spec.hidden_size), dtype=np.float64)
+
+
+def kept_bytes_per_image_token(spec: ModelSpec) -> int:
+    """What the engine keeps of an encoded image until the step is over, per token: the token, and its pixels.
+
+        2 * (hidden + patches per token * values of a patch)
+
+    Source: vLLM 0.19.0 `vllm/v1/worker/gpu_model_runner.py`, `profile_run`: `encoder_cache`, the batch of dummy images.
+
+    >>> from catalog.find import find_model
+    >>> kept_bytes_per_image_token(find_model("google/gemma-3-27b-it")) == 2 * (5376 + 16 * 14 * 14 * 3)
+    True
+    """
+    if spec.vision is None:
+        return 0
+    image = encoder_factors().images.get(spec.architecture)
+    patches = 1 if image is None else image.patches_per_token
+    pixels = [matrix.inputs for matrix in spec.vision.matrices if _EMBEDS_PATCHES.search(matrix.name)]
+    return ACTIVATION_BYTES * (spec.hidden_size + patches * max(pixels, default=0))
 
 
 def _widest(tower: VisionTower, division: Division) -> Floats:

@@ -17,6 +17,7 @@ class MemoryFactors:
 
     Attributes:
         forward_values_per_intermediate, forward_values_per_hidden: 16-bit values per token during a forward pass.
+        product_workspace_bytes: of the library of matrix products, by major compute capability, and "default".
         context_bytes: of the driver's context, by vendor.
         unseen_bytes: by GPU name prefix, longest first: driver-visible minus what engines see as total.
         unseen_bytes_default: by vendor.
@@ -25,6 +26,7 @@ class MemoryFactors:
 
     forward_values_per_intermediate: float
     forward_values_per_hidden: float
+    product_workspace_bytes: dict[str, float]
     context_bytes: dict[str, float]
     unseen_bytes: tuple[tuple[str, float], ...]
     unseen_bytes_default: dict[str, float]
@@ -40,6 +42,9 @@ def memory_factors() -> MemoryFactors:
     return MemoryFactors(
         forward_values_per_intermediate=raw["forward_values_per_intermediate"]["value"],
         forward_values_per_hidden=raw["forward_values_per_hidden"]["value"],
+        product_workspace_bytes={
+            major: mib * MIB for major, mib in raw["product_workspace_mib"].items() if major != "source"
+        },
         context_bytes={vendor: raw["context_gib"][vendor] * GIB for vendor in ("NVIDIA", "AMD")},
         unseen_bytes=tuple((prefix, gib * GIB) for prefix, gib in longest_first),
         unseen_bytes_default={vendor: gib * GIB for vendor, gib in unseen["default"].items()},

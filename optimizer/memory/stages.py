@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
-from optimizer.memory.activations import forward_bytes_per_token
+from optimizer.memory.activations import expert_workspace_bytes_per_token, forward_bytes_per_token
 from optimizer.memory.adapters import Adapters, adapters_by_stage
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.distinct import distinct_columns
@@ -55,6 +55,7 @@ class Stages:
         layers: layers it runs.
         weight_bytes: on its fullest rank, as they are served.
         forward_bytes_per_token: of a forward pass.
+        workspace_bytes_per_token: of a step, that the experts' kernels keep.
         encoder_bytes_per_token: of encoding an image, on the first stage; zero elsewhere and for text models.
         adapter_bytes: LoRA buffers.
         layer_bytes: weights of the stage's largest layer.
@@ -68,6 +69,7 @@ class Stages:
     layers: Ints
     weight_bytes: Ints
     forward_bytes_per_token: Floats
+    workspace_bytes_per_token: Floats
     encoder_bytes_per_token: Floats
     adapter_bytes: Ints
     layer_bytes: Ints
@@ -92,6 +94,7 @@ def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapte
     row, first, span = _spread(spans, rows.pipeline_parallel)
     key = key[row]
     encoder = encoder_bytes_per_token(spec, division)[key]
+    keeps = rows.gather([float(engine.keeps_expert_workspace(spec, gpu)) for gpu in rows.gpus])
     return Stages(
         depths=depths,
         row=row,
@@ -101,6 +104,7 @@ def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapte
         layers=spans.layers[span],
         weight_bytes=weights[span, key],
         forward_bytes_per_token=forward_bytes_per_token(spec, division)[key],
+        workspace_bytes_per_token=expert_workspace_bytes_per_token(spec, division)[key] * keeps[row],
         encoder_bytes_per_token=np.where(spans.is_first[span], encoder, 0),
         adapter_bytes=added[span, key],
         layer_bytes=layers.max(axis=0)[key],

@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_exit_3_and_says_what_is_missing(capsys) -> None:
     assert app.main(["memory", "llama-3.3-70b", "--gpu", "H100"]) == app.NOTHING_FITS
     assert "GiB are missing on each GPU" in capsys.readouterr().out
     assert app.main(["memory", "llama-3.3-70b", "--gpu", "H100", "--tensor-parallel", "2"]) == app.NOTHING_FITS
-    assert "--max-model-len 22688" in " ".join(capsys.readouterr().out.split())
+    assert "--max-model-len 21456" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_page_and_the_json_say_the_same(capsys) -> None:

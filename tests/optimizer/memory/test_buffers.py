@@ -47,7 +47,8 @@ def test_a_table_of_positions_is_as_long_as_the_model_and_as_wide_as_what_turns(
 
 def test_windows_with_a_base_of_their_own_have_a_table_of_their_own():
     gemma, gpt = find_model("google/gemma-3-27b-it"), find_model("openai/gpt-oss-20b")
-    assert position_table_bytes(gemma) == 2 * gemma.max_context_tokens * 128 * 2
+    scaled = 8  # rope_scaling of the layers that see everything: Gemma 3 27B loads 51.45 GiB, 51.16 of parameters
+    assert position_table_bytes(gemma) == (1 + scaled) * gemma.max_context_tokens * 128 * 2
     assert position_table_bytes(gpt) == gpt.max_context_tokens * 64 * 2
 
 
