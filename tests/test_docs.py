@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import io
 import re
 import shlex
 import stat
@@ -11,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+import gpuplan
 from gpuplan.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,6 +84,20 @@ def test_every_python_block_compiles() -> None:
     for page in PAGES:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             compile(block, str(page), "exec")
+
+
+def test_every_python_session_prints_what_it_shows() -> None:
+    """Sessions of one page follow each other, as they are read."""
+    for page in PAGES:
+        sessions = re.findall(r"```pycon\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        told = doctest.DocTestParser().get_doctest("\n".join(sessions), {}, page.name, str(page), 0)
+        report = io.StringIO()
+        assert not doctest.DocTestRunner().run(told, out=report.write).failed, report.getvalue()
+
+
+def test_python_md_names_everything_that_the_package_hands_out() -> None:
+    told = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert [name for name in gpuplan.__all__ if getattr(gpuplan, name).__name__ not in told] == []
 
 
 def test_the_field_words_have_one_meaning_each() -> None:
