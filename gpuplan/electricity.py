@@ -18,10 +18,12 @@ from gpu_db.ownership import (
 from gpu_db.regions import region_classes
 from optimizer.energy import MachineLoad, NotNegative, Ratio, Supply, purchase_energy
 from optimizer.errors import BadRequirements
+from optimizer.performance.power import idle_watts
 from optimizer.requirements import Frozen
 
 if TYPE_CHECKING:
     from gpu_db.gpu import Gpu
+    from optimizer.performance.factors import Factors
     from optimizer.plan import Line, Plan
 
 DEFAULT_ROOM = "cloud"
@@ -88,15 +90,16 @@ def known_at(place: Place) -> Supply:
     )
 
 
-def with_energy(plan: Plan, gpus: Mapping[str, Gpu], place: Place) -> Plan:
+def with_energy(plan: Plan, gpus: Mapping[str, Gpu], factors: Factors, place: Place) -> Plan:
     """The plan with what it draws; machines stand where their offers say.
 
     Args:
         plan: solved or not.
         gpus: by name, for idle power and limits.
+        factors: of the performance model, for GPUs whose idle power is not known.
         place: what is known better than the bundled facts; its region is that of the offers.
     """
-    loads = [_machine_load(plan.lines, number, gpus, place) for number in range(len(plan.lines))]
+    loads = [_machine_load(plan.lines, number, gpus, factors, place) for number in range(len(plan.lines))]
     known = [load for load in loads if load is not None]
     if plan.totals is None or len(known) < len(loads):
         return plan
@@ -104,7 +107,9 @@ def with_energy(plan: Plan, gpus: Mapping[str, Gpu], place: Place) -> Plan:
     return plan.model_copy(update={"energy": purchase_energy(known, rate)})
 
 
-def _machine_load(lines: Sequence[Line], number: int, gpus: Mapping[str, Gpu], place: Place) -> MachineLoad | None:
+def _machine_load(
+    lines: Sequence[Line], number: int, gpus: Mapping[str, Gpu], factors: Factors, place: Place
+) -> MachineLoad | None:
     """One line's GPUs under load; the line that carries the machines also has their idle GPUs and their hosts."""
     line = lines[number]
     gpu, watts = gpus[line.offer.gpu], line.estimate.power_watts
@@ -115,7 +120,7 @@ def _machine_load(lines: Sequence[Line], number: int, gpus: Mapping[str, Gpu], p
     idle = max(bought - sum(one.replicas * one.replica.gpus for one in (line, *sharing)), 0) if bought else 0
     where = place.model_copy(update={"region": line.offer.region, "provider": line.offer.provider})
     return MachineLoad(
-        gpu_watts=line.replicas * watts + idle * (gpu.idle_watts or 0.0),
+        gpu_watts=line.replicas * watts + idle * idle_watts(gpu, factors),
         limit_watts=bought * gpu.power_watts,
         supply=known_at(where),
     )

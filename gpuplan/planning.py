@@ -154,7 +154,7 @@ def answer(
             "warnings": (*spec.notes, *solved.warnings, *_published(solved)),
         }
     )
-    powered = with_energy(answered, facts.gpus, place or Place())
+    powered = with_energy(answered, facts.gpus, facts.factors, place or Place())
     return _with_age_warnings(powered, facts.offers, today or date.today())
 
 

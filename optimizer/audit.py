@@ -21,6 +21,7 @@ from optimizer.candidates import BATCHES, Variant
 from optimizer.cells import memory_at
 from optimizer.memory.vram import measure_memory
 from optimizer.performance.estimate import estimate
+from optimizer.performance.power import idle_watts
 from optimizer.plan import Estimate, Line, Memory, Plan, Replica, Totals
 from optimizer.promises import risks_of
 from optimizer.replica_columns import ReplicaColumns
@@ -48,7 +49,7 @@ def audit(plan: Plan, knowledge: Knowledge) -> tuple[str, ...]:
     findings = [finding for line in plan.lines for finding in _audit_line(plan, line, knowledge)]
     findings += _audit_machines(plan, knowledge)
     findings += _audit_sums(plan)
-    findings += _audit_rules(plan)
+    findings += _audit_rules(plan, knowledge)
     findings += _audit_risks(plan, knowledge)
     return tuple(findings)
 
@@ -297,7 +298,7 @@ def _audit_risks(plan: Plan, knowledge: Knowledge) -> Iterator[str]:
             yield f"{risk.option} is missed with a chance of {risk.chance:.3f}"
 
 
-def _audit_rules(plan: Plan) -> Iterator[str]:
+def _audit_rules(plan: Plan, knowledge: Knowledge) -> Iterator[str]:
     question, lines = plan.question, plan.lines
     demand, level, limits = question.demand, question.service_level, question.limits
     tokens = sum(line.replicas * line.estimate.output_tokens_per_second.planned for line in lines)
@@ -313,8 +314,7 @@ def _audit_rules(plan: Plan) -> Iterator[str]:
         yield f"{cost} USD/h is over the budget of {limits.budget_usd_per_hour}"
     if limits.gpus is not None and gpus > limits.gpus:
         yield f"{gpus} GPUs, {limits.gpus} allowed"
-    watts = sum(line.replicas * (line.estimate.power_watts or math.inf) for line in lines)
-    if limits.power_watts is not None and watts > limits.power_watts:
+    if limits.power_watts is not None and (watts := _watts(lines, knowledge)) > limits.power_watts:
         yield f"{watts} W of GPUs, {limits.power_watts} allowed"
     for line in lines:
         if line.estimate.ttft_seconds.planned > (level.ttft_seconds or math.inf):
@@ -323,3 +323,13 @@ def _audit_rules(plan: Plan) -> Iterator[str]:
             yield f"TPOT on {line.offer.offer_id} is {line.estimate.tpot_seconds.planned:.4f} s"
     if not question.choices.mix and len({(line.offer.offer_id, line.replica) for line in lines}) > 1:
         yield "machines or replicas are mixed"
+
+
+def _watts(lines: tuple[Line, ...], knowledge: Knowledge) -> float:
+    """Of all GPUs that are bought: what replicas draw, and what the GPUs beside them draw that idle."""
+    serving = sum(line.replicas * (line.estimate.power_watts or math.inf) for line in lines)
+    return serving + sum(
+        (line.count * line.offer.gpu_count - line.replicas * line.replica.gpus)
+        * idle_watts(knowledge.gpus[line.offer.gpu], knowledge.factors)
+        for line in lines
+    )

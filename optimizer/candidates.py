@@ -20,6 +20,7 @@ from optimizer.memory.pools import context_refusals
 from optimizer.memory.vram import Loaded, MemoryColumns, MemorySettings, as_started, load_model, measure_memory
 from optimizer.performance.estimate import EstimateColumns, Prepared, estimate, prepare
 from optimizer.performance.factors import Factors
+from optimizer.performance.power import idle_watts
 from optimizer.performance.rates import Hardware
 from optimizer.performance.shortcuts import Shortcuts
 from optimizer.replica_columns import Bools, Floats, Ints, ReplicaColumns, take_rows
@@ -102,6 +103,7 @@ class Candidates:
         evaluations: where `evaluation`, `row` and `batch` point to.
         refusals: why the others cannot run.
         evaluated: rows x batches whose memory and speed were computed.
+        idle_watts: of one GPU with nothing to do, in the order of the shapes' GPUs; NaN where it is not known.
     """
 
     shapes: ShapeTable
@@ -117,6 +119,7 @@ class Candidates:
     ttft_seconds: Floats
     tpot_seconds: Floats
     power_watts: Floats
+    idle_watts: Floats
 
     def __len__(self) -> int:
         return len(self.shape)
@@ -226,11 +229,12 @@ def try_variant(placed: Placed, kv_format: str) -> Outcome:
     return Outcome(evaluation, (*refusals, *more), int(able.sum()) * len(BATCHES))
 
 
-def collect(shapes: ShapeTable, outcomes: tuple[Outcome, ...]) -> Candidates:
+def collect(shapes: ShapeTable, outcomes: tuple[Outcome, ...], factors: Factors) -> Candidates:
     """The table of all variants; the first are preferred among equals. Empty when nothing can run."""
     evaluations = tuple(one.evaluation for one in outcomes if one.evaluation is not None)
     refusals = tuple(refusal for one in outcomes for refusal in one.refusals)
-    return _flatten(shapes, evaluations, refusals, sum(one.evaluated for one in outcomes))
+    idle = np.asarray([idle_watts(gpu, factors) for gpu in shapes.columns.gpus])
+    return _flatten(shapes, evaluations, refusals, sum(one.evaluated for one in outcomes), idle)
 
 
 def _able_rows(variant: Variant, placed: Placed) -> tuple[Bools, list[Refusal]]:
@@ -352,7 +356,11 @@ def _memory_refusals(
 
 
 def _flatten(
-    shapes: ShapeTable, evaluations: tuple[Evaluation, ...], refusals: tuple[Refusal, ...], evaluated: int
+    shapes: ShapeTable,
+    evaluations: tuple[Evaluation, ...],
+    refusals: tuple[Refusal, ...],
+    evaluated: int,
+    idle: Floats,
 ) -> Candidates:
     """One column after the other, each filled part by part: copying them together would cost as much as the search."""
     cells = [_cells_that_run(evaluation) for evaluation in evaluations]
@@ -371,7 +379,7 @@ def _flatten(
         np.multiply(BATCHES[batch], evaluation.rows.data_parallel[row], out=whole["concurrency"][part])
         for name, column in rates.items():
             getattr(evaluation.estimate, name).take(cell, out=column[part], mode="clip")
-    return Candidates(shapes, evaluations, refusals, evaluated, **whole, **rates)
+    return Candidates(shapes, evaluations, refusals, evaluated, **whole, **rates, idle_watts=idle)
 
 
 _RATES = ("output_tokens_per_second", "ttft_seconds", "tpot_seconds", "power_watts")

@@ -9,60 +9,71 @@ import numpy as np
 from gpu_db.query import find_gpus
 from optimizer.candidates import STAGES, Candidates
 from optimizer.cp_sat.program import Purchase
-from optimizer.plan import Rejection
+from optimizer.plan import Rejection, counted
+from optimizer.pruning import Columns, cheapest_offers, unpruned
 from optimizer.replica_columns import Ints
 from optimizer.requirements import Objective, Requirements
 from optimizer.search import Search, keeps_service_level, request_seconds
-from optimizer.uniform import UniformPlans, uniform_plans
+from optimizer.uniform import UniformPlans, keep_limits, uniform_plans
 
 
 def rejections(search: Search, requirements: Requirements, purchase: Purchase | None = None) -> tuple[Rejection, ...]:
     """For each GPU that the plan does not use: the best it could do alone, and what decided against it.
 
-    Cheapest first; then the GPUs on which nothing keeps the promises, the nearest miss first, with the reason of the
-    shape that came furthest.
+    The best by the question's objective first; then the GPUs on which nothing keeps the promises, the nearest miss
+    first, with the reason of the shape that came furthest.
     """
     used = set() if purchase is None else {purchase.columns.offers[m].gpu for m in np.flatnonzero(purchase.machines)}
-    # The columns of the shortest latency, and those of a limited power, are only what a best plan can use.
-    few = requirements.objective is Objective.LATENCY or requirements.limits.power_watts is not None
-    columns = search.columns(requirements) if purchase is None or few else purchase.columns
-    plans = uniform_plans(columns, requirements)
+    plans = uniform_plans(_columns(search, requirements, purchase), requirements)
     best: dict[str, int] = {}
-    for column in _by_merit(plans, requirements):
-        best.setdefault(plans.gpu(int(column)), int(column))
-    names = sorted({offer.gpu for offer in search.offers(requirements.choices)} - used)
+    for column in _by_merit(search, plans, requirements).tolist():
+        if (gpu := plans.gpu(column)) not in used:
+            best.setdefault(gpu, column)
     could = [
-        _described(
-            search, requirements, plans, best[gpu], _what_decided(search, requirements, plans, best[gpu], purchase)
-        )
-        for gpu in names
-        if gpu in best
+        _described(search, requirements, plans, column, _what_decided(search, requirements, plans, column, purchase))
+        for column in best.values()
+        if plans.replicas[column]
     ]
-    missed = [(why_not(search, requirements, gpu), gpu) for gpu in names if gpu not in best]
+    missed = [(_beyond_limits(plans, gpu, requirements), gpu) for gpu, at in best.items() if not plans.replicas[at]]
+    names = sorted({offer.gpu for offer in search.offers(requirements.choices)} - used - set(best))
+    missed += [(why_not(search, requirements, gpu), gpu) for gpu in names]
     missed += not_offered(search, requirements)
     could_not = [Rejection(gpu=gpu, reason=why.reason) for why, gpu in sorted(missed, key=lambda one: one[0].nearness)]
-    return (*sorted(could, key=lambda one: (one.cost_usd_per_hour or 0.0, one.gpu)), *could_not)
+    return (*could, *could_not)
+
+
+def _columns(search: Search, requirements: Requirements, purchase: Purchase | None) -> Columns:
+    """What the best of each GPU is among: what the solver saw, unless that is only what a best plan can use."""
+    if requirements.objective is Objective.LATENCY:
+        candidates, offers = search.candidates(requirements), cheapest_offers(search.offers(requirements.choices))
+        return unpruned(candidates, offers, keeps_service_level(candidates, requirements))
+    if purchase is None or requirements.limits.power_watts is not None:
+        return search.columns(requirements, power=requirements.objective is Objective.ENERGY)
+    return purchase.columns
 
 
 def alternatives(search: Search, requirements: Requirements, purchase: Purchase) -> tuple[Rejection, ...]:
     """The next best ways to serve everything with one machine type and one replica shape."""
     plans = uniform_plans(purchase.columns, requirements)
     used = set(np.flatnonzero(purchase.replicas).tolist())
-    rows = [int(column) for column in _by_merit(plans, requirements) if int(column) not in used]
+    rows = [column for column in _by_merit(search, plans, requirements).tolist() if column not in used]
     return tuple(
         _described(search, requirements, plans, row, _what_decided(search, requirements, plans, row, purchase))
         for row in rows[: requirements.alternatives]
     )
 
 
-def _by_merit(plans: UniformPlans, requirements: Requirements) -> Ints:
-    """Columns, the best first by the question's objective; ties by cost, then by place in the table."""
-    columns = plans.columns
-    merit = {
-        Objective.THROUGHPUT: -plans.replicas * columns.output_tokens_per_second,
-        Objective.ENERGY: plans.replicas * columns.power_watts,
-    }.get(requirements.objective, plans.cost_usd_per_hour)
-    return np.lexsort((columns.candidate, plans.cost_usd_per_hour, merit))
+def _by_merit(search: Search, plans: UniformPlans, requirements: Requirements) -> Ints:
+    """Columns, those that keep the limits first, the best by the question's objective; ties by cost, then by place."""
+    columns, objective = plans.columns, requirements.objective
+    merit = plans.cost_usd_per_hour
+    if objective is Objective.THROUGHPUT:
+        merit = -plans.replicas * columns.output_tokens_per_second
+    elif objective is Objective.ENERGY:
+        merit = plans.power_watts
+    elif objective is Objective.LATENCY:
+        merit = request_seconds(search.candidates(requirements), requirements.workload)[columns.candidate]
+    return np.lexsort((columns.candidate, plans.cost_usd_per_hour, merit, ~keep_limits(plans, requirements)))
 
 
 def _described(search: Search, requirements: Requirements, plans: UniformPlans, column: int, reason: str) -> Rejection:
@@ -92,14 +103,14 @@ def _what_decided(
     cost, offer = float(plans.cost_usd_per_hour[column]), plans.columns.offers[plans.columns.machine[column]]
     machines, limits = int(plans.machines[column]), requirements.limits
     if offer.available_count is not None and machines > offer.available_count:
-        return f"needs {machines} machines, {offer.available_count} can be had"
+        return f"needs {counted(machines, 'machine')}, {offer.available_count} can be had"
     if limits.gpus is not None and machines * offer.gpu_count > limits.gpus:
-        return f"needs {machines * offer.gpu_count} GPUs, {limits.gpus} allowed"
+        return f"needs {counted(machines * offer.gpu_count, 'GPU')}, {limits.gpus} allowed"
     if limits.budget_usd_per_hour is not None and cost > limits.budget_usd_per_hour + 1e-9:
         return f"costs {cost - limits.budget_usd_per_hour:.2f} USD/h more than the budget"
-    watts = float(plans.replicas[column] * plans.columns.power_watts[column])
+    watts = float(plans.power_watts[column])
     if limits.power_watts is not None and watts > limits.power_watts:
-        return f"draws {watts - limits.power_watts:.0f} W more than allowed"
+        return f"draws {watts - limits.power_watts:,.0f} W more than allowed"
     if purchase is None:
         return "fits alone, but not with the other rules"
     return _by_how_much(search, requirements, plans, column, purchase)
@@ -111,10 +122,9 @@ def _by_how_much(
     bought, here = purchase.columns, plans.columns
     if requirements.objective is Objective.THROUGHPUT:
         ours = float((purchase.replicas * bought.output_tokens_per_second).sum())
-        return f"gives {ours - plans.replicas[column] * here.output_tokens_per_second[column]:.0f} tok/s less"
+        return f"gives {ours - plans.replicas[column] * here.output_tokens_per_second[column]:,.0f} tok/s less"
     if requirements.objective is Objective.ENERGY:
-        watts = float((purchase.replicas * bought.power_watts).sum())
-        return f"draws {plans.replicas[column] * here.power_watts[column] - watts:.0f} W more"
+        return f"draws {plans.power_watts[column] - purchase.power_watts:,.0f} W more"
     if requirements.objective is Objective.LATENCY:
         latency = request_seconds(search.candidates(requirements), requirements.workload)
         ours = latency[bought.candidate[np.flatnonzero(purchase.replicas)]].max()
@@ -157,6 +167,21 @@ def not_offered(search: Search, requirements: Requirements) -> list[tuple[Miss, 
         False: "nobody's price of it is known: --offers FILE.csv takes yours",
     }
     return [(Miss(STAGES[0], 0.0, reasons[gpu in priced]), gpu) for gpu in absent]
+
+
+def _beyond_limits(plans: UniformPlans, gpu: str, requirements: Requirements) -> Miss:
+    """Why the limits leave no room for even one replica on this GPU: what the cheapest machines for one would take."""
+    offers, limits = plans.columns.offers, requirements.limits
+    needed = [
+        (-(-int(gpus) // offers[machine].gpu_count), offers[machine])
+        for gpus, machine in zip(plans.columns.gpus, plans.columns.machine.tolist(), strict=True)
+        if offers[machine].gpu == gpu
+    ]
+    machines, offer = min(needed, key=lambda one: one[0] * one[1].price_usd_per_hour)
+    cost, gpus = machines * offer.price_usd_per_hour, machines * offer.gpu_count
+    if limits.budget_usd_per_hour is not None and cost > limits.budget_usd_per_hour:
+        return Miss("speed", cost, f"costs {cost:,.2f} USD/h at least, {limits.budget_usd_per_hour:,.2f} allowed")
+    return Miss("speed", float(gpus), f"needs {counted(gpus, 'GPU')}, {limits.gpus} allowed")
 
 
 def why_not(search: Search, requirements: Requirements, gpu: str) -> Miss:

@@ -7,7 +7,7 @@ less than a point of it, the solver is asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,11 +18,10 @@ from optimizer.candidates import Candidates
 from optimizer.cp_sat.objectives import Goal
 from optimizer.cp_sat.program import solve_program
 from optimizer.plan import OfferedMachine, Replica
-from optimizer.pruning import Columns, cheapest_offers
+from optimizer.pruning import Columns, cheapest_offers, unpruned
 from optimizer.replica_columns import Bools, Floats, Ints
 from optimizer.requirements import Demand, Frozen, Objective, Requirements
 from optimizer.search import Search, keeps_service_level, request_seconds
-from optimizer.shapes import Place
 from optimizer.uniform import keep_limits, uniform_plans, with_columns, worthwhile
 
 Axis = Literal["cost", "latency", "ttft", "tpot", "throughput", "energy", "quality"]
@@ -45,7 +44,7 @@ class FrontPoint(Frozen):
         replicas, machines: of the whole plan.
         output_tokens_per_second: of all replicas.
         request_seconds: TTFT + TPOT x (output tokens - 1).
-        power_watts: of all GPUs that serve; None when unknown.
+        power_watts: of all GPUs that are bought, idle ones included; None when unknown.
         joules_per_output_token: at full load.
         weight_bits: of most weights, the order of quality.
         mixed_usd_per_hour: proven by CP-SAT to be the least cost of any plan, of several kinds of replicas too, that is
@@ -156,56 +155,30 @@ def _first_of_equals_unbeaten(rows: Floats) -> Bools:
 def _all_plans(search: Search, requirements: Requirements) -> _Plans:
     """Every candidate that keeps its promises, on every kind of machine, as often as the demand needs."""
     candidates = search.candidates(requirements)
-    columns = _unpruned(search, candidates, requirements)
+    offers = cheapest_offers(search.offers(requirements.choices))
+    columns = unpruned(candidates, offers, keeps_service_level(candidates, requirements))
     plans = uniform_plans(columns, requirements)
     kept = np.flatnonzero(keep_limits(plans, requirements))
     at, replicas = columns.candidate[kept], plans.replicas[kept]
     tokens = replicas * columns.output_tokens_per_second[kept]
-    watts = replicas * columns.power_watts[kept]
     values: dict[Axis, Floats] = {
         "cost": plans.cost_usd_per_hour[kept],
         "throughput": tokens,
-        "energy": watts / tokens,
+        "energy": plans.power_watts[kept] / tokens,
         **{axis: value[at] for axis, value in candidate_values(candidates, requirements).items()},
     }
     return _Plans(_taken(columns, kept), replicas, plans.machines[kept], values)
 
 
 def _taken(columns: Columns, rows: Ints) -> Columns:
-    return Columns(
-        columns.offers,
-        columns.machine[rows],
-        columns.candidate[rows],
-        columns.gpus[rows],
-        columns.output_tokens_per_second[rows],
-        columns.concurrency[rows],
-        columns.power_watts[rows],
-    )
-
-
-def _unpruned(search: Search, candidates: Candidates, requirements: Requirements) -> Columns:
-    """Candidates that keep the service level on each machine that may be bought."""
-    offers = cheapest_offers(search.offers(requirements.choices))
-    number = {place: at for at, place in enumerate(candidates.shapes.places)}
-    place = np.asarray([number[Place.of(offer)] for offer in offers], dtype=np.int64)
-    rows = np.flatnonzero(keeps_service_level(candidates, requirements))
-    rows = rows[np.argsort(candidates.shape[rows], kind="stable")]
-    shape = candidates.shape[rows]
-    machine, at = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-    for offer, where in enumerate(place.tolist()):
-        runs = np.sort(candidates.shapes.pair_shape[candidates.shapes.pair_place == where])
-        mine = rows[np.isin(shape, runs)]
-        machine.append(np.full(len(mine), offer))
-        at.append(mine)
-    candidate = np.concatenate(at)
-    return Columns(
-        offers,
-        np.concatenate(machine),
-        candidate,
-        candidates.shapes.columns.gpu_count[candidates.shape[candidate]],
-        candidates.output_tokens_per_second[candidate],
-        candidates.concurrency[candidate],
-        candidates.power_watts[candidate],
+    return replace(
+        columns,
+        machine=columns.machine[rows],
+        candidate=columns.candidate[rows],
+        gpus=columns.gpus[rows],
+        output_tokens_per_second=columns.output_tokens_per_second[rows],
+        concurrency=columns.concurrency[rows],
+        power_watts=columns.power_watts[rows],
     )
 
 

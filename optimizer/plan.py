@@ -10,7 +10,7 @@ from datetime import date
 from typing import Literal
 
 from optimizer.energy import PurchaseEnergy
-from optimizer.requirements import EngineOptions, Frozen, Requirements
+from optimizer.requirements import EngineOptions, Frozen, Objective, Requirements
 
 SCHEMA_VERSION: Literal["1"] = "1"
 
@@ -282,3 +282,25 @@ class Plan(Frozen):
     prices_as_of: date | None
     data_fingerprint: str
     warnings: tuple[str, ...]
+
+    @property
+    def proven(self) -> str:
+        """What the bound says, in a clause, of the objective that was asked for; "" where nothing is proven."""
+        bound, objective = self.bound_usd_per_hour, self.question.objective
+        dearer = "" if bound is None else f"nothing costs less than {bound:,.2f} USD/h"
+        if objective is Objective.COST or self.status != "optimal":
+            return dearer if objective is Objective.COST else ""
+        return {
+            Objective.THROUGHPUT: "nothing within the limits gives more output tokens per second",
+            Objective.LATENCY: f"nothing answers sooner; of what answers as soon, {dearer}",
+            Objective.ENERGY: "no other GPUs would draw fewer watts",
+        }[objective]
+
+
+def counted(count: float, thing: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "GPU"), counted(2000, "GPU")
+    ('1 GPU', '2,000 GPUs')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -28,6 +28,7 @@ class Columns:
         candidate: shape (columns,): its row in the candidate table.
         gpus: shape (columns,): GPUs of one replica, over all its nodes.
         output_tokens_per_second, concurrency, power_watts: of one replica, shape (columns,).
+        idle_watts: of one GPU of each machine type with nothing to do, shape (machines,).
     """
 
     offers: tuple[Offer, ...]
@@ -37,6 +38,34 @@ class Columns:
     output_tokens_per_second: Floats
     concurrency: Ints
     power_watts: Floats
+    idle_watts: Floats
+
+    @classmethod
+    def on(cls, candidates: Candidates, offers: tuple[Offer, ...], machine: Ints, candidate: Ints) -> Columns:
+        """Candidates on machines of these offers; `machine` and `candidate` have shape (columns,)."""
+        shapes = candidates.shapes.columns
+        idle = dict(zip((gpu.name for gpu in shapes.gpus), candidates.idle_watts.tolist(), strict=True))
+        return cls(
+            offers=offers,
+            machine=machine,
+            candidate=candidate,
+            gpus=shapes.gpu_count[candidates.shape[candidate]],
+            output_tokens_per_second=candidates.output_tokens_per_second[candidate],
+            concurrency=candidates.concurrency[candidate],
+            power_watts=candidates.power_watts[candidate],
+            idle_watts=np.asarray([idle[offer.gpu] for offer in offers], dtype=np.float64),
+        )
+
+    @property
+    def machine_watts(self) -> Floats:
+        """What each machine type draws while none of its GPUs serves, each GPU rounded up, shape (machines,)."""
+        return np.asarray([offer.gpu_count for offer in self.offers]) * np.ceil(self.idle_watts)
+
+    @property
+    def added_watts(self) -> Floats:
+        """What each column's replica adds to the draw of its machine, rounded up, shape (columns,)."""
+        added: Floats = np.ceil(self.power_watts) - self.gpus * np.ceil(self.idle_watts)[self.machine]
+        return added
 
     def __len__(self) -> int:
         return len(self.candidate)
@@ -68,14 +97,11 @@ class Reads:
         power: the goal is watts, or they are limited. Replicas of unknown power cannot be judged then.
         tokens_enough: output tokens per second beyond which more are worth nothing: those of the whole demand when the
             goal is watts.
-        machines: some rule limits machines (a budget, a number of GPUs, what can be had). Without one, a goal that
-            reads only power does not care where a replica stands.
     """
 
     concurrency: bool = False
     power: bool = False
     tokens_enough: float = np.inf
-    machines: bool = True
 
 
 def prune(candidates: Candidates, offers: tuple[Offer, ...], allowed: Bools, reads: Reads) -> Columns:
@@ -91,9 +117,7 @@ def prune(candidates: Candidates, offers: tuple[Offer, ...], allowed: Bools, rea
     if reads.power:
         allowed = allowed & np.isfinite(candidates.power_watts)
     rows = np.flatnonzero(allowed)
-    somewhere = reads.power and not reads.machines
-    shape = np.zeros(len(rows), dtype=np.int64) if somewhere else candidates.shape[rows]
-    best = rows[_front_positions(candidates, rows, shape, reads)]
+    best = rows[_front_positions(candidates, rows, candidates.shape[rows], reads)]
     place, rows = _on_places(candidates, best)
     size = candidates.shapes.columns.gpu_count[candidates.shape[rows]]
     group = place * (int(size.max(initial=0)) + 1) + size
@@ -104,6 +128,12 @@ def prune(candidates: Candidates, offers: tuple[Offer, ...], allowed: Bools, rea
         better = _saves_on_smaller if reads.power else _beats_smaller
         kept = kept[better(candidates, place[kept], rows[kept])]
     return _on_offers(candidates, offers, place[kept], rows[kept])
+
+
+def unpruned(candidates: Candidates, offers: tuple[Offer, ...], allowed: Bools) -> Columns:
+    """Every allowed candidate, shape (candidates,), on each of these offers whose machine can run it."""
+    place, rows = _on_places(candidates, np.flatnonzero(allowed))
+    return _on_offers(candidates, offers, place, rows)
 
 
 def _on_offer(candidates: Candidates, offers: tuple[Offer, ...]) -> Bools:
@@ -213,14 +243,10 @@ def _on_offers(candidates: Candidates, offers: tuple[Offer, ...], place: Ints, r
     number = {one: index for index, one in enumerate(candidates.shapes.places)}
     offer_place = np.asarray([number[Place.of(offer)] for offer in offers], dtype=np.int64)
     machines, columns = np.nonzero(offer_place[:, None] == place[None, :])
-    rows = rows[columns]
     used = np.unique(machines)
-    return Columns(
-        offers=tuple(offers[index] for index in used),
-        machine=np.searchsorted(used, machines),
-        candidate=rows,
-        gpus=candidates.shapes.columns.gpu_count[candidates.shape[rows]],
-        output_tokens_per_second=candidates.output_tokens_per_second[rows],
-        concurrency=candidates.concurrency[rows],
-        power_watts=candidates.power_watts[rows],
+    return Columns.on(
+        candidates,
+        tuple(offers[index] for index in used),
+        np.searchsorted(used, machines),
+        rows[columns],
     )

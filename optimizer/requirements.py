@@ -191,7 +191,7 @@ class Limits(Frozen):
     """What the purchase may not exceed; None = no limit.
 
     Attributes:
-        power_watts: of all GPUs that serve, under the planned load; hosts and cooling not counted.
+        power_watts: of all GPUs under the planned load, those that idle included; hosts and cooling not counted.
     """
 
     budget_usd_per_hour: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

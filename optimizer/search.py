@@ -29,10 +29,10 @@ from optimizer.performance.shortcuts import Shortcuts
 from optimizer.promises import promised
 from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
-from optimizer.requirements import Choices, EngineOptions, Limits, Objective, Requirements, ServiceLevel, Workload
+from optimizer.requirements import Choices, EngineOptions, Objective, Requirements, ServiceLevel, Workload
 from optimizer.settings import memory_settings, shortcuts_of
 from optimizer.shapes import ShapeTable, enumerate_shapes
-from optimizer.uniform import affordable_columns, with_columns, worthwhile
+from optimizer.uniform import affordable_columns, usable, with_columns, worthwhile
 
 _ANY_MACHINE = {
     "mix": True,
@@ -169,7 +169,6 @@ class Search:
             concurrency=requirements.demand.concurrency is not None,
             power=power or requirements.limits.power_watts is not None,
             tokens_enough=np.inf if requirements.objective is Objective.THROUGHPUT else enough,
-            machines=requirements.limits != Limits() or any(offer.available_count is not None for offer in offers),
         )
         return prune(candidates, offers, allowed, reads)
 
@@ -182,11 +181,11 @@ class Search:
         if requirements.limits.power_watts is not None and not power:
             return self._within_power(requirements, goals, requirements.limits.power_watts)
         columns = self.columns(requirements, power=power)
-        if goals[0] is not Goal.COST:
+        if goals[0] not in (Goal.COST, Goal.POWER):
             return solve_program(requirements, columns, goals)
-        kept = worthwhile(columns, requirements)
-        cheapest = solve_program(requirements, with_columns(columns, kept), goals)
-        return None if cheapest is None else cheapest.among(columns, kept)
+        kept = worthwhile(columns, requirements, goals[0])
+        best = solve_program(requirements, with_columns(columns, kept), goals)
+        return None if best is None else best.among(columns, kept)
 
     def _within_power(self, requirements: Requirements, goals: tuple[Goal, ...], most_watts: float) -> Purchase | None:
         """The best purchase whose GPUs draw no more than `most_watts`.
@@ -204,7 +203,8 @@ class Search:
             return None
         columns = self.columns(requirements)
         if goals[0] is not Goal.COST or frugal.power_watts > most_watts:
-            return solve_program(requirements, columns, goals)
+            kept = usable(columns, requirements, Goal.POWER, most_watts)
+            return solve_program(requirements, with_columns(columns, kept), goals)
         try:
             affordable = affordable_columns(columns, requirements, frugal.cost_usd_per_hour)
             return solve_program(requirements, affordable, goals)
@@ -259,7 +259,8 @@ class Search:
             for engine in choices.engines
             for kv_format in kv_cache_formats(stored, choices)
         )
-        return collect(self._shapes(choices.tensor_parallel, choices.pipeline_parallel), outcomes)
+        shapes = self._shapes(choices.tensor_parallel, choices.pipeline_parallel)
+        return collect(shapes, outcomes, self.knowledge.factors)
 
     def _shapes(self, tensor_parallel: int | None, pipeline_parallel: int | None) -> ShapeTable:
         return self._tables.shapes(self._experts, tensor_parallel, pipeline_parallel)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from optimizer.cp_sat import integers
+from optimizer.cp_sat.objectives import Goal
 from optimizer.pruning import Columns
 from optimizer.replica_columns import Bools, Floats, Ints
 from optimizer.requirements import Limits, Objective, Requirements
@@ -24,6 +25,13 @@ class UniformPlans:
     replicas: Ints
     machines: Ints
     cost_usd_per_hour: Floats
+
+    @property
+    def power_watts(self) -> Floats:
+        """Of all GPUs that are bought, those that serve and those that idle beside them, shape (columns,)."""
+        columns = self.columns
+        watts: Floats = self.replicas * columns.added_watts + self.machines * columns.machine_watts[columns.machine]
+        return watts
 
     def gpu(self, column: int) -> str:
         """Name of the GPU that a column's machine has."""
@@ -80,12 +88,12 @@ def keep_limits(plans: UniformPlans, requirements: Requirements) -> Bools:
     if limits.gpus is not None:
         kept &= gpus <= limits.gpus
     if limits.power_watts is not None:
-        kept &= plans.replicas * np.ceil(columns.power_watts) <= limits.power_watts
+        kept &= plans.power_watts <= limits.power_watts
     return kept
 
 
 def affordable_columns(columns: Columns, requirements: Requirements, known_usd_per_hour: float = np.inf) -> Columns:
-    """The columns on machines that cost no more than a plan which is known: no cheapest plan buys another.
+    """The columns that a cheapest plan may use, whose watts the question may limit.
 
     Args:
         columns: what could be bought.
@@ -93,14 +101,23 @@ def affordable_columns(columns: Columns, requirements: Requirements, known_usd_p
         known_usd_per_hour: of a plan that keeps its rules; plans of one kind are tried too.
     """
     plans = uniform_plans(columns, requirements)
-    kept = keep_limits(plans, requirements)
-    best = min(known_usd_per_hour, float(plans.cost_usd_per_hour[kept].min(initial=np.inf))) + CENT_OF_MICRO
-    prices = np.asarray([offer.price_usd_per_hour for offer in columns.offers], dtype=np.float64)
-    return with_columns(columns, (prices <= best)[columns.machine])
+    best = float(plans.cost_usd_per_hour[keep_limits(plans, requirements)].min(initial=known_usd_per_hour))
+    kept = usable(columns, requirements, Goal.COST, best + CENT_OF_MICRO)
+    if requirements.limits.power_watts is not None:
+        kept &= usable(columns, requirements, Goal.POWER, requirements.limits.power_watts)
+    return with_columns(columns, kept)
 
 
-def worthwhile(columns: Columns, requirements: Requirements) -> Bools:
-    """Which columns a plan no dearer than the best of one kind may use, shape (columns,); no cheapest uses others.
+def worthwhile(columns: Columns, requirements: Requirements, goal: Goal = Goal.COST) -> Bools:
+    """Which columns a plan no worse than the best of one kind may use, shape (columns,); no best one uses others."""
+    plans = uniform_plans(columns, requirements)
+    known = plans.power_watts if goal is Goal.POWER else plans.cost_usd_per_hour
+    best = float(known[keep_limits(plans, requirements)].min(initial=np.inf))
+    return usable(columns, requirements, goal, best + CENT_OF_MICRO)
+
+
+def usable(columns: Columns, requirements: Requirements, goal: Goal, most: float) -> Bools:
+    """Which columns a plan of at most so many USD per hour, or watts, may use, shape (columns,).
 
     Machines cost no less than the GPUs that replicas take on them at the machine's price per GPU, and the demand D no
     less than r D, with r the least of any column for a unit of demand (USD per hour). So a plan with counts x costs at
@@ -108,21 +125,30 @@ def worthwhile(columns: Columns, requirements: Requirements) -> Bools:
 
         r D + sum of x (GPUs * price per GPU - r * capacity)
 
-    in which no term is negative: a column whose own term is more than what the best known plan costs beyond r D is in
-    no plan that costs as little. Source: Lagrangian relaxation of the demand, variables fixed by reduced cost.
+    in which no term is negative: a column whose own term is more than what `most` leaves beyond r D is in no such plan.
+    The same holds of watts: machines draw no less than the replicas on them. Source: Lagrangian relaxation of the
+    demand, variables fixed by reduced cost.
     """
-    plans = uniform_plans(columns, requirements)
-    best = float(plans.cost_usd_per_hour[keep_limits(plans, requirements)].min(initial=np.inf)) + CENT_OF_MICRO
-    if not np.isfinite(best):
-        return np.ones(len(columns), dtype=bool)
+    alone, own = _watts_of_one(columns) if goal is Goal.POWER else _usd_of_one(columns)
+    kept: Bools = alone <= most
+    for wanted, capacity in _demands(columns, requirements):
+        rate = float((own / np.maximum(capacity, 1)).min(initial=np.inf))
+        kept &= own - rate * capacity <= (most - rate * wanted) + ROUNDING * most
+    return kept
+
+
+def _usd_of_one(columns: Columns) -> tuple[Floats, Floats]:
+    """USD per hour of one machine of each column, and of the GPUs of one replica, each (columns,)."""
     prices = np.asarray([offer.price_usd_per_hour for offer in columns.offers], dtype=np.float64)
     counts = np.asarray([offer.gpu_count for offer in columns.offers], dtype=np.float64)
-    gpus_usd = columns.gpus * (prices / counts)[columns.machine]
-    kept = (prices <= best)[columns.machine]
-    for wanted, capacity in _demands(columns, requirements):
-        rate = float((gpus_usd / np.maximum(capacity, 1)).min())
-        kept &= gpus_usd - rate * capacity <= (best - rate * wanted) + ROUNDING * best
-    return kept
+    return prices[columns.machine], columns.gpus * (prices / counts)[columns.machine]
+
+
+def _watts_of_one(columns: Columns) -> tuple[Floats, Floats]:
+    """Watts of the machines of one replica with nothing else on them, and of the replica alone, each (columns,)."""
+    counts = np.asarray([offer.gpu_count for offer in columns.offers], dtype=np.int64)[columns.machine]
+    idle = -(-columns.gpus // counts) * columns.machine_watts[columns.machine]
+    return idle + columns.added_watts, np.ceil(columns.power_watts)
 
 
 ROUNDING = 1e-9
@@ -152,4 +178,5 @@ def with_columns(columns: Columns, kept: Bools) -> Columns:
         output_tokens_per_second=columns.output_tokens_per_second[kept],
         concurrency=columns.concurrency[kept],
         power_watts=columns.power_watts[kept],
+        idle_watts=columns.idle_watts[used],
     )

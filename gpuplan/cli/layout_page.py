@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpuplan.cli.console import Ink, Line, Styled, wrapped
+from optimizer.plan import counted
 
 if TYPE_CHECKING:
     from gpuplan.calculators.answers import Layout
@@ -59,19 +60,10 @@ def additions(options: EngineOptions) -> str:
     said = []
     if guessing is not None:
         by = f" by {guessing.draft}" if guessing.draft else ""
-        said += [f"{_many(guessing.tokens, 'token')} guessed per step ({guessing.method}{by})"]
+        said += [f"{counted(guessing.tokens, 'token')} guessed per step ({guessing.method}{by})"]
     if adapters is not None:
         of = f" on {', '.join(adapters.targets)}" if adapters.targets else ""
-        said += [f"{_many(adapters.loaded, 'LoRA adapter')} of rank {adapters.rank}{of}"]
+        said += [f"{counted(adapters.loaded, 'LoRA adapter')} of rank {adapters.rank}{of}"]
     said += [f"decode context parallel {context}"] if context > 1 else []
     said += ["no vision tower"] if options.language_model_only else []
     return ", ".join(said)
-
-
-def _many(count: int, thing: str) -> str:
-    """A number of things.
-
-    >>> _many(1, "token"), _many(3, "token")
-    ('1 token', '3 tokens')
-    """
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"

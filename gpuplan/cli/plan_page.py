@@ -21,6 +21,7 @@ from gpuplan.cli.console import (
     wrapped,
 )
 from gpuplan.cli.layout_page import additions, degrees, named
+from optimizer.plan import counted
 
 if TYPE_CHECKING:
     from optimizer import plan as nouns
@@ -60,12 +61,12 @@ def _promises(question: Requirements) -> list[str]:
     said = [
         (demand.output_tokens_per_second, "at least {} output tok/s", quantity),
         (demand.requests_per_second, "at least {} requests/s", quantity),
-        (demand.concurrency, "{} requests in flight", quantity),
+        (demand.concurrency, "{} in flight", lambda count: counted(count, "request")),
         (level.ttft_seconds, "TTFT up to {}", duration),
         (level.tpot_seconds, "TPOT up to {}", duration),
         (None if level.confidence == EVEN_ODDS else 100 * level.confidence, "{}% confidence", quantity),
         (limits.budget_usd_per_hour, "at most {} USD/h", usd),
-        (limits.gpus, "at most {} GPUs", quantity),
+        (limits.gpus, "at most {}", lambda count: counted(count, "GPU")),
         (limits.power_watts, "at most {} W of GPUs", quantity),
     ]
     return [words.format(say(value)) for value, words, say in said if value is not None]
@@ -174,7 +175,7 @@ def _load(totals: nouns.Totals, lines: Sequence[nouns.Line]) -> str:
     """How much is served at once, and what TTFT and TPOT are of."""
     coming = lines[0].estimate.arrivals
     if coming is None:
-        return f"{totals.concurrency:,} requests in flight"
+        return f"{counted(totals.concurrency, 'request')} in flight"
     return f"up to {quantity(totals.requests_per_second)} requests/s at random; TTFT and TPOT p{coming.percentile:g}"
 
 
@@ -279,16 +280,17 @@ def memory_rows(memory: nouns.Memory, ink: Ink) -> list[Line]:
     return aligned(rows, right=(1, 2))
 
 
-def counted(workload: Workload) -> str:
-    """The requests that memory counts, in words; lengths are in tokens."""
+def lengths_of(workload: Workload) -> str:
+    """How long the requests are that memory counts, in tokens."""
     mean, shared = f"{workload.mean_length:,.0f}", workload.shared_prefix_tokens
     of = f"{len(workload.lengths):,} lengths, {mean} in the mean" if workload.lengths else mean
-    return f"requests of {of}" + (f", {shared:,} shared" if shared else "")
+    return of + (f", {shared:,} shared" if shared else "")
 
 
 def memory(line: nouns.Line, workload: Workload, ink: Ink) -> list[Line]:
     """The memory of one replica's poorest GPU."""
-    holds = f"  KV cache holds {line.memory.kv_tokens:,} tokens: {line.memory.requests_that_fit:,} {counted(workload)}"
+    fit = f"{counted(line.memory.requests_that_fit, 'request')} of {lengths_of(workload)}"
+    holds = f"  KV cache holds {line.memory.kv_tokens:,} tokens: {fit}"
     return [(*title(f"Memory of each {line.replica.gpu}"), Styled(holds, "dim")), *memory_rows(line.memory, ink)]
 
 
@@ -299,7 +301,7 @@ def proof(answer: nouns.Plan) -> str:
     """The certificate in one sentence."""
     made = answer.proof
     facts = [
-        f"nothing costs less than {usd(made.bound_usd_per_hour)} USD/h" if made.bound_usd_per_hour is not None else "",
+        answer.proven,
         f"gap {100 * made.gap:.2g}%" if made.gap is not None else "",
         f"{made.solver} {made.solver_version} in {made.seconds:.2f} s",
         f"{made.candidates:,} candidates, {made.candidates_after_pruning:,} left after pruning",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 
-from gpuplan.cli.console import quantity, usd
+from gpuplan.cli.console import duration, quantity, usd
 from gpuplan.cli.layout_page import degrees
 from gpuplan.cli.plan_page import asked_for, layout, machines, proof, servers
 from gpuplan.reports.assumptions import Assumptions
@@ -60,7 +60,8 @@ def report(file: PlanFile, studies: Studies, assumptions: Assumptions, made_on: 
     else:
         parts += [_options(plan, studies), money(studies, said), energy(plan, said)]
         parts += [sensitivity(plan, studies, said), risk(plan, studies, said)]
-    parts += [_prices(plan, studies), assumed(assumptions), _origin(plan, studies), _glossary()]
+        parts += [_prices(plan, studies), assumed(assumptions)]
+    parts += [_origin(plan, studies), _glossary()]
     subtitle = f"Made on {made_on.isoformat()} by gpuplan {plan.gpuplan_version}"
     dated = f", prices of {plan.prices_as_of.isoformat()} and later" if plan.prices_as_of else ""
     return Report(f"Serving {plan.model}", subtitle + dated, made_on, tuple(parts), said)
@@ -79,7 +80,7 @@ def _recommendation(plan: Plan, studies: Studies, said: Calculation | None) -> S
 
 def _ways_out(plan: Plan) -> str:
     """The cheapest change of what was asked."""
-    return plan.relaxations[0].sentence if plan.relaxations else ""
+    return f"The cheapest change of what was asked: {plan.relaxations[0].sentence}." if plan.relaxations else ""
 
 
 def _what_to_do(plan: Plan) -> Iterator[str]:
@@ -99,13 +100,23 @@ def _what_it_does(plan: Plan) -> Iterator[str]:
     assert plan.totals is not None
     rate = plan.totals.output_tokens_per_second
     yield f"It is expected to give {quantity(rate.value)} output tok/s ({_error_bar(rate)})."
+    yield _what_a_user_sees(plan)
     for each in plan.risks:
         chance = "not known" if each.chance is None else percent(each.chance)
         yield f"The chance to miss {each.option} {each.asked:g} is {chance}."
-    if plan.status == "optimal" and plan.bound_usd_per_hour is not None:
-        yield f"Proven: nothing of what is modelled costs less than {usd(plan.bound_usd_per_hour)} USD per hour."
+    if plan.status == "optimal":
+        yield f"Proven of all that is modelled: {plan.proven}."
     else:
-        yield "It keeps every promise; that nothing costs less is not proven."
+        yield "It keeps every promise; that nothing is better is not proven."
+
+
+def _what_a_user_sees(plan: Plan) -> str:
+    """Latency in words, under the planned load."""
+    totals = plan.totals
+    assert totals is not None
+    held = {line.estimate.arrivals.percentile for line in plan.lines if line.estimate.arrivals is not None}
+    whom = f"{max(held):g} of 100 users wait at most" if held else "At full load a user waits"
+    return f"{whom} {duration(totals.ttft_seconds)} for the first token, {duration(totals.tpot_seconds)} for each next."
 
 
 def _error_bar(interval: Interval) -> str:
@@ -337,8 +348,8 @@ def assumed(assumptions: Assumptions, keys: Collection[str] | None = None) -> Se
         if (row.key != "server_price" or row.given) and (keys is None or row.key in keys)
     )
     text = (
-        "Each of these can be changed by its option: `plan report plan.json --out report.html OPTION VALUE`. What was "
-        "asked, and prices, are changed by planning again: `plan --from plan.json`, `--offers`."
+        "Each of these can be changed by its option: plan report plan.json --out report.html OPTION VALUE. What was "
+        "asked, and prices, are changed by planning again: plan --from plan.json, --offers."
     )
     return Section("Assumptions", (text,), tables=(Table("Assumptions and their options", columns, rows),))
 

@@ -112,7 +112,7 @@ def stay_within_gpu_count(program: Program) -> None:
 
 
 def stay_within_power(program: Program) -> None:
-    """Watts of all GPUs that serve <= asked. Replicas round up, the limit rounds down."""
+    """Watts of all GPUs, idle ones included, <= asked. Replicas round up, the limit rounds down."""
     most = program.requirements.limits.power_watts
     if most is not None:
         program.model.add(objectives.power(program) <= min(math.floor(most), integers.LARGEST_DEMAND))

@@ -79,8 +79,10 @@ def concurrency(program: Program) -> cp_model.LinearExpr:
 
 
 def power(program: Program) -> cp_model.LinearExpr:
-    """Watts of all GPUs that serve: sum of watts x replicas, rounded up per replica."""
-    return weighted(program.replicas, np.ceil(program.columns.power_watts).astype(np.int64))
+    """Watts of all GPUs of all machines, those that idle beside replicas included; GPUs and replicas round up."""
+    columns = program.columns
+    idle = weighted(program.machines, columns.machine_watts.astype(np.int64))
+    return idle + weighted(program.replicas, columns.added_watts.astype(np.int64))
 
 
 def gpus(program: Program) -> cp_model.LinearExpr:

@@ -66,9 +66,10 @@ class Purchase:
 
     @property
     def power_watts(self) -> float:
-        """Of all GPUs that serve, rounded up per replica as the rules count; NaN when one is not known."""
-        used = self.replicas > 0
-        return float((self.replicas[used] * np.ceil(self.columns.power_watts[used])).sum())
+        """Of all GPUs that are bought, rounded up per replica as the rules count; NaN when one is not known."""
+        columns, used, bought = self.columns, self.replicas > 0, self.machines > 0
+        idle = (self.machines[bought] * columns.machine_watts[bought]).sum()
+        return float(idle + (self.replicas[used] * columns.added_watts[used]).sum())
 
     def as_unproven(self, bound: int, cost_bound_usd_per_hour: float) -> Purchase:
         """The same purchase as a plan for the goal of cost; `bound`, in micro-dollars, was proven elsewhere."""

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gpu_db.gpu import Gpu
 from optimizer.performance.factors import Factors
 from optimizer.performance.operations import Work
 from optimizer.performance.rates import Datasheet
@@ -49,10 +50,13 @@ def replica_watts(
 
 def idle_and_limit_watts(rows: ReplicaColumns, factors: Factors) -> tuple[Floats, Floats]:
     """One GPU of each replica with nothing to do, and at its power limit, each (rows,); NaN without a known limit."""
-    idle_share = factors.power["idle_share"]
     limits = [gpu.power_watts or float("nan") for gpu in rows.gpus]
-    idles = [gpu.idle_watts or limit * idle_share for gpu, limit in zip(rows.gpus, limits, strict=True)]
-    return rows.gather(idles), rows.gather(limits)
+    return rows.gather([idle_watts(gpu, factors) for gpu in rows.gpus]), rows.gather(limits)
+
+
+def idle_watts(gpu: Gpu, factors: Factors) -> float:
+    """What a GPU draws with nothing to do; NaN where neither that nor its power limit is known."""
+    return gpu.idle_watts or (gpu.power_watts or float("nan")) * factors.power["idle_share"]
 
 
 def busy_share(flop_share: Floats, power: Mapping[str, float]) -> Floats:

@@ -10,6 +10,7 @@ from gpuplan.cli import plan_page
 from gpuplan.cli.console import Ink, render
 from gpuplan.electricity import Place, supply_at, with_energy
 from optimizer.errors import BadRequirements
+from optimizer.performance.factors import load_factors
 from optimizer.plan import Plan
 
 
@@ -61,31 +62,31 @@ def test_a_plan_draws_its_replicas_its_idle_gpus_and_its_hosts(solved: Plan) -> 
     line = solved.lines[0]
     gpu = gpus[line.offer.gpu]
     small = line.offer.model_copy(update={"gpu_count": 1, "region": "eu-north-1"})
-    made = with_energy(with_line(solved, offer=small, count=2, replicas=2), gpus, Place(pue=1.1)).energy
+    made = with_energy(with_line(solved, offer=small, count=2, replicas=2), gpus, load_factors(), Place(pue=1.1)).energy
     assert made is not None
     assert made.gpu_watts == 1300
     assert made.wall_watts == pytest.approx((1300 + 0.5 * 2 * gpu.power_watts) * 1.1)
     assert made.grams_co2e_per_hour == pytest.approx(made.wall_watts / 1000 * 41)
     large = small.model_copy(update={"gpu_count": 3})
-    idle = with_energy(with_line(solved, offer=large, count=2, replicas=2), gpus, Place()).energy
+    idle = with_energy(with_line(solved, offer=large, count=2, replicas=2), gpus, load_factors(), Place()).energy
     assert idle is not None
     assert idle.gpu_watts == pytest.approx(1300 + 4 * (gpu.idle_watts or 0))
 
 
 def test_a_plan_whose_watts_are_not_known_has_no_energy(solved: Plan) -> None:
     unknown = solved.lines[0].estimate.model_copy(update={"power_watts": None})
-    assert with_energy(with_line(solved, estimate=unknown), load_gpus(), Place()).energy is None
+    assert with_energy(with_line(solved, estimate=unknown), load_gpus(), load_factors(), Place()).energy is None
 
 
 def test_machines_that_stand_anywhere_have_no_carbon_unless_it_is_said(solved: Plan) -> None:
     anywhere = with_line(solved, offer=solved.lines[0].offer.model_copy(update={"region": "global"}))
-    silent = with_energy(anywhere, load_gpus(), Place()).energy
-    told = with_energy(anywhere, load_gpus(), Place(grams_co2e_per_kilowatt_hour=100)).energy
+    silent = with_energy(anywhere, load_gpus(), load_factors(), Place()).energy
+    told = with_energy(anywhere, load_gpus(), load_factors(), Place(grams_co2e_per_kilowatt_hour=100)).energy
     assert silent is not None
     assert silent.grams_co2e_per_hour is None
     assert told is not None
     assert told.grams_co2e_per_hour == pytest.approx(told.wall_watts / 10)
-    assert "CO2e" not in render(plan_page.full(with_energy(anywhere, load_gpus(), Place()), Ink()), Ink())
+    assert "CO2e" not in render(plan_page.full(anywhere.model_copy(update={"energy": silent}), Ink()), Ink())
     page = plan_page.full(anywhere.model_copy(update={"energy": told}), Ink())
     assert "g of CO2e per hour" in render(page, Ink())
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from optimizer.plan import Plan
-from optimizer.requirements import Choices, ServiceLevel
+from optimizer.requirements import Choices, Demand, Limits, Objective, ServiceLevel
 from optimizer.search import Knowledge
 from tests.optimizer.questions import ask, at_least
 
@@ -49,3 +49,41 @@ def test_a_gpu_that_was_named_and_cannot_be_had_is_not_passed_over(knowledge_of:
     said = reasons(ask(knowledge_of(LLAMA), demand=at_least(500), choices=choices))
     assert said["Gaudi3 OAM 128GB"].startswith("nobody's price of it is known")
     assert said["MI355X 288GB"].startswith("no machine with it is left by")
+
+
+def test_the_best_of_each_other_gpu_is_the_best_by_what_was_asked_for(knowledge_of: KnowledgeOf) -> None:
+    """Watts, tokens per second and seconds rise or fall down the list; it is of cheapest plans for no other goal."""
+    few = Choices(gpus=("H100", "A100", "MI300X", "L40S", "B200"))
+    known = knowledge_of(LLAMA)
+    frugal = ask(known, demand=at_least(500), choices=few, objective=Objective.ENERGY)
+    more = [int(one.reason.split()[1].replace(",", "")) for one in frugal.rejections]
+    assert len(more) > 5
+    assert more == sorted(more)
+    most = ask(known, choices=few, limits=Limits(budget_usd_per_hour=10), objective=Objective.THROUGHPUT)
+    rates = [one.output_tokens_per_second or 0.0 for one in most.rejections if one.cost_usd_per_hour is not None]
+    assert rates == sorted(rates, reverse=True)
+    assert min(rates) > 0
+    assert all(one.cost_usd_per_hour <= 10 for one in most.rejections if one.cost_usd_per_hour is not None)
+    soon = ask(known, demand=Demand(concurrency=1), choices=few, objective=Objective.LATENCY)
+    seconds = [float(one.reason.split()[3]) for one in soon.rejections]
+    assert len(seconds) > 5
+    assert seconds == sorted(seconds)
+
+
+def test_a_gpu_of_which_the_budget_buys_nothing_says_what_it_costs(knowledge_of: KnowledgeOf) -> None:
+    few = Choices(gpus=("H100", "MI355X"))
+    plan = ask(knowledge_of(LLAMA), choices=few, limits=Limits(budget_usd_per_hour=20), objective=Objective.THROUGHPUT)
+    assert reasons(plan)["MI355X 288GB"] == "costs 68.80 USD/h at least, 20.00 allowed"
+
+
+def test_a_dearer_plan_within_the_limits_comes_before_a_cheaper_one_beyond_them(knowledge_of: KnowledgeOf) -> None:
+    """Eight A100 for a tenth of the demand would be cheapest in pairs; two GPUs are allowed."""
+    choices = Choices(gpus=("A100", "H200"))
+    free = ask(knowledge_of(LLAMA), demand=at_least(2500), choices=choices)
+    tight = ask(knowledge_of(LLAMA), demand=at_least(2500), choices=choices, limits=Limits(gpus=2))
+    assert tight.status == "optimal"
+    for one in (*tight.rejections, *tight.alternatives):
+        assert (one.gpus or 0) <= 2 or one.reason.endswith("2 allowed")
+    assert all((one.gpus or 0) <= 2 for one in tight.alternatives[:1])
+    assert free.cost_usd_per_hour is not None
+    assert free.cost_usd_per_hour <= (tight.cost_usd_per_hour or 0)

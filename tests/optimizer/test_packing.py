@@ -24,6 +24,7 @@ def purchase(gpu_count: int, machines: int, sizes: list[int], replicas: list[int
         output_tokens_per_second=np.ones(count),
         concurrency=np.ones(count, dtype=np.int64),
         power_watts=np.ones(count),
+        idle_watts=np.zeros(1),
     )
     return Purchase(columns, np.asarray([machines]), np.asarray(replicas), Goal.COST, True, True, 0, 0, 1.0, 1.0, 0.0)
 

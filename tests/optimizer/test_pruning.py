@@ -11,7 +11,7 @@ from gpu_db.offer import Offer
 from optimizer.candidates import Candidates
 from optimizer.cp_sat.objectives import GOALS
 from optimizer.cp_sat.program import solve_program
-from optimizer.pruning import Columns, Reads, _on_offers, _on_places, cheapest_offers, front_of_two, prune
+from optimizer.pruning import Reads, cheapest_offers, front_of_two, prune, unpruned
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements
 from optimizer.shapes import enumerate_shapes
 from optimizer.uniform import affordable_columns
@@ -47,13 +47,9 @@ def random_candidates(rng: np.random.Generator) -> tuple[Candidates, tuple[Offer
         ttft_seconds=rng.random(count),
         tpot_seconds=rng.random(count),
         power_watts=rng.integers(200, 700, count) * size.astype(float),
+        idle_watts=rng.integers(0, 60, len(shapes.columns.gpus)).astype(float),
     )  # fmt: skip
     return candidates, offers
-
-
-def unpruned(candidates: Candidates, offers: tuple[Offer, ...], allowed: np.ndarray) -> Columns:
-    place, rows = _on_places(candidates, np.flatnonzero(allowed))
-    return _on_offers(candidates, offers, place, rows)
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -79,7 +75,6 @@ def test_the_best_plan_is_worth_the_same_without_pruning(seed: int) -> None:
         concurrency=counted,
         power=objective is Objective.ENERGY,
         tokens_enough=asked_tokens + 1,
-        machines=limited or any(one.available_count is not None for one in offers),
     )
     pruned = prune(candidates, cheapest_offers(offers), allowed, reads)
     every = unpruned(candidates, offers, allowed)

@@ -57,6 +57,7 @@ def market(rng: np.random.Generator) -> Columns:
         output_tokens_per_second=rng.integers(50, 1000, count) * np.sqrt(gpus) / 3,
         concurrency=rng.integers(1, 64, count),
         power_watts=rng.integers(100, 700, count).astype(float),
+        idle_watts=rng.integers(0, 60, len(offers)).astype(float),
     )
 
 
@@ -114,6 +115,16 @@ def all_purchases(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
     return machines, replicas
 
 
+def watts_of(columns: Columns, machines: np.ndarray, replicas: np.ndarray) -> np.ndarray:
+    """What serves, and every GPU beside it that idles, shape (purchases,)."""
+    watts = replicas @ columns.power_watts
+    for number, one in enumerate(columns.offers):
+        mine = columns.machine == number
+        idle = machines[:, number] * one.gpu_count - replicas[:, mine] @ columns.gpus[mine]
+        watts = watts + idle * columns.idle_watts[number]
+    return watts.astype(np.int64)
+
+
 def keep_the_rules(columns: Columns, asked: Requirements, machines: np.ndarray, replicas: np.ndarray) -> np.ndarray:
     tokens = replicas @ np.floor(columns.output_tokens_per_second * 1000).astype(np.int64)
     cost = machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers])
@@ -130,7 +141,7 @@ def keep_the_rules(columns: Columns, asked: Requirements, machines: np.ndarray, 
     if asked.limits.gpus is not None:
         ok &= gpus <= asked.limits.gpus
     if asked.limits.power_watts is not None:
-        ok &= replicas @ columns.power_watts.astype(np.int64) <= asked.limits.power_watts
+        ok &= watts_of(columns, machines, replicas) <= asked.limits.power_watts
     if not asked.choices.mix:
         ok &= ((replicas > 0).sum(axis=1) == 1) & ((machines > 0).sum(axis=1) == 1)
     return ok
@@ -156,7 +167,7 @@ def test_no_purchase_is_better_than_the_solvers(seed: int) -> None:
     worth = {
         Goal.COST: machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers]),
         Goal.THROUGHPUT: -(replicas @ np.floor(columns.output_tokens_per_second * 1000).astype(np.int64)),
-        Goal.POWER: replicas @ columns.power_watts.astype(np.int64),
+        Goal.POWER: watts_of(columns, machines, replicas),
     }[purchase.goal]
     assert abs(purchase.value) == abs(int(worth[ok].min()))
     assert keep_the_rules(columns, asked, purchase.machines[None, :], purchase.replicas[None, :])[0]
@@ -184,22 +195,26 @@ def test_a_limit_of_power_is_kept_and_costs_no_more_than_it_must(seed: int) -> N
 
 
 @pytest.mark.parametrize("seed", range(120))
-def test_no_cheapest_purchase_uses_a_column_that_is_not_worthwhile(seed: int) -> None:
+def test_no_best_purchase_uses_a_column_that_is_not_worthwhile(seed: int) -> None:
+    objective = [Objective.COST, Objective.ENERGY][seed % 2]
+    goal = GOALS[objective][0]
     rng = np.random.default_rng(3000 + seed)
     columns = market(rng)
     asked = question(rng, columns)
     machines, replicas = all_purchases(columns)
     ok = keep_the_rules(columns, asked, machines, replicas)
-    kept = worthwhile(columns, asked)
+    kept = worthwhile(columns, asked, goal)
     if not ok.any():
         return
     cost = machines @ np.asarray([round(o.price_usd_per_hour * 1_000_000) for o in columns.offers])
-    cheapest = ok & (cost == cost[ok].min())
-    assert replicas[cheapest][:, ~kept].sum() == 0
-    purchase = solve_program(asked, with_columns(columns, kept), GOALS[Objective.COST])
+    worth = cost if goal is Goal.COST else watts_of(columns, machines, replicas)
+    best = ok & (worth == worth[ok].min())
+    assert replicas[best][:, ~kept].sum() == 0
+    purchase = solve_program(asked, with_columns(columns, kept), GOALS[objective])
     assert purchase is not None
     told = purchase.among(columns, kept)
-    assert told.value == cost[ok].min()
+    assert told.value == worth[ok].min()
+    assert told.power_watts == watts_of(columns, told.machines[None, :], told.replicas[None, :])[0]
     assert keep_the_rules(columns, asked, told.machines[None, :], told.replicas[None, :])[0]
 
 
@@ -213,6 +228,7 @@ def test_most_columns_of_a_market_are_not_worthwhile() -> None:
         output_tokens_per_second=np.asarray([100.0, 60.0, 100.0, 390.0]),
         concurrency=np.full(4, 8),
         power_watts=np.full(4, 300.0),
+        idle_watts=np.zeros(3),
     )
     asked = Requirements(model="m", demand=Demand(output_tokens_per_second=400))
     assert worthwhile(columns, asked).tolist() == [True, False, True, False]
@@ -239,6 +255,7 @@ def test_an_offer_with_a_minimum_is_bought_whole_or_not_at_all() -> None:
         output_tokens_per_second=np.asarray([100.0, 100.0]),
         concurrency=np.asarray([8, 8]),
         power_watts=np.asarray([300.0, 300.0]),
+        idle_watts=np.zeros(2),
     )
     for tokens, bought in ((100, [1, 0]), (200, [0, 4]), (450, [0, 5])):
         asked = Requirements(model="m", demand=Demand(output_tokens_per_second=tokens))

@@ -114,6 +114,15 @@ def test_no_plan_draws_less_than_the_energy_objectives(knowledge_of: KnowledgeOf
     assert f"{least}" in {one.changes[0].value for one in below.relaxations if one.changes[0].option == "--max-power"}
 
 
+def test_gpus_that_idle_beside_a_replica_are_not_free(knowledge_of: KnowledgeOf) -> None:
+    """Replicas of two GPUs on machines of eight would leave six that draw 45 W each and serve nobody."""
+    asked = {"choices": Choices(gpus=("A100 PCIe 80GB",)), "demand": at_least(500)}
+    frugal = ask(knowledge_of(LLAMA), **asked, objective=Objective.ENERGY)
+    assert frugal.totals is not None
+    assert frugal.totals.gpus == sum(line.replicas * line.replica.gpus for line in frugal.lines)
+    assert frugal.proven == "no other GPUs would draw fewer watts"
+
+
 IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "budget": {"demand": at_least(5000), "limits": Limits(budget_usd_per_hour=1)},
     "tpot": {"demand": at_least(500), "service_level": ServiceLevel(tpot_seconds=0.002)},

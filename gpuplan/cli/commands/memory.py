@@ -106,13 +106,13 @@ def page(answer: AdvisedMemory, ink: console.Ink) -> list[console.Line]:
 
 
 def _capacity(answer: MemoryAnswer) -> list[console.Line]:
-    from gpuplan.cli.plan_page import counted
+    from gpuplan.cli.plan_page import lengths_of
 
     memory = answer.memory
     rows: list[list[console.Part]] = [
         ["one token of context", f"{memory.kv_bytes_per_token:,.0f}", "bytes per GPU"],
         ["KV cache holds", f"{memory.kv_tokens:,}", "tokens"],
-        [f"{counted(answer.workload)} tokens", f"{memory.requests_that_fit:,}", "at once"],
+        [f"requests of {lengths_of(answer.workload)} tokens", f"{memory.requests_that_fit:,}", "at once"],
         ["longest single request", f"{answer.longest_context:,}", "tokens"],
     ]
     for one in answer.requests_by_context:
