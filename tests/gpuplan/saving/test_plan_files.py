@@ -158,10 +158,13 @@ WRONG = st.one_of(
 )
 
 
+WAYS = ("--verbose", "--quiet", "--json")
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_change_to_a_plan_file_ends_in_a_traceback(file: PlanFile, tmp_path: Path, data: st.DataObject) -> None:
-    """Any one value replaced: the file is refused in a sentence, or shown."""
+    """Any one value replaced: the file is refused in a sentence, or shown in any of the three ways."""
     record = json.loads(file.model_dump_json())
     *outer, last = data.draw(st.sampled_from(_places(record)[1:]))
     inside = record
@@ -171,7 +174,7 @@ def test_no_change_to_a_plan_file_ends_in_a_traceback(file: PlanFile, tmp_path: 
     place = tmp_path / "changed.json"
     place.write_text(json.dumps(record))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert {app.main(["show", str(place), how]) for how in ("--verbose", "--quiet", "--json")} <= {0, 2, 3}
+        assert app.main(["show", str(place), data.draw(st.sampled_from(WAYS))]) in {0, 2, 3}
 
 
 # ── through the command line ─────────────────────────────────────────────────────────────────────────────────────────
