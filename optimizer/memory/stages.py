@@ -19,6 +19,7 @@ from catalog.model import ModelSpec
 from optimizer.engines.engine import Engine
 from optimizer.memory.activations import expert_workspace_bytes_per_token, forward_bytes_per_token
 from optimizer.memory.adapters import Adapters, adapters_by_stage
+from optimizer.memory.allocator import spare_by_stage
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.distinct import distinct_columns
 from optimizer.memory.encoder import encoder_bytes_per_token
@@ -54,6 +55,7 @@ class Stages:
         is_last: whether the stage samples.
         layers: layers it runs.
         weight_bytes: on its fullest rank, as they are served.
+        spare_bytes: that the allocator adds to them.
         forward_bytes_per_token: of a forward pass.
         workspace_bytes_per_token: of a step, that the experts' kernels keep.
         encoder_bytes_per_token: of encoding an image, on the first stage; zero elsewhere and for text models.
@@ -68,6 +70,7 @@ class Stages:
     is_last: Bools
     layers: Ints
     weight_bytes: Ints
+    spare_bytes: Ints
     forward_bytes_per_token: Floats
     workspace_bytes_per_token: Floats
     encoder_bytes_per_token: Floats
@@ -103,6 +106,7 @@ def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapte
         is_last=spans.is_last[span],
         layers=spans.layers[span],
         weight_bytes=weights[span, key],
+        spare_bytes=spare_by_stage(spec, division, spans)[span, key],
         forward_bytes_per_token=forward_bytes_per_token(spec, division)[key],
         workspace_bytes_per_token=expert_workspace_bytes_per_token(spec, division)[key] * keeps[row],
         encoder_bytes_per_token=np.where(spans.is_first[span], encoder, 0),

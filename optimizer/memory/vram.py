@@ -363,10 +363,10 @@ def load_model(
 def _with_buffers(
     spec: ModelSpec, engine: Engine, rows: ReplicaColumns, stages: Stages, cards: Cards, settings: MemorySettings
 ) -> Stages:
-    """The stages with what is allocated beside the weights while they load."""
+    """The stages with what is allocated beside and around the weights while they load."""
     ranks, tokens = rows.tensor_parallel[stages.row], cards.batched_tokens[stages.row]
     buffers = loading_buffers(spec, engine, ranks, tokens, settings.max_model_len)
-    return replace(stages, weight_bytes=stages.weight_bytes + buffers)
+    return replace(stages, weight_bytes=stages.weight_bytes + stages.spare_bytes + buffers)
 
 
 CHECKED_ROWS = 2

@@ -247,7 +247,7 @@ def weights_by_stage(spec: ModelSpec, division: Division, spans: Spans, layers: 
         layers = np.stack([layer_bytes(group, division) for group in spec.layers])
     stages = _stored_layers(spec, layers_by_stage(spec, spans)) @ layers
     for matrix in spec.outside:
-        stages += _holds(matrix, spec, spans)[:, None] * shard_bytes(matrix, division)
+        stages += holders(matrix, spec, spans)[:, None] * shard_bytes(matrix, division)
     if spec.vision is not None:
         stages += spans.is_first[:, None] * tower_bytes(spec.vision, division)
     return stages
@@ -271,7 +271,7 @@ def _stored_layers(spec: ModelSpec, counts: Ints) -> Ints:
     return np.minimum(counts, [np.iinfo(np.int64).max if most is None else most for most in copies])
 
 
-def _holds(matrix: Matrix, spec: ModelSpec, spans: Spans) -> Bools:
+def holders(matrix: Matrix, spec: ModelSpec, spans: Spans) -> Bools:
     """Stages that hold a matrix from outside the layers."""
     if matrix.part != "embedding":
         return spans.is_last
