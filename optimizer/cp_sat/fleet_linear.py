@@ -119,6 +119,8 @@ def solve_linear(
     parameters.gscip.bool_params["misc/catchctrlc"] = False  # Ctrl-C is `interruption`'s
     if enough is not None and solver is LinearSolver.HIGHS:
         parameters.highs.double_options["objective_target"] = enough
+    if solver is LinearSolver.GLOP:
+        parameters.lp_algorithm = parameters_pb2.LP_ALGORITHM_DUAL_SIMPLEX  # starts feasible: no price is below 0
     quiet = _without_prints if solver is LinearSolver.HIGHS and program.whole is not None else nullcontext
     if program.whole is not None:
         parameters.relative_gap_tolerance = gap

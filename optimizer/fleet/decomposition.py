@@ -13,7 +13,7 @@ import time
 
 from optimizer.cp_sat.fleet_compact import Progress
 from optimizer.fleet.master import Separable
-from optimizer.fleet.prices import Prices, find_prices, find_prices_of_many
+from optimizer.fleet.prices import SHARE_OF_GAP, Prices, find_prices, find_prices_of_many
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.whole import Whole, make_whole
 
@@ -33,7 +33,7 @@ def solve_by_prices(
     if view.services > ALL_PRICED_MOST:
         found = find_prices_of_many(view, gap=gap, until=enough, seed=seed)
     else:
-        found = find_prices(view, gap=gap, until=enough)
+        found = find_prices(view, goal=gap * SHARE_OF_GAP, until=enough)
     if found is None or found.master.unserved.max(initial=0.0) > SERVED:
         return found, None
     return found, make_whole(problem, view, found, gap=gap, until=until, seed=seed, progress=progress)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,13 +16,11 @@ from optimizer.fleet.master import (
     lift,
     lower_bound,
     plans_of,
-    shortage,
     solve_master,
 )
 from optimizer.fleet.pricing import Priced, cheapest_plans
 from optimizer.fleet.problem import FleetProblem
-from optimizer.fleet.sparse import SparseRows
-from optimizer.fleet.survival import Survivors, cheapest_survivors, survivors_of
+from optimizer.fleet.survival import cheapest_survivors, survivors_of
 from optimizer.replica_columns import Bools, Floats, Ints
 
 ROUNDS_MOST = 60
@@ -30,15 +29,13 @@ DEAR = 10.0
 DEAREST = 1e7
 LEVELS_MOST = 5
 """More priorities than this cannot be told apart by their worth within the precision of a linear solver."""
-LOOSE = 1e-3
 SHARE_OF_GAP = 0.1
-"""The prices may miss the bound by this share of the gap asked for, and so may the pricing."""
+"""The bound may miss the mix by this share of the gap asked for; the rest is for whole numbers."""
+SHARE_OF_GAP_OF_MANY = 0.4
+"""The same in fleets so large that whole numbers cost next to nothing."""
 SAMPLE = 5_000
-CONTESTED = (8_000, 16_000, 32_000)
-"""Services in the linear program of a fleet too large for one of all: more in every round, until it is enough."""
-ENOUGH = 0.5
-OVER = 4.0
-"""Of what falls short, so many times as much is taken back from the services that use it, to be decided anew."""
+STARTS = (1.0, 1.03, 1.3)
+"""Times the prices of the sample, on what is limited."""
 EXTRA = 1e-9
 
 
@@ -53,6 +50,7 @@ class Prices:
         plans: all plans found.
         master: the last answer of the linear program over them.
         most_cost: no plan costs more, dollars; a bound beyond it proves that there is none.
+        time_ended: there was no time for better ones.
     """
 
     bound: float
@@ -61,145 +59,140 @@ class Prices:
     plans: Plans
     master: MasterAnswer
     most_cost: float
+    time_ended: bool
 
 
 def find_prices(
     view: Separable,
     *,
-    gap: float,
+    goal: float,
     until: float,
     importance: Floats | None = None,
     times: Floats | None = None,
-    start: Floats | None = None,
+    starts: Sequence[Floats] = (),
 ) -> Prices | None:
-    """Prices at which the services' own cheapest plans fit the limits, up to a share of the gap; None without time.
+    """Prices at which the services' own cheapest plans fit the limits, as nearly as asked; None without time.
 
     Args:
         view: the fleet.
-        gap: relative, asked for the whole solution.
+        goal: relative, of what the bound may miss of the mix; the pricing may miss half of it.
         until: `time.perf_counter()` at which to stop.
         importance: shape (services,): how many times the dearest service's plan each may cost before it is left out;
             None = all are to be served if that is possible at all.
         times: shape (services,): how many services like itself each stands for; None = 1.
-        start: shape (resources,): prices to begin with.
+        starts: each of shape (resources,): prices whose plans to begin with; none = what supply asks.
     """
-    times = np.ones(view.services) if times is None else times
-    survivors = survivors_of(view.wanted)
-    goal = max(gap * SHARE_OF_GAP, EXTRA)
-    prices = lift(view, np.zeros(len(view.limit)) if start is None else start)
-    priced = _plans_at(view, prices, survivors, LOOSE)
-    parts, best = [plans_of(view, priced)], (lower_bound(view, priced, prices, times), prices, priced)
-    unserved = DEAR * np.maximum(priced.cost, priced.cost.mean() + EXTRA)
-    if importance is not None:
-        unserved = importance * (priced.cost.max() + EXTRA)
-    tolerance, master = LOOSE, None
+    goal = max(goal, EXTRA)
+    rounds = _Rounds(view, np.ones(view.services) if times is None else times, goal / 2)
+    for start in starts or (np.zeros(len(view.limit)),):
+        rounds.price(start)
+    rounds.leave_out_at(importance)
     for _ in range(ROUNDS_MOST):
+        master = rounds.mix(until)
+        if master is None:
+            break
+        if rounds.price(master.prices) and rounds.missing > goal:
+            continue
+        if importance is not None or master.unserved.max(initial=0.0) < EXTRA or not rounds.serve_more():
+            break
+    return rounds.result()
+
+
+class _Rounds:
+    """Prices and plans in turn: prices give every service a plan, the mix of all plans found gives new prices."""
+
+    def __init__(self, view: Separable, times: Floats, tolerance: float) -> None:
+        self.view, self._times, self._tolerance = view, times, tolerance
+        self._survivors = survivors_of(view.wanted)
+        self._parts: list[Plans] = []
+        self._best: tuple[float, Floats, Priced] | None = None
+        self._unserved = np.full(view.services, np.inf)
+        self._master: MasterAnswer | None = None
+        self._cut = False
+
+    @property
+    def missing(self) -> float:
+        """How far the bound is below the mix, relative to it."""
+        if self._master is None or self._best is None or self._master.cost <= 0:
+            return 0.0
+        return 1 - self._best[0] / self._master.cost
+
+    def price(self, prices: Floats) -> bool:
+        """Find every service's cheapest plan, with the bound; whether one is cheaper than all its plans so far."""
+        view, prices = self.view, lift(self.view, prices)
+        price = view.price + view.uses.times(prices)
+        priced = cheapest_survivors(
+            cheapest_plans(view.wanted, price, tolerance=self._tolerance),
+            self._survivors,
+            price,
+            tolerance=self._tolerance,
+        )
+        bound = lower_bound(view, priced, prices, self._times)
+        if self._best is None or bound > self._best[0]:
+            self._best = bound, prices, priced
+        new = priced.cost < self._least(prices) * (1 - EXTRA) - EXTRA
+        self._parts.append(plans_of(view, priced).take(new))
+        return bool(new.any())
+
+    def _least(self, prices: Floats) -> Floats:
+        """What each service pays at least at these prices by the plans so far, or for none, shape (services,)."""
+        least = self._unserved.copy()
+        for part in self._parts:
+            np.minimum.at(least, part.service, part.price + part.uses.times(prices))
+        return least
+
+    def leave_out_at(self, importance: Floats | None) -> None:
+        """Set what it costs to leave a service out, by the plans at the best prices so far."""
+        cost = self._priced.cost
+        if importance is None:
+            self._unserved = DEAR * np.maximum(cost, cost.mean() + EXTRA)
+        else:
+            self._unserved = importance * (cost.max() + EXTRA)
+
+    def serve_more(self) -> bool:
+        """Make leaving out dearer; False when it is dear beyond what a linear solver can tell."""
+        if self._unserved.max() > DEAREST * self._priced.cost.max():
+            return False
+        self._unserved = self._unserved * DEAR
+        return True
+
+    @property
+    def _priced(self) -> Priced:
+        assert self._best is not None  # `price` comes first
+        return self._best[2]
+
+    def mix(self, until: float) -> MasterAnswer | None:
+        """The cheapest mix of all plans so far; None without time."""
         left = seconds_until(until)
         if left <= 0:
-            break
-        answer = solve_master(view, join(parts), unserved, times=times, time_limit_seconds=left)
-        if not answer.feasible:
-            break
-        master = answer
-        prices = lift(view, master.prices)
-        priced = _plans_at(view, prices, survivors, tolerance)
-        bound = lower_bound(view, priced, prices, times)
-        best = max(best, (bound, prices, priced), key=lambda one: one[0])
-        missing = 1 - best[0] / master.cost if master.cost > 0 else 0.0
-        new = priced.cost < master.worth - EXTRA * np.maximum(master.worth, 1.0)
-        if missing <= goal or not new.any():
-            if tolerance > goal / 2 and missing > goal:
-                tolerance = goal / 2
-                continue
-            dearer = importance is None and unserved.max() <= DEAREST * priced.cost.max()
-            if master.unserved.max(initial=0.0) < EXTRA or not dearer:
-                break
-            unserved = unserved * DEAR
-        if missing <= LOOSE * DEAR:
-            tolerance = goal / 2
-        parts.append(plans_of(view, priced).take(new))
-    if master is None:
-        return None
-    most_cost = float(view.supply_price @ view.supply_most) + _dearest(view)
-    return Prices(best[0], best[1], best[2], join(parts), master, most_cost)
+            self._cut = True
+            return None
+        answer = solve_master(self.view, join(self._parts), self._unserved, times=self._times, time_limit_seconds=left)
+        self._cut = not answer.feasible
+        if answer.feasible:
+            self._master = answer
+        return answer if answer.feasible else None
 
-
-def _plans_at(view: Separable, prices: Floats, survivors: Survivors | None, tolerance: float) -> Priced:
-    """Every service's cheapest plan at these prices of resources."""
-    price = view.price + view.uses.times(prices)
-    return cheapest_survivors(
-        cheapest_plans(view.wanted, price, tolerance=tolerance), survivors, price, tolerance=tolerance
-    )
+    def result(self) -> Prices | None:
+        """Where the prices stand; None without any mix."""
+        if self._master is None or self._best is None:
+            return None
+        most_cost = float(self.view.supply_price @ self.view.supply_most) + _dearest(self.view)
+        return Prices(*self._best, join(self._parts), self._master, most_cost, self._cut)
 
 
 def find_prices_of_many(view: Separable, *, gap: float, until: float, seed: int) -> Prices | None:
-    """The same for fleets too large for one linear program over all services.
+    """The same for large fleets, begun at prices found on a sample: each round over all services is dear.
 
-    Prices found on a sample (the dearest services, and some of the others that stand for all of them) are nearly those
-    of the fleet. At them most services have one plan that is clearly the cheapest; those keep it, and a linear program
-    over the others sets the prices right. The bound is of all services, so nothing rests on the sample being good.
+    The sample is of the dearest services, and of some of the others, that stand for all of them. The first plans are
+    those at its prices and at somewhat higher ones, of which the limits leave room for a mix.
     """
     sample, times = _sample(view, seed)
-    first = find_prices(view.take(sample, view.limit), gap=gap, until=until, times=times)
+    first = find_prices(view.take(sample, view.limit), goal=gap * SHARE_OF_GAP, until=until, times=times)
     if first is None:
         return None
-    best: Prices | None = None
-    start = first.prices
-    for number in CONTESTED:
-        found = _set_right(view, start, number, gap=gap, until=until)
-        if found is not None:
-            bound = found.bound if best is None else max(found.bound, best.bound)
-            best = found if best is None or found.master.cost < best.master.cost else best
-            best, start = replace(best, bound=bound), found.prices
-            if best.master.cost - best.bound <= gap * ENOUGH * best.master.cost:
-                break
-    return best
-
-
-def _set_right(view: Separable, start: Floats, number: int, *, gap: float, until: float) -> Prices | None:
-    """Better prices from good ones: services with one clearly cheapest plan keep it, the others are priced anew."""
-    tolerance = gap * SHARE_OF_GAP
-    survivors = survivors_of(view.wanted)
-    priced = _plans_at(view, start, survivors, tolerance)
-    regret = regrets(view, plan_costs(view, start))
-    plans = plans_of(view, priced)
-    contested = _contested(view, plans, regret, number)
-    kept = plans.take(np.setdiff1d(np.arange(view.services), contested))
-    found = find_prices(view.take(contested, view.limit - _used(view, kept)), gap=gap, until=until, start=start)
-    if found is None:
-        return None
-    again = _plans_at(view, found.prices, survivors, tolerance)
-    bounds = [(lower_bound(view, one, at), at, one) for at, one in ((start, priced), (found.prices, again))]
-    bound, prices, best = max(bounds, key=lambda one: one[0])
-    moved = _renumbered(found.plans, contested, view)
-    unserved = np.zeros(view.services)
-    unserved[contested] = found.master.unserved
-    later = np.zeros(len(moved.service) - len(found.master.weight))
-    weight = np.concatenate((np.ones(len(kept.service)), found.master.weight, later))
-    cost = found.master.cost + float(kept.price.sum())
-    master = replace(found.master, cost=cost, weight=weight, unserved=unserved)
-    return Prices(bound, prices, best, join([kept, moved]), master, np.inf)
-
-
-def _used(view: Separable, plans: Plans) -> Floats:
-    """What plans use of each resource."""
-    used = np.bincount(plans.uses.index, weights=plans.uses.value, minlength=len(view.limit))
-    return used.astype(np.float64)
-
-
-def _contested(view: Separable, plans: Plans, regret: Floats, number: int) -> Ints:
-    """Services whose plan is hardly better than another one, and enough of those that use what falls short."""
-    order = np.argsort(regret, kind="stable")
-    contested = [order[:number]]
-    missing = shortage(view, _used(view, plans))
-    rank = np.argsort(order)
-    row = plans.uses.row
-    for resource in np.flatnonzero(missing > EXTRA).tolist():
-        mine = np.flatnonzero(plans.uses.index == resource)
-        mine = mine[np.argsort(rank[row[mine]], kind="stable")]
-        enough = np.searchsorted(np.cumsum(plans.uses.value[mine]), OVER * missing[resource]) + 1
-        contested.append(row[mine[:enough]])
-    return np.unique(np.concatenate(contested))
+    starts = [np.where(view.limit > 0, first.prices * factor, first.prices) for factor in STARTS]
+    return find_prices(view, goal=gap * SHARE_OF_GAP_OF_MANY, until=until, starts=starts)
 
 
 def _sample(view: Separable, seed: int) -> tuple[Ints, Floats]:
@@ -221,13 +214,6 @@ def _slots(view: Separable) -> Floats:
     return np.maximum(taken, 1.0)
 
 
-def _renumbered(plans: Plans, services: Ints, view: Separable) -> Plans:
-    """Plans of a part of the services, in the numbers of all."""
-    _, entries = view.wanted.take(services)
-    moved = SparseRows(plans.entries.start, entries[plans.entries.index], plans.entries.value)
-    return replace(plans, service=services[plans.service], entries=moved)
-
-
 def _dearest(view: Separable) -> float:
     """What all services cost at most in a cheapest plan: each column as often as it alone suffices."""
     return float(view.price @ view.wanted.enough)
@@ -241,7 +227,7 @@ def choose_by_prices(problem: FleetProblem, view: Separable, *, gap: float, unti
     level = np.unique(problem.priority, return_inverse=True)[1].reshape(-1)
     level = np.where(problem.required, level.max() + 1, level)
     importance = problem.weight / problem.weight.mean() * DEAR ** (2.0 * np.minimum(level, LEVELS_MOST) + 1)
-    found = find_prices(view, gap=gap, until=until, importance=importance)
+    found = find_prices(view, goal=gap * SHARE_OF_GAP, until=until, importance=importance)
     return None if found is None else problem.required | (found.master.unserved < EXTRA)
 
 

@@ -261,11 +261,38 @@ class _Handfuls:
         excess = self.price - self.base.count_price[owner] - self.base.cover_price[owner] * self.wanted.gives
         excess = np.maximum(excess, 0.0)
         worth = excess < self._room()[owner]
-        worth[self.base.fill] = False
+        worth &= self._not_beaten_by_fill()
         entry = np.flatnonzero(worth)
+        entry = entry[self._not_beaten(entry)]
         entry = entry[np.lexsort((excess[entry], owner[entry]))]
         start = np.concatenate(([0], np.cumsum(np.bincount(owner[entry], minlength=len(self.wanted.demand)))))
         return entry, excess[entry], start
+
+    def _not_beaten_by_fill(self) -> Bools:
+        """Entries that cost less than as many of the fill as cover no less, shape (entries,); no fill is one."""
+        wanted, fill = self.wanted, self.base.fill
+        number = -(-wanted.gives // wanted.gives[fill][wanted.service])
+        price = self.price[fill]
+        if wanted.most is not None:
+            price = np.where(wanted.most[fill] >= wanted.enough[fill], price, np.inf)
+        better: Bools = self.price < number * price[wanted.service]
+        better[fill] = False
+        return better
+
+    def _not_beaten(self, entry: Ints) -> Bools:
+        """Of these entries those that no other of the service beats in price and cover, shape (entries given,)."""
+        gives, owner = self.wanted.gives[entry], self.wanted.service[entry]
+        order = np.lexsort((-gives, self.price[entry], owner))
+        endless = np.ones(len(entry), dtype=bool)
+        if self.wanted.most is not None:
+            endless = self.wanted.most[entry] >= self.wanted.enough[entry]
+        rank = np.unique(gives, return_inverse=True)[1].reshape(-1) + 1
+        height = owner * (len(entry) + 1) + rank
+        beating = np.where(endless, height, 0)[order]
+        before = np.concatenate(([0], np.maximum.accumulate(beating)[:-1]))
+        kept = np.empty(len(entry), dtype=bool)
+        kept[order] = height[order] > before
+        return kept
 
     def _grow(self, states: _States, entry: Ints, excess: Floats) -> _States:
         """Each handful with 1, 2, ... replicas of its next column, as long as that can be of use."""

@@ -121,7 +121,6 @@ def test_prices_from_a_sample_give_a_bound_of_the_whole_fleet(monkeypatch):
     for name, value in (
         ("decomposition.ALL_PRICED_MOST", 100),
         ("prices.SAMPLE", 200),
-        ("prices.CONTESTED", (100, 400)),
     ):
         monkeypatch.setattr(f"optimizer.fleet.{name}", value)
     sampled = solve_fleet(problem, gap=0.01, time_limit_seconds=10)

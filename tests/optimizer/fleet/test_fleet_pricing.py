@@ -99,3 +99,12 @@ def test_whole_prices_with_ties_and_zeros_are_priced_exactly(columns, demand, co
     assert priced.cost[0] == pytest.approx(truth)
     assert priced.bound[0] == pytest.approx(truth)
     assert keeps(wanted, priced).all()
+
+
+def test_columns_that_others_beat_take_no_place_in_the_search(monkeypatch):
+    monkeypatch.setattr("optimizer.fleet.pricing.STATES_MOST", 40)
+    gives, price = np.concatenate(([10, 13], np.tile((9, 10), 100))), np.linspace(10.0, 10.2, 200)
+    wanted = wanted_of([(gives, None, 34, 0)])
+    priced = cheapest_plans(wanted, np.concatenate(([10.0, 12.9], price)), tolerance=0.0)
+    assert priced.cost[0] == pytest.approx(10 + 2 * 12.9)
+    assert priced.bound[0] == pytest.approx(priced.cost[0])
