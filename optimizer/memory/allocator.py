@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -66,10 +65,12 @@ def spare_by_stage(spec: ModelSpec, division: Division, spans: Spans) -> Ints:
 
 def _spare(matrices: Iterable[Matrix], division: Division) -> Ints:
     """Spare bytes of one layer's 16-bit tensors, shape (keys,)."""
-    tensors: dict[str, Ints] = defaultdict(lambda: np.zeros_like(division.tensor_parallel))
+    tensors: dict[str, Ints] = {}
     for matrix in matrices:
-        if find_scheme(matrix.stored_as).bits_per_weight == COPY_BITS:
+        if matrix.inputs > 1 and find_scheme(matrix.stored_as).bits_per_weight == COPY_BITS:
             block, _, name = matrix.name.rpartition(".")
             outputs, inputs, copies = shard_shape(matrix, division)
-            tensors[f"{block}.{_FUSED.get(name, name)}"] += copies * outputs * inputs * (COPY_BITS // 8)
-    return sum((spare_bytes(size) for size in tensors.values()), start=np.zeros_like(division.tensor_parallel))
+            tensor = f"{block}.{_FUSED.get(name, name)}"
+            tensors[tensor] = tensors.get(tensor, 0) + copies * outputs * inputs * (COPY_BITS // 8)
+    sizes = np.array([*tensors.values(), np.zeros_like(division.tensor_parallel)])
+    return np.asarray(spare_bytes(sizes).sum(axis=0))
