@@ -126,7 +126,7 @@ def current_snapshot(asked: Asked, *, offline: bool) -> tuple[Snapshot, tuple[st
         try:
             return _from_downloads(asked, endpoint), (f"Read from huggingface_hub's cache: {away}",)
         except HubAway:
-            raise HubAway(f"{away} {asked.repo_id} is not bundled and was not read before.") from away
+            raise HubAway(f"{away} {asked.repo_id} is not bundled and was not read before.{_like(asked)}") from away
     except UnknownModel as unknown:
         raise _with_suggestions(unknown, asked, endpoint) from unknown
     failed = hub_cache.keep(snapshot, asked.gguf_format)
@@ -168,7 +168,7 @@ def _from_downloads(asked: Asked, endpoint: str) -> Snapshot:
     if not COMMIT.fullmatch(commit) or asked.gguf_format:
         raise HubAway(
             f"{asked.repo_id} is not bundled and was not read before; once without --offline and HF_HUB_OFFLINE reads "
-            "it, or give a folder with its config.json."
+            f"it, or give a folder with its config.json.{_like(asked)}"
         )
     files: dict[str, object] = {}
     for name, path in paths.items():
@@ -179,6 +179,14 @@ def _from_downloads(asked: Asked, endpoint: str) -> Snapshot:
             raise HubAway(f"{name} of {asked.repo_id} in huggingface_hub's cache cannot be read.") from error
     read_at = hub_cache.utc_now().isoformat()
     return Snapshot(asked.repo_id, asked.repo_id, asked.revision, commit, endpoint, read_at, files)
+
+
+def _like(asked: Asked) -> str:
+    """Bundled models whose names are like this one's, as a question; "" when there are none."""
+    from catalog.find import nearest_names
+
+    near = nearest_names(asked.repo_id, NEAR)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def _with_suggestions(unknown: UnknownModel, asked: Asked, endpoint: str) -> UnknownModel:

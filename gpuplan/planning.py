@@ -72,7 +72,8 @@ def plan(
     'optimal'
     """
     facts = load_facts(offers_file=offers_file, factors_dir=factors_dir, prices_as_of=prices_as_of)
-    return answer(requirements, facts, today=today or prices_as_of, offline=offline, place=place)
+    judged_on = today or min(prices_as_of or date.max, date.today())
+    return answer(requirements, facts, today=judged_on, offline=offline, place=place)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from catalog.model import ModelSpec
+from catalog.model import Confidence, ModelSpec
 from gpu_db.offer import Offer
 from optimizer.candidates import BATCHES, Candidates, Variant
 from optimizer.cells import estimate_at, memory_at
@@ -325,6 +325,14 @@ def _without_effect(lines: tuple[Line, ...], requirements: Requirements, spec: M
         )
 
 
+KNOWN_FROM: Mapping[Confidence, str] = {
+    "inferred": "was read from the config of a close relative, not its own",
+    "recalled": "was written from memory, as no public copy of its config was found",
+    "card": "was stretched to the size that its model card states",
+}
+"""How a shape is known that was not read from the model's own config."""
+
+
 def _warnings(
     search: Search, requirements: Requirements, purchase: Purchase, lines: tuple[Line, ...]
 ) -> tuple[str, ...]:
@@ -333,7 +341,8 @@ def _warnings(
     warnings += _without_effect(lines, requirements, spec)
     if spec.confidence != "read" and not spec.notes:  # notes of a model on the Hub say it themselves
         warnings.append(
-            f"The shape of {spec.repo_id} is in part {spec.confidence}, not read from its own config: {spec.source}."
+            f"The shape of {spec.repo_id} {KNOWN_FROM[spec.confidence]}: `plan models --name {spec.repo_id} --json` "
+            "names the sources."
         )
     if not purchase.tie_broken:
         warnings.append("Time ran out before ties were broken: an equally good plan may be returned another time.")

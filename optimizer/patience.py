@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,11 +43,11 @@ def meant_milliseconds(level: ServiceLevel) -> Iterator[str]:
 
 
 def _for_readers(requirements: Requirements) -> Requirements:
-    """The same question for people who read along; what was asked of latency stays."""
+    """The same question for people who read along; what was asked of latency stays where it is stricter."""
     level = requirements.service_level
     patient = ServiceLevel(
-        ttft_seconds=level.ttft_seconds or PATIENCE_TTFT_SECONDS,
-        tpot_seconds=level.tpot_seconds or 1 / PATIENCE_TOKENS_PER_SECOND,
+        ttft_seconds=min(level.ttft_seconds or math.inf, PATIENCE_TTFT_SECONDS),
+        tpot_seconds=min(level.tpot_seconds or math.inf, 1 / PATIENCE_TOKENS_PER_SECOND),
         confidence=level.confidence,
         percentile=level.percentile,
     )

@@ -81,6 +81,8 @@ class EstimateAnswer(Frozen):
         decode_step_seconds: one step with the whole batch decoding.
         prefill_seconds: one prompt beside a running batch, once it starts.
         fits: whether memory holds so many requests of the workload's length at once.
+        longest_context: tokens of the longest single request that the KV cache holds; the engine does not start when
+            that is less than `max_model_len`.
         decode: where the time of that decode step goes.
         prompt: where the time of a step goes that fills in a lone prompt, or the first chunk of a long one.
         energy: None when the power limit of the GPU is not known.
@@ -100,6 +102,7 @@ class EstimateAnswer(Frozen):
     decode_step_seconds: float
     prefill_seconds: float
     fits: bool
+    longest_context: int
     decode: StepTime
     prompt: StepTime
     energy: Energy | None

@@ -62,6 +62,7 @@ def _estimated(replica: ConfiguredReplica, sweep: Sweep, at: int, wanted: WhatIf
         decode_step_seconds=float(speed.decode_step_seconds[0, at]),
         prefill_seconds=float(speed.prefill_seconds[0, at]),
         fits=bool(sweep.fits[at]),
+        longest_context=int(replica.memory(per_rank).longest_context[0, 0]),
         decode=decode,
         prompt=prompt,
         energy=replica.energy(sweep, at, wanted.place),

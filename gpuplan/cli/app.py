@@ -72,7 +72,8 @@ def _split(words: Sequence[str]) -> tuple[str, list[str]]:
     (('check memory', ['rows.csv']), ('gpus', ['--json']))
     """
     both = " ".join(words[:2])
-    several = 2 if words and words[0] in VERBS and (both in command_names() or words[0] not in command_names()) else 1
+    second = len(words) > 1 and not words[1].startswith("-")
+    several = 2 if second and words[0] in VERBS and (both in command_names() or words[0] not in command_names()) else 1
     return " ".join(words[:several]), list(words[several:])
 
 
@@ -136,10 +137,8 @@ def understand(argv: Sequence[str]) -> tuple[str, Asked]:
     """
     first, after = _split(argv)
     if first in command_names():
-        name, called, left = first, command_of(first), after
-    else:
-        name, called, left = MAIN_JOB, program(), list(argv)
-    return name, asked_in(called.make_context(name, left))
+        return first, asked_in(command_of(first).make_context(f"{MAIN_JOB} {first}", after))
+    return MAIN_JOB, asked_in(program().make_context(MAIN_JOB, list(argv)))
 
 
 def _speak_plainly() -> None:
@@ -162,7 +161,9 @@ def sentence(error: typer.TyperException) -> str:
         long = [spelling for spelling in option.opts if spelling.startswith("--")]
         return f"{(long or option.opts)[0]}: {error.message}"
     text = (isinstance(error, typer.BadParameter) and error.message) or error.format_message()
-    return f"{text.rstrip('.')}. `plan --help` lists what can be typed." if "--help" not in text else text
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else MAIN_JOB
+    return f"{text.rstrip('.')}. `{command} --help` lists what can be typed." if "--help" not in text else text
 
 
 def main(argv: Sequence[str] | None = None) -> int:

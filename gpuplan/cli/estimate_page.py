@@ -89,9 +89,22 @@ def _planned(answer: EstimateAnswer, name: str, option: str) -> list[Part]:
     return [say(getattr(answer.estimate, name).planned), "" if chance is None else f"{100 * chance:.0f}%"]
 
 
+def _starts(answer: EstimateAnswer) -> bool:
+    """Whether the KV cache holds one longest request, without which the engine refuses to start."""
+    return answer.longest_context >= answer.layout.max_model_len
+
+
 def _verdict(answer: EstimateAnswer) -> list[Line]:
     if answer.fits:
         return []
+    if not _starts(answer):
+        longest, context = answer.longest_context, answer.layout.max_model_len
+        said = f"The engine does not start: one request of max_model_len {context:,} has no room."
+        enough = longest >= answer.workload.tokens_per_request
+        next_step = (
+            f"  --max-model-len {longest} starts." if enough else "  `plan memory` says what would make it start."
+        )
+        return [BLANK, (Styled(said, "red"),), (next_step,)]
     said = (
         f"Memory does not hold {answer.estimate.concurrency:,} such requests at once: they would queue or be preempted."
     )
@@ -154,6 +167,8 @@ def _remark(load: LoadPoint, answer: EstimateAnswer) -> Part:
 def _largest(answer: EstimateAnswer) -> list[Line]:
     level = _level(answer.asked.service_level)
     most = answer.largest_concurrency
+    if most is None and not _starts(answer):
+        return []
     if most is None:
         why = f"Not even one request keeps {level}." if level else "Not even one such request fits in memory."
         return [(f"  {why}",)]

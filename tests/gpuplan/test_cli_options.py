@@ -48,6 +48,17 @@ def test_a_mistyped_option_names_the_nearest() -> None:
     assert "--budget" in said
 
 
+def test_help_is_that_of_the_command_that_was_typed() -> None:
+    assert refusal("gpus", "H100").endswith("`plan gpus --help` lists what can be typed.")
+    assert refusal("check", "memory", "--gpus").endswith("`plan check memory --help` lists what can be typed.")
+    assert refusal("--budgt", "3").endswith("`plan --help` lists what can be typed.")
+
+
+def test_an_option_is_no_second_word_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["prices", "--gpu", "A40"]) == app.BAD_INPUT
+    assert capsys.readouterr().err.startswith("plan: No command 'prices'. Did you mean 'prices diff'")
+
+
 def test_options_are_not_abbreviated() -> None:
     assert "--budg" in refusal("--budg", "10")
 

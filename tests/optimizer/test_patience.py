@@ -39,3 +39,12 @@ def test_a_limit_in_seconds_that_looks_like_milliseconds_is_questioned(knowledge
     odd, right = (ask(knowledge, demand=at_least(500), service_level=ServiceLevel(tpot_seconds=s)) for s in (25, 0.025))
     assert "--max-tpot 25 is in seconds: if milliseconds were meant, type --max-tpot 25ms." in odd.warnings
     assert not [text for text in right.warnings if "milliseconds" in text]
+
+
+def test_a_limit_looser_than_readers_patience_does_not_replace_it(knowledge_of: KnowledgeOf) -> None:
+    plan = ask(
+        knowledge_of("meta-llama/Llama-3.3-70B-Instruct"),
+        demand=at_least(500),
+        service_level=ServiceLevel(tpot_seconds=25),
+    )
+    assert any("--max-ttft 5s --max-tpot 100ms gives a plan" in warning for warning in plan.warnings)

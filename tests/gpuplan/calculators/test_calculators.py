@@ -234,3 +234,15 @@ def test_memory_of_a_tensor_parallel_group_across_machines_is_known_and_its_spee
 def test_an_engines_version_may_stand_behind_its_name(capsys) -> None:
     named = memory_json(capsys, "llama-3.1-8b", "--gpu", "H100", "--engine", "vllm==0.10.0")
     assert named == memory_json(capsys, "llama-3.1-8b", "--gpu", "H100", "--engine-version", "0.10.0")
+
+
+def test_an_estimate_says_when_it_is_the_context_that_keeps_the_engine_from_starting(capsys) -> None:
+    """An L4 holds some 20 requests of 1,536 tokens beside Llama-3.1-8B in bf16, and no single one of 131,072."""
+    assert app.main(["estimate", "llama-3.1-8b", "--gpu", "L4", "--concurrency", "8"]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The engine does not start: one request of max_model_len 131,072 has no room." in said
+    assert "Not even one" not in said
+    longest = said.split("--max-model-len ")[1].split()[0]
+    again = ["estimate", "llama-3.1-8b", "--gpu", "L4", "--concurrency", "8", "--max-model-len", longest]
+    assert app.main(again) == 0
+    assert app.main([*again[:-1], str(int(longest) + 1000)]) == 3
