@@ -112,8 +112,9 @@ def worthwhile(columns: Columns, requirements: Requirements, goal: Goal = Goal.C
     """Which columns a plan no worse than the best of one kind may use, shape (columns,); no best one uses others."""
     plans = uniform_plans(columns, requirements)
     known = plans.power_watts if goal is Goal.POWER else plans.cost_usd_per_hour
-    best = float(known[keep_limits(plans, requirements)].min(initial=np.inf))
-    return usable(columns, requirements, goal, best + CENT_OF_MICRO)
+    best = float(known[keep_limits(plans, requirements)].min(initial=np.inf)) + CENT_OF_MICRO
+    # Without a mix a plan is of one kind: what a column alone does at its best is all that it can do.
+    return usable(columns, requirements, goal, best) if requirements.choices.mix else known <= best
 
 
 def usable(columns: Columns, requirements: Requirements, goal: Goal, most: float) -> Bools:

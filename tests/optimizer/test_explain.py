@@ -87,3 +87,15 @@ def test_a_dearer_plan_within_the_limits_comes_before_a_cheaper_one_beyond_them(
     assert all((one.gpus or 0) <= 2 for one in tight.alternatives[:1])
     assert free.cost_usd_per_hour is not None
     assert free.cost_usd_per_hour <= (tight.cost_usd_per_hour or 0)
+
+
+def test_without_a_mix_the_most_frugal_plan_is_found_at_once(knowledge_of: KnowledgeOf) -> None:
+    """Thousands of columns, each with a choice of its own, would take the solver longer than its limit."""
+    plan = ask(
+        knowledge_of("meta-llama/Llama-3.2-1B-Instruct"),
+        demand=Demand(concurrency=40),
+        choices=Choices(mix=False),
+        objective=Objective.ENERGY,
+    )
+    assert plan.status == "optimal"
+    assert len(plan.lines) == 1
