@@ -93,6 +93,7 @@ def _described(search: Search, requirements: Requirements, plans: UniformPlans, 
         machines=int(plans.machines[column]),
         gpus=int(plans.machines[column]) * offer.gpu_count,
         offer_id=offer.offer_id,
+        power_watts=float(plans.power_watts[column]) if np.isfinite(plans.power_watts[column]) else None,
     )
 
 

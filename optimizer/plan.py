@@ -181,6 +181,7 @@ class Rejection(Frozen):
     Attributes:
         replicas, machines, gpus: in all; GPUs are those that are paid for. None = nothing on it could do it.
         tensor_parallel, pipeline_parallel, data_parallel, expert_parallel: of each replica.
+        power_watts: of all its GPUs, rounded up to whole watts; None = the power of one is not known.
     """
 
     gpu: str
@@ -195,6 +196,7 @@ class Rejection(Frozen):
     machines: int | None = None
     gpus: int | None = None
     offer_id: str | None = None
+    power_watts: float | None = None
 
 
 class Change(Frozen):

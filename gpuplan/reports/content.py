@@ -16,7 +16,7 @@ from gpuplan.reports.document import Calculation, Chart, Column, Report, Section
 from gpuplan.reports.money import calculation_of, money, paid_usd_per_year
 from gpuplan.reports.studies import RENTED, Studies
 from gpuplan.reports.uncertainty import energy, risk, sensitivity
-from gpuplan.reports.words import amount, percent
+from gpuplan.reports.words import amount, percent, planned_gpus
 from gpuplan.saving.plan_file import PlanFile
 from optimizer.plan import Interval, Line, Plan, Rejection
 
@@ -227,17 +227,13 @@ def _on_each_gpu(plan: Plan) -> Table:
 def _planned(plan: Plan) -> tuple[str | float | None, ...]:
     assert plan.totals is not None
     return (
-        _gpus(plan),
+        planned_gpus(plan),
         _bill(plan),
         plan.cost_usd_per_hour,
         plan.totals.output_tokens_per_second.value,
         " and ".join(dict.fromkeys(layout(line.replica) for line in plan.lines)),
         "recommended",
     )
-
-
-def _gpus(plan: Plan) -> str:
-    return " and ".join(dict.fromkeys(line.offer.gpu for line in plan.lines))
 
 
 def _bill(plan: Plan) -> str:
@@ -269,14 +265,14 @@ def _paid(name: str, found: Plan | None, plan: Plan) -> tuple[str | float | None
         return (name, "nothing fits", None, None, None, None)
     cost = found.cost_usd_per_hour
     rate = found.totals.output_tokens_per_second.value
-    return (name, _gpus(found), _bill(found), cost, rate, cost - plan.cost_usd_per_hour)
+    return (name, planned_gpus(found), _bill(found), cost, rate, cost - plan.cost_usd_per_hour)
 
 
 def _gpu_chart(plan: Plan) -> tuple[Chart, ...]:
     known = [(each.gpu, each.cost_usd_per_hour) for each in plan.rejections if each.cost_usd_per_hour is not None]
     if not known or plan.cost_usd_per_hour is None:
         return ()
-    rows = ((f"{_gpus(plan)} (recommended)", plan.cost_usd_per_hour), *known[:CHARTED_GPUS])
+    rows = ((f"{planned_gpus(plan)} (recommended)", plan.cost_usd_per_hour), *known[:CHARTED_GPUS])
     table = Table("Cost of the cheapest plan on each GPU", (Column("GPU"), Column("USD/h", "usd_per_hour")), rows)
     says = (
         f"The recommended plan costs {usd(plan.cost_usd_per_hour)} USD per hour; the next GPU, {known[0][0]}, "

@@ -111,24 +111,30 @@ def _table(table: Table) -> Iterator[str]:
     label = shown(table.title)
     yield f'<div class="wide" role="region" tabindex="0" aria-label="{label}">'
     yield f'<table style="--columns: {len(table.columns)}"><caption>{label}</caption>'
-    yield "<thead><tr>" + "".join(_header(column) for column in table.columns) + "</tr></thead><tbody>"
-    for row in table.rows:
-        cells = [said(cell, column.kind) for cell, column in zip(row, table.columns, strict=True)]
-        yield f"<tr>{_cells(cells, table.columns)}</tr>"
+    rows = [[said(cell, column.kind) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows]
+    kinds = [_class(column, [row[at] for row in rows]) for at, column in enumerate(table.columns)]
+    yield f"<thead><tr>{''.join(map(_header, table.columns, kinds))}</tr></thead><tbody>"
+    yield from (f"<tr>{_cells(row, kinds)}</tr>" for row in rows)
     yield "</tbody></table></div>"
     if table.note:
         yield f'<p class="note">{shown(table.note)}</p>'
 
 
-def _header(column: Column) -> str:
-    return f'<th scope="col"{_class(column)}>{shown(column.name)}</th>'
+def _header(column: Column, kind: str) -> str:
+    return f'<th scope="col"{kind}>{shown(column.name)}</th>'
 
 
-def _cells(cells: list[str], columns: tuple[Column, ...]) -> str:
+def _cells(cells: list[str], kinds: list[str]) -> str:
     first, *others = cells
-    rest = (f"<td{_class(column)}>{shown(cell)}</td>" for cell, column in zip(others, columns[1:], strict=True))
-    return f'<th scope="row"{_class(columns[0])}>{shown(first)}</th>' + "".join(rest)
+    rest = (f"<td{kind}>{shown(cell)}</td>" for cell, kind in zip(others, kinds[1:], strict=True))
+    return f'<th scope="row"{kinds[0]}>{shown(first)}</th>' + "".join(rest)
 
 
-def _class(column: Column) -> str:
-    return "" if column.kind == "text" else ' class="number"'
+SHORT_LETTERS = 12
+"""Text of no more letters stays on its line: a day, a way of paying, a part of a command."""
+
+
+def _class(column: Column, cells: list[str]) -> str:
+    if column.kind != "text":
+        return ' class="number"'
+    return ' class="short"' if all(len(cell) <= SHORT_LETTERS for cell in cells) else ""

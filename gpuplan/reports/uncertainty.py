@@ -8,7 +8,7 @@ from gpuplan.cli.console import duration, quantity, usd
 from gpuplan.reports.document import Calculation, Cell, Chart, Column, Section, Table
 from gpuplan.reports.money import paid_usd_per_year, yearly_hours
 from gpuplan.reports.studies import Case, Studies, Swing
-from gpuplan.reports.words import percent
+from gpuplan.reports.words import percent, planned_gpus
 from optimizer.cost import break_even_utilization
 from optimizer.plan import Interval, Plan
 
@@ -40,8 +40,26 @@ def energy(plan: Plan, said: Calculation) -> Section:
     return Section(
         "Energy and CO2",
         (*(unknown if used.grams_co2e_per_hour is None else ()), f"Sources: {'; '.join(used.sources)}."),
-        tables=(Table("Energy and CO2e of the planned machines", columns, tuple(rows)),),
+        tables=(
+            Table("Energy and CO2e of the planned machines", columns, tuple(rows)),
+            _on_each_gpu(plan, used.gpu_watts),
+        ),
     )
+
+
+def _on_each_gpu(plan: Plan, gpu_watts: float) -> Table:
+    """What the GPUs of each option draw; hosts and rooms differ by provider and are left out."""
+    assert plan.totals is not None
+    options = [(planned_gpus(plan), gpu_watts, plan.totals.output_tokens_per_second.value)]
+    options += [
+        (each.gpu, each.power_watts, each.output_tokens_per_second)
+        for each in plan.rejections
+        if each.power_watts is not None and each.output_tokens_per_second
+    ]
+    rows = tuple((gpu, watts, watts / rate) for gpu, watts, rate in options)
+    columns = (Column("GPU"), Column("GPUs, W", "quantity"), Column("J per output token", "quantity"))
+    note = "GPUs alone, idle ones of the same machines included; the first row is what is recommended."
+    return Table("Energy of the cheapest on each GPU", columns, rows, note=note)
 
 
 def _tonnes(grams_per_hour: float | None, hours: float) -> float | None:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from gpuplan.cli.console import clean, duration, quantity, usd
 from gpuplan.reports.document import Cell, Kind
+from optimizer.plan import Plan
 
 NOTHING = "–"
+
+
+def planned_gpus(plan: Plan) -> str:
+    """The kinds of GPU that a plan buys."""
+    return " and ".join(dict.fromkeys(line.offer.gpu for line in plan.lines))
 
 
 def said(cell: Cell, kind: Kind = "text") -> str:

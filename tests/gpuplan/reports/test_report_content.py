@@ -13,6 +13,7 @@ import pytest
 from gpu_db.ownership import load_systems
 from gpuplan.cli import app
 from gpuplan.cli.commands import report as command
+from gpuplan.cli.console import duration
 from gpuplan.planning import answer, load_facts, plan
 from gpuplan.reports.assumptions import assume, bundled
 from gpuplan.reports.errors import BadReport
@@ -20,6 +21,7 @@ from gpuplan.reports.money import YEARS, calculation_of, paid_usd_per_year
 from gpuplan.reports.studies import for_sale, repriced, study, swings, to_buy
 from gpuplan.saving.plan_file import Sources
 from optimizer.cost import HOURS_PER_YEAR, Ownership, colocation_usd_per_year
+from optimizer.plan import Arrivals, Percentiles
 from optimizer.requirements import Choices, Demand
 
 TODAY = date(2026, 11, 22)
@@ -48,6 +50,17 @@ def test_key_figures_are_the_plans_numbers_as_json_has_them(made):
         *(rate[name] for name in ("value", "low", "high")),
         *(totals[name] for name in others),
     ]
+
+
+def test_the_energy_of_an_option_is_that_of_planning_it(made):
+    recommended, *others = made.table("Energy of the cheapest on each GPU").rows
+    assert recommended[1] == made.plan.energy.gpu_watts
+    assert len(others) > 10
+    gpu, watts, joules = others[0]
+    choices = made.plan.question.choices.model_copy(update={"gpus": (gpu,), "mix": False})
+    alone = plan(made.plan.question.model_copy(update={"choices": choices}))
+    assert watts == pytest.approx(alone.energy.gpu_watts, abs=1)  # the solver's watts are whole
+    assert joules == watts / alone.totals.output_tokens_per_second.value
 
 
 def test_every_gpu_that_the_plan_rejected_stands_in_one_of_two_tables(made):
@@ -98,6 +111,33 @@ def test_a_plan_that_found_nothing_says_what_would_give_one(infeasible):
     told = infeasible.table("What would give a plan").rows
     assert told == tuple((one.sentence, one.cost_usd_per_hour) for one in infeasible.plan.relaxations)
     assert told
+    recommendation = infeasible.report.sections[0].paragraphs[0]
+    assert recommendation.endswith(f"The cheapest change of what was asked: {infeasible.plan.relaxations[0].sentence}.")
+    titles = {section.title for section in infeasible.report.sections}
+    assert not titles & {"Assumptions", "Price sources"}, "nothing was assumed and no price is named"
+
+
+def test_the_recommendation_says_what_a_user_waits_for(made, reported):
+    totals = made.plan.totals
+    times = f"{duration(totals.ttft_seconds)} for the first token, {duration(totals.tpot_seconds)} for each next."
+    assert f"At full load a user waits {times}" in made.report.sections[0].paragraphs[0]
+    line = made.plan.lines[0]
+    even = Percentiles(mean=1, p50=1, p95=1, p99=1)
+    arrivals = Arrivals(
+        requests_per_second=1,
+        percentile=99,
+        busy_share=0.5,
+        slot_wait_share=0,
+        ttft_seconds=even,
+        tpot_seconds=even,
+        within_limits_share=None,
+        goodput_requests_per_second=None,
+    )
+    coming = line.model_copy(update={"estimate": line.estimate.model_copy(update={"arrivals": arrivals})})
+    plan = made.plan.model_copy(update={"lines": (coming, *made.plan.lines[1:])})
+    file = made.file.model_copy(update={"plan": plan})
+    text = reported(file, made.studies, made.assumptions).report.sections[0].paragraphs[0]
+    assert f"99 of 100 users wait at most {times}" in text
 
 
 # ── planned again ────────────────────────────────────────────────────────────────────────────────────────────────────
