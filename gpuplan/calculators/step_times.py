@@ -12,6 +12,7 @@ from optimizer.performance.breakdown import Bound, Load, Part, bound_of, limit_s
 from optimizer.performance.estimate import guessing_of, kv_bytes_per_value, read_hardware
 from optimizer.performance.factors import Factors
 from optimizer.performance.operations import measure_work
+from optimizer.performance.serving import micro_batch
 from optimizer.performance.shortcuts import NONE, Shortcuts
 from optimizer.replica_columns import Floats, ReplicaColumns
 from optimizer.requirements import Frozen, Workload
@@ -86,7 +87,7 @@ def step_times(
     guessing = guessing_of(spec, rows, kv_format, lengths, known.rates, engine, factors, shortcuts)
     none = np.zeros((1, 1))
     chunk = none + min(max(lengths[0] * (1 - hits), 1.0), engine["chunk_tokens"])
-    decoded = none + per_rank / rows.pipeline_parallel[0]
+    decoded = micro_batch(none + per_rank, rows.pipeline_parallel.astype(np.float64)[:, None])
 
     def timed(load: Load) -> StepTime:
         parts = step_parts(work, known.sheet, known.rates, engine, factors.shared, load)

@@ -17,7 +17,7 @@ from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
 from gpuplan.fitting.runs import Run
 from optimizer.performance.estimate import kv_bytes_per_value
-from optimizer.performance.factors import Factors
+from optimizer.performance.factors import PLANNED, Factors
 from optimizer.performance.operations import Work, measure_work
 from optimizer.performance.rates import Datasheet, fitted_rates, read_datasheet
 from optimizer.performance.serving import Serving, closed_loop
@@ -72,7 +72,7 @@ def build(runs: Sequence[Run], find: Find, gpus: Mapping[str, Gpu], factors: Fac
     for run in runs:
         groups[run.model, run.weights, run.kv_format, run.engine, run.input_tokens, run.output_tokens].append(run)
     kept: list[Run] = []
-    works, sheets, batches, left_out = [], [], [], Counter[str]()
+    works, sheets, batches, most, left_out = [], [], [], [], Counter[str]()
     for (model, weights, kv_format, engine, _, _), members in groups.items():
         try:
             spec = find(model, weights)
@@ -85,7 +85,8 @@ def build(runs: Sequence[Run], find: Find, gpus: Mapping[str, Gpu], factors: Fac
         kept += members
         works.append(work)
         sheets.append(read_datasheet(rows, engine.split()[0], factors))
-        batches.append(_batches(members, work, rows))
+        most.append(_held(members, work, rows))
+        batches.append(_batches(members, most[-1]))
     if not kept:
         raise NothingToFit(f"No run of the file can be used: {reasons(left_out)}.")
     column = {name: np.array([getattr(r, name) for r in kept])[:, None] for name in ("input_tokens", "output_tokens")}
@@ -104,7 +105,14 @@ def build(runs: Sequence[Run], find: Find, gpus: Mapping[str, Gpu], factors: Fac
         batch=np.concatenate(batches)[:, None],
         **column,
     )
-    return table, left_out
+    waves = in_waves(kept, np.concatenate(most))
+    left_out += Counter({"a static batch that memory does not hold at once: it ran in waves": int(waves.sum())})
+    return select(table, ~waves), left_out
+
+
+def in_waves(runs: Sequence[Run], held: Floats) -> Bools:
+    """Static batches of more requests than memory holds: some waited for others to end, which tells of no step."""
+    return np.array([run.kind == "static" for run in runs]) & (np.array([run.batch for run in runs]) > held)
 
 
 class NothingToFit(Exception):
@@ -195,15 +203,21 @@ MOST_REQUESTS = 2048
 """TensorRT-LLM's default batch limit, of each pipeline stage."""
 
 
-def _batches(runs: Sequence[Run], work: Work, rows: ReplicaColumns) -> Floats:
-    """Requests in flight: as measured; offline, what the cache holds beside the weights at the mean length."""
-    stated = np.array([run.batch for run in runs])
+def _held(runs: Sequence[Run], work: Work, rows: ReplicaColumns) -> Floats:
+    """Requests of the mean length that the cache holds beside the weights, per attention-DP rank."""
     memory = rows.gather([float(gpu.memory_bytes or gpu.memory_marketed_bytes) for gpu in rows.gpus])
     weights = (work.dense_bytes + work.expert_bytes).sum(axis=1) + 2 * work.head_bytes
     free = (memory * MEMORY_SHARE * rows.pipeline_parallel - weights).clip(min=0)
     lengths = np.array([_reserved(run) for run in runs])
-    held = free / np.maximum(work.decode_kv_bytes * lengths, 1.0)
-    return np.where(np.isnan(stated), held.clip(1, MOST_REQUESTS * rows.pipeline_parallel), stated)
+    return np.asarray(free / np.maximum(work.decode_kv_bytes * lengths, 1.0))
+
+
+def _batches(runs: Sequence[Run], held: Floats) -> Floats:
+    """Requests in flight: as measured; offline, what memory holds, and no more than there are slots."""
+    offline = np.array([run.kind == "offline" for run in runs])
+    stated = np.array([run.batch for run in runs])
+    slots = np.where(np.isnan(stated), [MOST_REQUESTS * run.pipeline_parallel for run in runs], stated)
+    return np.where(offline, held.clip(1, slots), stated)
 
 
 def _reserved(run: Run) -> float:
@@ -255,6 +269,8 @@ def overheads_of(bench: Bench, engines: Mapping[str, Mapping[str, float]]) -> di
     """Each engine factor per run, (runs,); a run of an engine that was left out has those of its nearest kin."""
     kin = [engines.get(name) or engines.get(name.split()[0]) or next(iter(engines.values())) for name in bench.engines]
     found = {key: np.array([engine[key] for engine in kin])[bench.engine] for key in kin[0]}
+    planned = np.array([run.planned_steps for run in bench.runs])
+    found |= {key: found[key] / planned for key in PLANNED}
     return found | {"wait_steps": found["wait_steps"] + np.array([run.held_steps for run in bench.runs])}
 
 

@@ -102,6 +102,7 @@ def _run(row: Mapping[str, str], name: str, case: Case) -> Run:
         input_tokens=case.input_tokens,
         output_tokens=case.output_tokens,
         measured=measured,
+        planned_steps=case.planned_steps,
     )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpu_db.gpu import Gpu
+from gpu_db.load import load_gpus
 from optimizer.performance.operations import KERNELS
 
 MEASURED = "kernels.json"
@@ -62,9 +64,38 @@ def engine_priors(without: frozenset[str] = frozenset(), era: str = "") -> dict[
     return _priors("engine", without) | (_priors(era, without) if era in _file("priors.json") else {})
 
 
-def gpu_priors() -> dict[str, Prior]:
-    """Of a GPU's own multipliers."""
-    return _priors("gpu", frozenset())
+def gpu_priors(gpu: Gpu | None = None) -> dict[str, Prior]:
+    """Of a GPU's own multipliers.
+
+    Args:
+        gpu: one whose architecture no kernel table has starts at what its largest products reach (`matmul.json`) and
+            may be far from it; None = one of an architecture that tables have.
+    """
+    if gpu is None or gpu.architecture in _in_tables():
+        return _priors("gpu", frozenset())
+    priors = _priors("gpu without tables", frozenset())
+    return priors | {"compute": replace(priors["compute"], start=matmul_shares().get(gpu.name, 1.0))}
+
+
+def matmul_shares() -> dict[str, float]:
+    """By GPU without kernel tables, how much of its 16-bit peak a large product reaches, over what GPUs with tables do.
+
+    >>> {name: round(share, 2) for name, share in matmul_shares().items() if name.startswith("MI3")}
+    {'MI300X 192GB': 0.64, 'MI325X 256GB': 0.75, 'MI355X 288GB': 0.77}
+    """
+    gpus = load_gpus()
+    reached = {row["gpu"]: row["bf16_flop_per_second"] for row in _file("matmul.json")}
+    shares = {name: flop / gpus[name].flop_per_second["bf16"] for name, flop in reached.items()}
+    known = {name for name in shares if gpus[name].architecture in _in_tables()}
+    usual = float(np.median([shares[name] for name in known]))
+    return {name: share / usual for name, share in shares.items() if name not in known}
+
+
+@cache
+def _in_tables() -> frozenset[str]:
+    """Architectures of which kernel tables tell."""
+    gpus = load_gpus()
+    return frozenset(gpus[law["gpu"]].architecture for law in _file("kernels.json"))
 
 
 def source_priors() -> dict[str, Prior]:

@@ -90,6 +90,7 @@ class Run:
             "energy" (joules of all GPUs per output token).
         watts: of all GPUs; None if not measured.
         held_steps: decode steps for which the benchmark's own flags hold a request back (`gpuplan.fitting.held`).
+        planned_steps: decode steps that the host plans at once; see `planned_steps`.
     """
 
     run: str
@@ -110,6 +111,7 @@ class Run:
     measured: Mapping[str, float]
     watts: float | None = None
     held_steps: float = 0.0
+    planned_steps: int = 1
 
     @property
     def gpus(self) -> int:
@@ -225,6 +227,30 @@ def era_of(engine: str, version: str, date: str, vendor: str) -> str:
         if said < first if said else month is not None and month < since:
             return era
     return engine
+
+
+_PLANNED = re.compile(r"num[-_ ]scheduler[-_ ]steps?[ =:]*(\d{1,3})")
+ROCM_PLANNED_STEPS = 10
+"""What AMD's README passed to its throughput benchmark (not to that of latency) while vLLM had the flag: ROCm/vllm,
+docs/dev-docker/README.md, early 2025."""
+
+
+def planned_steps(source: str, engine: str, load: str, note: str) -> int:
+    """Decode steps between two looks of the host at its requests (`--num-scheduler-steps` of vLLM's first engine).
+
+    Args:
+        source: the benchmark. engine: with its era.
+        load: "offline" and the like. note: what the row says beside its columns.
+
+    >>> planned_steps("own", "vllm V0", "closed", "num-scheduler-steps=8"), planned_steps("own", "vllm", "closed", "")
+    (8, 1)
+    """
+    if engine != "vllm V0":
+        return 1
+    stated = _PLANNED.search(note)
+    if stated:
+        return max(int(stated[1]), 1)
+    return ROCM_PLANNED_STEPS if (source, load) == ("rocmvllm", "offline") else 1
 
 
 def _engine(row: Row, gpu: str) -> str:
@@ -424,12 +450,44 @@ def _offline(row: Row, source: str) -> Run:
     )
 
 
+def _captured(row: Row, source: str) -> Run:
+    """Of vLLM 0.4, whose graphs end at 8,192 tokens (max_seq_len_to_capture): beyond, kernels start one by one."""
+    if _number(row, "isl") + _number(row, "osl") > LONGEST_CAPTURED:
+        raise Unusable("contexts beyond the captured graphs of vLLM 0.4")
+    return _single(row, source)
+
+
+LONGEST_CAPTURED = 8192
+
+
+def _rocm(row: Row, source: str) -> Run:
+    """AMD's README: static batches, and all prompts at once with as many slots as the note says."""
+    slots = _SLOTS.search(row.get("note") or "")
+    if row.get("load") != "offline/max" or not slots:
+        return _static(row, source)
+    run = _common(
+        row,
+        source,
+        "offline",
+        {"throughput": _number(row, "output_tps_total")},
+        batch=float(slots[1]),
+        input_tokens=_number(row, "isl"),
+        output_tokens=_number(row, "osl"),
+    )
+    return replace(run, planned_steps=planned_steps(source, run.engine, "offline", row.get("note") or ""))
+
+
+_SLOTS = re.compile(r"max_num_seqs=(\d{1,6})")
+
+
 def _static(row: Row, source: str) -> Run:
     """A batch that starts and ends together: its time is all prompts and then as many steps as answers are long."""
     isl, osl = _number(row, "isl"), _number(row, "osl")
     seconds = _number(row, "e2e_ms") * 1e-3
     batch = _concurrency(row)
     kind: Kind = "static" if batch > 1 else "single"
+    if kind == "static" and _number(row, "pp", 1) > 1:
+        raise Unusable("a static batch in a pipeline: not said how it is dealt out to the stages")
     more = {"gpu": POLARIS} if source == "argonne" and row["gpu"] == "A100" else {}
     return _common(row, source, kind, {"request": seconds}, batch=batch, input_tokens=isl, output_tokens=osl, **more)
 
@@ -441,11 +499,11 @@ POLARIS = "A100 SXM 40GB"
 _READERS: dict[str, Callable[[Row, str], Run]] = {
     "inferencex_aic": _inferencex,
     "mlenergy3": _mlenergy,
-    "qwen2speed": _single,
+    "qwen2speed": _captured,
     "qwen25speed": _single,
     "qwen3speed": _single,
     "redhat_hf": _single,
-    "rocmvllm": _static,
+    "rocmvllm": _rocm,
     "argonne": _static,
     "trtllm_0.13.0": _offline,
     "trtllm_0.17.0": _offline,

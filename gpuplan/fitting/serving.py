@@ -47,6 +47,7 @@ from gpuplan.fitting.priors import (
     expert_kernels,
     gpu_priors,
     kernel_laws,
+    matmul_shares,
     shared_priors,
     source_priors,
 )
@@ -73,10 +74,11 @@ STATIC_SHARE = 0.2
 ROBUST_SCALE = 0.15
 REFERENCE_SOURCES = frozenset({"inferencex_aic", "redhat_hf", "rocmvllm", "trtllm_0.17.0"})
 """One per era of an engine and per vendor: against them the others are slower or faster."""
-REFERENCE_PULL, CENTER_PULL, OWN_PULL = 1e3, 100.0, 1.0
+REFERENCE_PULL, CENTER_PULL, OWN_PULL, LONE_PULL = 1e3, 100.0, 1.0, 0.1
 KERNEL_PULL, GUESS_PULL, ERA_PULL = 0.5, 1.0, 0.2
 """How hard factors are drawn to their priors, and an engine's eras to each other, over the prior's spread. Runs are
-many, but of few models: a kernel table two spreads away weighs as much as some tens of them."""
+many, but of few models: a kernel table two spreads away weighs as much as some tens of them. A GPU of an architecture
+without kernel tables is told by its own few runs, mostly (`LONE_PULL`)."""
 
 ERAS = {"vllm sync": "vllm", "vllm V0": "vllm sync", "tensorrt-llm C++": "tensorrt-llm"}
 """An engine's older eras, and what they are nearest to."""
@@ -106,7 +108,23 @@ class Solution:
 
     def without_gpus(self) -> Solution:
         """As for GPUs that were never measured."""
-        return replace(self, gpus={})
+        return replace(self, gpus=multipliers_by_matmul({}))
+
+
+def multipliers_by_matmul(fitted: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Of GPUs that were not fitted: what their large products reach, times what fitted GPUs alike made of theirs.
+
+    Alike are GPUs of one architecture.
+    """
+    shares, gpus = matmul_shares(), load_gpus()
+    made: dict[str, list[float]] = {}
+    for name in fitted.keys() & shares.keys():
+        made.setdefault(gpus[name].architecture, []).append(fitted[name]["compute"] / shares[name])
+    return {
+        name: {"memory": 1.0, "compute": share * float(np.mean(made.get(gpus[name].architecture, [1.0])))}
+        for name, share in shares.items()
+        if name not in fitted
+    }
 
 
 class Search:
@@ -116,9 +134,10 @@ class Search:
         self.bench = bench
         self.shared = shared_priors(without)
         self.engine, self.gpu, self.slowness = engine_priors(without), gpu_priors(), source_priors()
+        self.gpus = [gpu_priors(load_gpus().get(name)) for name in bench.gpus]
         blocks = (
             [engine_priors(without, engine) for engine in bench.engines],
-            [self.gpu] * len(bench.gpus),
+            self.gpus,
             [self.slowness] * len(bench.sources),
         )
         priors = [*self.shared.values()]
@@ -129,6 +148,8 @@ class Search:
         self.start, self.low, self.high = np.log([[p.start, p.low, p.high] for p in priors]).T
         self.stiffness = np.array([(KERNEL_PULL if p.measured else GUESS_PULL) / p.spread for p in priors])
         self.shared_part, self.engine_part, self.gpu_part, self.source_part = parts
+        self.lone = np.repeat([each != self.gpu for each in self.gpus], len(self.gpu))
+        self.stiffness[self.gpu_part][self.lone] *= LONE_PULL
         if prior is not None:
             self.start = self._known(prior)
         self.pulls = self._pulls() if prior is None else self._prior_pulls(prior)
@@ -152,7 +173,8 @@ class Search:
         bench = self.bench
         known = [prior.shared.get(name, p.start) for name, p in self.shared.items()]
         known += [prior.engines.get(e, {}).get(n, p.start) for e in bench.engines for n, p in self.engine.items()]
-        known += [prior.gpus.get(g, {}).get(n, p.start) for g in bench.gpus for n, p in self.gpu.items()]
+        for name, own in zip(bench.gpus, self.gpus, strict=True):
+            known += [prior.gpus.get(name, {}).get(n, p.start) for n, p in own.items()]
         known += [1.0] * len(bench.sources)
         return np.asarray(np.log(np.maximum(known, np.exp(self.low))))
 
@@ -191,7 +213,8 @@ class Search:
         """Draws the mean of the GPUs' multipliers to 1, so that a GPU without its own is a usual one."""
         rows = np.zeros((len(self.gpu), len(self.start)))
         for offset, row in enumerate(rows):
-            row[self.gpu_part.start + offset : self.gpu_part.stop : len(self.gpu)] = CENTER_PULL
+            row[self.gpu_part][offset :: len(self.gpu)] = CENTER_PULL
+            row[self.gpu_part][self.lone] = 0.0
         return rows / max(len(self.bench.gpus), 1)
 
     def columns_at_once(self) -> list[tuple[list[int], list[Bools]]]:
@@ -478,13 +501,14 @@ def records(path: Path, *, date: str, held_out: bool = True) -> dict[str, Any]:
     vendors = vendors_left_out(bench, vector, judged) if held_out else NOBODY
     near, far = (dict(left_out[f"each {what} left out"].ratios) if held_out else {} for what in ("model", "GPU"))
     gpus = load_gpus()
+    multipliers = {**solution.gpus, **multipliers_by_matmul(solution.gpus)}
     heat = heat_of(bench, solution.shared, solution.engines, solution.gpus, solution.sources, gpus)
     return {
         "birth": birth_certificate(bench, skipped + unresolved, tables, solution.sources, date)
         | {"coverage": coverage_table(bars), "vendors_left_out": vendor_table(vendors)},
         "shared": rounded_all(solution.shared),
         "engines": {name: rounded_all(engine) for name, engine in sorted(solution.engines.items())},
-        "gpus": {name: rounded_all(gpu) for name, gpu in sorted(solution.gpus.items())},
+        "gpus": {name: rounded_all(gpu) for name, gpu in sorted(multipliers.items())},
         "expert_kernels": expert_kernels(),
         "vendors": sorted({gpus[run.gpu].vendor for run in bench.runs}),
         "coverages": list(COVERAGES),

@@ -95,7 +95,7 @@ def predict_cases(choices: Sequence[Sequence[Case]], factors: Factors) -> list[P
     for number, cases in enumerate(choices):
         for case in cases:
             lengths = (case.input_tokens, case.output_tokens)
-            key = (id(case.spec), case.engine, case.kv_format, lengths, case.shortcuts)
+            key = (id(case.spec), case.engine, case.planned_steps, case.kv_format, lengths, case.shortcuts)
             groups[key].append((number, case))
     found: dict[int, list[Prediction | str]] = defaultdict(list)
     for members in groups.values():
@@ -127,7 +127,7 @@ class Speeds:
         self.grid = _grid(cases)
         self.columns: EstimateColumns = estimate(
             first.spec, first.engine, self.rows, first.kv_format, self.grid, first.input_tokens, first.output_tokens,
-            factors, shortcuts=first.shortcuts,
+            factors.planning_ahead(first.engine, first.planned_steps), shortcuts=first.shortcuts,
         )  # fmt: skip
         self._capacity: Floats | str | None = None
         self.first = first

@@ -11,7 +11,7 @@ from pathlib import Path
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
 from gpuplan.fitting.held import Served, held_steps
-from gpuplan.fitting.runs import ASSUMED_PROMPT_TOKENS, LENGTH_JITTER, WEIGHTS
+from gpuplan.fitting.runs import ASSUMED_PROMPT_TOKENS, LENGTH_JITTER, WEIGHTS, planned_steps
 from gpuplan.measuring.cells import count, number
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_words import Load, engine_of, format_of, gpu_of, load_of, model_of
@@ -52,6 +52,7 @@ class Case:
         assumed: what stands in for what the row does not say.
         shortcuts: cached prefixes and guessed tokens.
         held_steps: decode steps for which the benchmark's flags hold a request back (`gpuplan.fitting.held`).
+        planned_steps: decode steps that the host plans at once (`gpuplan.fitting.runs.planned_steps`).
     """
 
     source: str
@@ -72,6 +73,7 @@ class Case:
     assumed: tuple[str, ...]
     shortcuts: Shortcuts = NONE
     held_steps: float = 0.0
+    planned_steps: int = 1
 
     @property
     def gpu(self) -> str:
@@ -120,6 +122,7 @@ def read_case(row: Mapping[str, str], configs_dir: Path | None = None) -> tuple[
         max_num_seqs=_max_num_seqs(note),
         assumed=tuple(filter(None, (card_assumed, weights_assumed, kv_assumed, lengths_assumed))),
         shortcuts=shortcuts_of(row, spec, configs_dir),
+        planned_steps=planned_steps(row.get("run", "").split("/")[0].strip(), engine, load.kind, note),
     )
     return tuple(_held_back(laid_out, row) for laid_out in _laid_out(case, row))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -54,6 +54,19 @@ class Factors:
     def engine(self, name: str) -> Mapping[str, float]:
         """Factors of an engine, or of the reference engine when it was never measured."""
         return self.engines.get(name, self.engines[self.birth["reference_engine"]])
+
+    def planning_ahead(self, name: str, steps: int) -> Factors:
+        """With an engine whose host looks at its requests only every so many decode steps."""
+        if steps == 1 or name not in self.engines:
+            return self
+        engine = self.engines[name]
+        return replace(
+            self, engines={**self.engines, name: {**engine, **{key: engine[key] / steps for key in PLANNED}}}
+        )
+
+
+PLANNED = ("step_seconds", "sequence_seconds")
+"""What the host does once per look at its requests."""
 
 
 def load_factors(path: Path | None = None) -> Factors:

@@ -83,14 +83,14 @@ def closed_loop(
             prompt token), wait_steps (decode steps until a new request is noticed and its first token is sent),
             eager_block_seconds (launching one block of a step with prompts, kernel by kernel), `spread` and `burst`
             (how unevenly requests of a closed loop arrive), each scalar or (rows, 1).
-        pipeline_parallel: (rows, 1); a batch is dealt out to that many micro-batches.
+        pipeline_parallel: (rows, 1); a batch is dealt out to that many micro-batches, of at least one request.
         batches: (batches,) or (rows, batches).
         input_tokens, output_tokens: scalars or (rows, 1); the input that has to be computed.
         guessing: what guesses tokens; a step then gives several.
         whole_prompt: tokens of the prompt, those of a cached prefix included; None = all are computed.
     """
     steps = output_tokens / guessing.kept
-    filling = _fill(costs, engine, np.divide(batches, pipeline_parallel, order="F"), input_tokens, steps, guessing)
+    filling = _fill(costs, engine, micro_batch(batches, pipeline_parallel), input_tokens, steps, guessing)
     decode, base = filling.decode, filling.base
     added = filling.mixed - base
     added *= filling.chunks
@@ -123,6 +123,16 @@ def closed_loop(
         prompt_seconds=added,
         host_seconds=host,
     )
+
+
+def micro_batch(batches: Floats, pipeline_parallel: Floats) -> Floats:
+    """Requests in each stage: a batch dealt out to all of them; with fewer requests than stages, some stages wait.
+
+    >>> micro_batch(np.array([1.0, 8.0]), np.array([[4.0]])).tolist()
+    [[1.0, 2.0]]
+    """
+    dealt = np.divide(batches, pipeline_parallel, order="F")
+    return np.maximum(dealt, 1.0, out=dealt)
 
 
 @dataclass(frozen=True)

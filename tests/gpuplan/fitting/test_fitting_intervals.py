@@ -27,10 +27,16 @@ def left_out(errors: np.ndarray, level: str = FITTED, groups: list[str] | None =
     return LeftOut(ratios, [level] * len(errors), groups or [f"g{i % 8}" for i in range(len(errors))])
 
 
-def test_groups_that_err_alike_need_no_allowance_and_groups_of_their_own_do():
-    alike, own = scattered(20, 200, 0.0, 0.2), scattered(6, 200, 0.3, 0.05)
-    assert intervals.allowance_of(alike) == pytest.approx(1.0, abs=0.03)
-    assert intervals.allowance_of(own) > 1.1
+def test_the_fewer_groups_tell_the_more_is_allowed_for_the_next():
+    allowed = [intervals.allowance_of(scattered(groups, 1200 // groups, 0.0, 0.2)) for groups in (1, 3, 24)]
+    assert allowed == sorted(allowed, reverse=True)
+    assert allowed[-1] == pytest.approx(1.0, abs=0.03)
+
+
+def test_bars_of_three_groups_hold_what_was_left_out_and_a_quarter_of_the_misses():
+    sample = scattered(3, 400, 0.2, 0.2)
+    reach = intervals.allowance_of(sample) * intervals.reach_of(sample, 0.9)
+    assert (np.abs(sample.errors) <= reach).mean() == pytest.approx(0.9 + 0.1 / 4, abs=0.001)
 
 
 @pytest.mark.parametrize("groups", [5, 10, 24])
@@ -40,12 +46,6 @@ def test_bars_hold_nine_in_ten_of_groups_that_were_never_seen(groups):
         seen = scattered(groups, 100, 0.15, 0.15, seed)
         held.append((unseen <= intervals.allowance_of(seen) * intervals.reach_of(seen, 0.9)).mean())
     assert 0.88 <= np.mean(held) <= 0.935  # few groups err on the safe side
-
-
-def test_a_large_group_does_not_drown_small_ones():
-    errors = np.concatenate([np.full(900, 0.05), np.full(9, 0.5), np.full(9, 0.5), np.full(9, 0.5)])
-    groups = np.array(["large"] * 900 + ["a"] * 9 + ["b"] * 9 + ["c"] * 9)
-    assert intervals.reach_of(Sample(errors, groups), 0.9) == pytest.approx(0.5)
 
 
 def test_twice_as_long_a_request_is_half_the_throughput():
@@ -157,5 +157,5 @@ def test_the_bundled_bars_hold_about_nine_in_ten_near_and_far():
     assert set(coverage) == set(intervals.NEAR)
     for level, metrics in coverage.items():
         for metric, cell in metrics.items():
-            assert 85 <= cell["held_percent"] <= 97, (level, metric)
-            assert 85 <= cell["held_left_out_percent"] <= 97, (level, metric)
+            assert 85 <= cell["held_percent"] <= 95, (level, metric)
+            assert 85 <= cell["held_left_out_percent"] <= 95, (level, metric)

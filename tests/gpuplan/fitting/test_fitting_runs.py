@@ -106,6 +106,41 @@ def test_a_static_batch_counts_its_whole_time_and_one_request_alone_is_single():
     assert read_run(STATIC | {"load": "concurrency=1"}).kind == "single"
 
 
+def test_a_static_batch_in_a_pipeline_is_left_out_and_one_request_is_not():
+    with pytest.raises(Unusable, match="in a pipeline"):
+        read_run(STATIC | {"pp": "2"})
+    assert read_run(STATIC | {"pp": "2", "load": "concurrency=1"}).pipeline_parallel == 2
+
+
+ROCM = STATIC | {
+    "run": "rocmvllm/1",
+    "engine": "vllm",
+    "engine_version": "0.6.6",
+    "model": "meta-llama/Llama-3.1-70B",
+    "weights_quant": "fp8",
+    "gpu": "MI300X",
+    "num_gpus": "8",
+    "load": "offline/max",
+    "output_tps_total": "15105",
+    "note": "benchmark_throughput.py offline, num_prompts=3200, max_num_seqs=3200",
+}
+
+
+def test_amds_offline_runs_have_as_many_slots_as_they_say_and_plan_ten_steps_in_the_first_engine():
+    run = read_run(ROCM)
+    assert (run.kind, run.batch, run.planned_steps, run.measured) == ("offline", 3200, 10, {"throughput": 15105})
+    assert read_run(ROCM | {"engine_version": "0.10.0"}).planned_steps == 1
+    latency = read_run(ROCM | {"load": "concurrency=8", "e2e_ms": "9000", "output_tps_total": ""})
+    assert (latency.kind, latency.planned_steps) == ("static", 1)
+
+
+def test_contexts_beyond_the_graphs_of_vllm_04_are_left_out():
+    row = ROCM | {"run": "qwen2speed/1", "engine_version": "0.4.2", "gpu": "A100-80GB", "load": "concurrency=1"}
+    assert read_run(row | {"isl": "6144", "osl": "2048"}).kind == "single"
+    with pytest.raises(Unusable, match="captured graphs"):
+        read_run(row | {"isl": "6145", "osl": "2048"})
+
+
 def test_a_vllm_without_version_has_the_era_of_its_date():
     old = {"engine": "vllm", "engine_version": "", "source_date": "2024-11"}
     assert read_run(STATIC | old).engine == "vllm V0"

@@ -12,7 +12,8 @@ import pytest
 
 from gpu_db.load import load_gpus
 from gpuplan.fitting import serving
-from gpuplan.fitting.bench import build, predict, select
+from gpuplan.fitting.bench import build, in_waves, predict, select
+from gpuplan.fitting.priors import matmul_shares
 from gpuplan.fitting.runs import read_runs
 from gpuplan.fitting.shapes import find_measured_model
 from optimizer.performance.estimate import load_factors
@@ -105,7 +106,7 @@ def test_what_is_written_can_be_planned_with(fitted, tmp_path):
     factors = from_records(json.loads(path.read_text(encoding="utf-8")), [])
     assert factors.shared.keys() == bundled.shared.keys()
     assert set(factors.engines) == {"vllm", "sglang"}
-    assert set(factors.gpus) == {"H100 SXM 80GB", "H200 SXM 141GB", "B200 SXM 180GB"}
+    assert set(factors.gpus) == {"H100 SXM 80GB", "H200 SXM 141GB", "B200 SXM 180GB", *matmul_shares()}
 
 
 def test_the_certificate_says_what_the_factors_came_from(fitted):
@@ -154,3 +155,34 @@ def test_the_first_vllm_engine_starts_with_a_host_that_works_for_each_request(me
     begun = search.solution(search.start).engines
     assert begun["vllm V0"]["sequence_seconds"] == pytest.approx(1e-4)
     assert begun["sglang"]["sequence_seconds"] < 1e-5
+
+
+def test_a_gpu_nobody_ran_on_is_as_its_products_and_what_its_kin_made_of_theirs():
+    shares = matmul_shares()
+    alone = serving.multipliers_by_matmul({})
+    assert alone["MI325X 256GB"] == {"memory": 1.0, "compute": shares["MI325X 256GB"]}
+    half = {"MI300X 192GB": {"memory": 0.9, "compute": shares["MI300X 192GB"] / 2}}
+    beside = serving.multipliers_by_matmul(half)
+    assert "MI300X 192GB" not in beside
+    assert beside["MI325X 256GB"]["compute"] == pytest.approx(shares["MI325X 256GB"] / 2)
+    assert beside["MI355X 288GB"] == alone["MI355X 288GB"]  # another architecture
+
+
+def test_a_gpu_without_kernel_tables_starts_at_its_products_and_stays_out_of_the_mean(measured):
+    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), serving.curves_only())
+    search = serving.Search(replace(bench, gpus=("B200 SXM 180GB", "MI300X 192GB")))
+    start = search.solution(search.start).gpus
+    assert start["B200 SXM 180GB"]["compute"] == 1
+    assert start["MI300X 192GB"]["compute"] == pytest.approx(matmul_shares()["MI300X 192GB"])
+    centred = search._centered()[:, search.gpu_part]
+    assert (centred[:, :2].any(axis=1)).all()
+    assert not centred[:, 2:].any()
+
+
+def test_a_static_batch_beyond_memory_is_left_out_and_one_that_just_fits_is_not(measured):
+    run = replace(read_runs(measured)[0][0], kind="static", batch=100.0)
+    assert in_waves([run, run, replace(run, kind="closed")], np.array([100.0, 99.9, 1.0])).tolist() == [
+        False,
+        True,
+        False,
+    ]

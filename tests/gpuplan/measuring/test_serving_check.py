@@ -120,6 +120,15 @@ def test_a_static_batch_that_the_cache_cannot_hold_runs_in_waves():
     assert twice == pytest.approx(2 * double)
 
 
+def test_a_host_that_plans_several_steps_at_once_costs_its_share_in_the_first_engine_alone():
+    """Its work per step and per request is of `num-scheduler-steps` steps then; later engines have no such flag."""
+    old, many = {"engine_version": "0.6.3", "load": "concurrency=256"}, {"note": "num-scheduler-step=8"}
+    saved = (said(**old).values["itl_ms_median"] - said(**old, **many).values["itl_ms_median"]) / 1e3
+    host = load_factors().engines["vllm V0"]
+    assert saved == pytest.approx(7 / 8 * (host["step_seconds"] + 256 * host["sequence_seconds"]))
+    assert said(**many).values == said().values
+
+
 def test_energy_is_power_over_throughput():
     found = said().values
     assert found["energy_j_per_token"] == pytest.approx(found["avg_power_w"] / found["output_tps_total"])

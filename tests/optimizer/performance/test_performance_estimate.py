@@ -122,6 +122,14 @@ def test_more_concurrency_never_lowers_throughput_nor_speeds_up_a_token(name, tp
     assert (np.diff(found.ttft_seconds[0]) >= 0).all()
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm"])
+def test_a_pipeline_never_speeds_up_the_token_of_a_request_that_is_alone(engine):
+    """A micro-batch holds at least one request: with fewer requests than stages, some stages wait."""
+    gpus = [load_gpus()[name] for name in GPUS]
+    alone = [run(gpus, pp=pp, engine=engine).tpot_seconds[:, 0] for pp in (1, 2, 4, 8)]
+    assert (np.diff(alone, axis=0) >= 0).all()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(GPUS), st.sampled_from([1, 2, 4]), st.integers(1, 30000), st.integers(1, 8000))
 def test_ttft_tpot_and_throughput_keep_littles_law(name, tp, input_tokens, output_tokens):
