@@ -1,5 +1,15 @@
 """What people touch: the Python face is `plan(Requirements(...)) -> Plan`; the command line is in `gpuplan.cli`.
 
+In reading order:
+
+    planning                        look up the data, then solve: what every face calls
+    cli                             the command line
+    calculators                     one configuration: memory and speed
+    batch, fleets, pareto, compare  tables of questions; many services; trade-offs; plans side by side
+    reports, deploy, saving         for who signs; files that start a plan; plans on disk and in links
+    measuring, fitting              how far our models are from measurements; measurements -> factors
+    electricity, errors             where machines stand and what their watts cost; what can go wrong
+
 Fleets, one configuration's memory and speed, and the front of all plans are asked for in the same way: docs/python.md.
 Names are loaded when they are first asked for, so that `plan --help` never loads the thinkers.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,12 +37,18 @@ THINKERS = ("numpy", "ortools", "pandas", "pydantic", "scipy", "huggingface_hub"
 TELLS_THE_TIME = {"date.today", "datetime.now", "time.time", "datetime.today", "datetime.utcnow"}
 
 
+@cache
 def sources() -> list[Path]:
     return sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 
 
 def name_of(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -55,7 +63,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
     """File -> the modules that it imports anywhere, function bodies included."""
-    return {name_of(file): set(imports(ast.parse(file.read_text()))) for file in sources()}
+    return {name_of(file): set(imports(tree_of(file))) for file in sources()}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -103,13 +111,26 @@ def test_package_files_re_export_nothing() -> None:
     for file in sources():
         if file.name != "__init__.py" or name_of(file) == "gpuplan/__init__.py":
             continue
-        body = ast.parse(file.read_text()).body
-        assert len(body) == 1, f"{name_of(file)} holds more than its docstring"
-        assert ast.get_docstring(ast.parse(file.read_text())), name_of(file)
+        assert len(tree_of(file).body) == 1, f"{name_of(file)} holds more than its docstring"
+        assert ast.get_docstring(tree_of(file)), name_of(file)
+
+
+FOUND_BY_FOLDER = {"architectures", "commands", "platforms", "price_sources"}
+"""Folders of files that are all alike: a list would say what the folder says."""
+
+
+def test_the_face_of_a_package_names_its_rooms() -> None:
+    """Who opens a folder reads first what lies in it, in an order in which it can be read."""
+    for folder in {file.parent for file in sources()}:
+        if folder.name not in FOUND_BY_FOLDER:
+            named = set(re.findall(r"\w+", ast.get_docstring(tree_of(folder / "__init__.py")) or ""))
+            rooms = {file.stem for file in folder.glob("*.py")} | {inner.parent.name for inner in folder.glob("*/*.py")}
+            missing = rooms - named - {"__init__", "__main__"}
+            assert not missing, f"name {missing} in {name_of(folder)}/__init__.py, where a reader would look for them"
 
 
 def test_every_module_says_what_room_it_is() -> None:
-    silent = [name_of(file) for file in sources() if not ast.get_docstring(ast.parse(file.read_text()))]
+    silent = [name_of(file) for file in sources() if not ast.get_docstring(tree_of(file))]
     assert not silent
 
 
@@ -118,7 +139,7 @@ def test_only_the_console_prints() -> None:
     talkers = [
         name_of(file)
         for file in sources()
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(tree_of(file))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in {"print", "sys.stdout.write", "sys.stderr.write"}
         and name_of(file) not in {"gpuplan/cli/console.py", "gpuplan/cli/app.py"}
@@ -131,11 +152,7 @@ def test_solving_reads_no_clock_and_no_network(imported: dict[str, set[str]]) ->
     for file, modules in imported.items():
         if file.startswith("optimizer/"):
             assert not modules & {"socket", "urllib", "urllib.request", "http.client", "requests"}, file
-            calls = {
-                ast.unparse(node.func)
-                for node in ast.walk(ast.parse((ROOT / file).read_text()))
-                if isinstance(node, ast.Call)
-            }
+            calls = {ast.unparse(node.func) for node in ast.walk(tree_of(ROOT / file)) if isinstance(node, ast.Call)}
             assert not calls & TELLS_THE_TIME, file
 
 

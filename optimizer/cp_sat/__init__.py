@@ -1,1 +1,9 @@
-"""The only folder that imports ortools: the program, its rules and its goals."""
+"""The only folder that imports ortools: the program, its rules and its goals.
+
+In reading order:
+
+    library, interruption             the solver's Python face without pandas; Ctrl-C while it works
+    integers                          the scale of each unit, and which way it rounds
+    program, constraints, objectives  one question: how many of what; one function per rule, one per goal
+    fleet_compact, fleet_linear       fleets: the whole program; linear programs for bounds
+"""
