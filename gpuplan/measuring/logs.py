@@ -142,7 +142,7 @@ def _read_boot(lines: Sequence[str]) -> Row:
         return {}
     found: dict[str, list[tuple[Sign, float]]] = defaultdict(list)
     quoted: list[str] = []
-    for line in lines:
+    for line in _of_the_server(lines):
         before = sum(map(len, found.values()))
         for column, sign, value in _numbers(line, SIGNS[engine]):
             found[column].append((sign, value))
@@ -157,6 +157,20 @@ def _read_boot(lines: Sequence[str]) -> Row:
     if NEEDED in row:
         row[NEEDED] = f"{row.get('max_model_len', '')}:{row[NEEDED]}"
     return {**row, **words, "engine": engine, "quote": " / ".join(quoted)[:LONGEST_QUOTE]}
+
+
+_DEFAULT_SCHEDULER = re.compile(r"chunked prefill is enabled with max_num_batched_tokens=", re.IGNORECASE)
+_PROCESS = re.compile(r"\bpid=\d")
+
+
+def _of_the_server(lines: Sequence[str]) -> list[str]:
+    """Lines but for a scheduler's that vLLM made on import, before it read its arguments (0.11.1 and 0.11.2).
+
+    Such a line has no process before it, where those of the server have.
+    """
+    if not any(_PROCESS.search(line) for line in lines):
+        return list(lines)
+    return [line for line in lines if _PROCESS.search(line) or not _DEFAULT_SCHEDULER.search(line)]
 
 
 _MEASURED = frozenset(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from catalog.errors import CatalogError
 from catalog.find import find_model, is_bundled, known_models, read_folder
@@ -32,8 +33,8 @@ SAME_MEMORY = 0.04
 
 _MODEL = re.compile(r"[\w.-]{1,128}(/[\w.-]{1,128})?", re.ASCII)
 _FORMAT_WORDS = re.compile(
-    r"[-_.](awq|gptq|autoround|auto-round|int4|int8|4bit|8bit|fp8|nvfp4|mxfp4|w4a16|w8a8|w8a16|bnb|dynamic|quantized|"
-    r"qat|google|marlin|bf16|fp16|g32|g128)\b",
+    r"[-_.](awq|gptq|autoround|auto-round|int4|int8|[2-8]-?bit|fp8|nvfp4|mxfp4|w4a16|w8a8|w8a16|bnb|dynamic|quantized|"
+    r"qat|google|marlin|bf16|fp16|g32|g128|i1-gguf|gguf|exl[23]|hqq|w2|(?:ud-)?i?q[1-8]_[0-9a-z_]+)\b",
     re.IGNORECASE,
 )
 _BESIDE = re.compile(r"\bMTP\b.*|\bDSpark\b|\bDFlash\w*|draft\w*|LoRA|\w*offload\w*|CPU experts", re.IGNORECASE)
@@ -42,7 +43,11 @@ _BESIDE = re.compile(r"\bMTP\b.*|\bDSpark\b|\bDFlash\w*|draft\w*|LoRA|\w*offload
 _OFFLOAD = re.compile(r"\bcpu[_-]offload(?:[_-]gb)?[ =]*(\d{1,4}(?:\.\d{1,3})?) ?Gi?B", re.IGNORECASE)
 """vLLM's option counts GiB."""
 
-_REVISION = re.compile(r"-(\d{4}|instruct|thinking|chat|it|hf|base|1m)$|-math(?=-)", re.IGNORECASE)
+_REVISION = re.compile(
+    r"-(\d{4}|instruct|thinking|chat|it|hf|base|1m|abliterated|uncensored|heretic|sft|dpo|grpo|rlhf|finetuned?|tuned|"
+    r"merged|local|hybrid)(-v\d+(\.\d+)?)?$|-math(?=-)",
+    re.IGNORECASE,
+)
 
 _SCHEMES = {
     "fp8": ("fp8_channel", "compressed-tensors"),
@@ -111,17 +116,18 @@ def _as_stored(spec: ModelSpec, said: str, name: str, *, exact: bool) -> NamedMo
         shape = "" if exact else f"the shape of {spec.repo_id}"
         if wanted is None or wanted in _formats(spec) or {wanted, spec.weight_format} <= UNQUANTIZED:
             return NamedModel(spec, False, shape)
-        return _in_format(spec, wanted, said)
+        return _in_format(spec, wanted, said, owner=name.partition("/")[0])
     except Unpredictable as reason:
         if exact and spec.weight_format not in UNQUANTIZED:
             return NamedModel(spec, False)  # the checkpoint itself says how it is stored
         return NamedModel(spec, False, weights_reason=str(reason))
 
 
-def _in_format(spec: ModelSpec, wanted: str, said: str) -> NamedModel:
+def _in_format(spec: ModelSpec, wanted: str, said: str, owner: str) -> NamedModel:
     """A model in a format that its own checkpoint is not stored in: the sibling that is, or the same matrices."""
     group = re.search(r"\bg(32|64|128)\b", said)
-    scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else wanted
+    habit = _known_relatives()["quantizers"].get(owner.lower(), {}).get(wanted, wanted)
+    scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else str(habit)
     sibling = _bundled(f"{spec.repo_id}-{wanted.upper()}")
     if sibling is not None:
         return NamedModel(sibling, False, f"the weights of {sibling.repo_id}")
@@ -255,10 +261,16 @@ def _stems() -> dict[str, str]:
 
 
 @cache
+def _known_relatives() -> dict[str, Any]:
+    text = files(__package__).joinpath("data/relatives.json").read_text(encoding="utf-8")
+    known: dict[str, Any] = json.loads(text)
+    return known
+
+
+@cache
 def _relatives() -> dict[str, str]:
     """Bundled models whose shape others have, by the others' stems."""
-    known = json.loads(files(__package__).joinpath("data/relatives.json").read_text(encoding="utf-8"))
-    return {stem: each["shape"] for stem, each in known["relatives"].items()}
+    return {stem: each["shape"] for stem, each in _known_relatives()["relatives"].items()}
 
 
 @lru_cache(maxsize=4096)

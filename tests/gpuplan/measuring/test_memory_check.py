@@ -284,6 +284,8 @@ def test_a_model_that_somebody_inferred_is_predicted_but_not_counted_as_known():
         ("~/.cache/hub/models--Qwen--Qwen3-8B/snapshots/9c925d64", "Qwen/Qwen3-8B"),
         ("NousResearch/Hermes-3-Llama-3.1-8B", "meta-llama/Llama-3.1-8B"),
         ("deepseek-ai/DeepSeek-V4-Flash-0731", "deepseek-ai/DeepSeek-V4-Flash"),
+        ("mlabonne/Qwen3-8B-abliterated-v2", "Qwen/Qwen3-8B"),
+        ("Qwen3.8-27B local int4 (somebody's image)", "Qwen/Qwen3.5-27B"),
     ],
 )
 def test_paths_tuned_models_and_dated_releases_are_the_model_whose_shape_they_have(named, repo_id):
@@ -294,6 +296,22 @@ def test_paths_tuned_models_and_dated_releases_are_the_model_whose_shape_they_ha
 def test_a_path_or_a_name_that_only_begins_like_a_model_is_none(named):
     with pytest.raises(Unpredictable):
         named_model({"model": named}, None)
+
+
+@pytest.mark.parametrize(
+    "named", ["unsloth/Qwen3-8B-GGUF", "Qwen3-8B-UD-Q4_K_XL", "Qwen3-8B 4-bit class", "Qwen3-8B-EXL3"]
+)
+def test_a_format_that_is_not_described_costs_the_weights_and_not_the_cache(named):
+    found = named_model({"model": named}, None)
+    assert found.spec.repo_id == "Qwen/Qwen3-8B"
+    assert "not described" in found.weights_reason
+
+
+def test_a_quantizer_that_is_known_stores_weights_as_it_always_does():
+    # A public log of cyankiwi/Qwen3.5-35B-A3B-AWQ-4bit says groups of 32.
+    by_habit = named_model({"model": "cyankiwi/Kimi-Linear-48B-A3B-Instruct-AWQ-4bit"}, None)
+    assert by_habit.assumed.endswith("stored as int4_group32")
+    assert named_model({"model": "somebody/Kimi-Linear-48B-A3B-Instruct-AWQ"}, None).assumed.endswith("stored as int4")
 
 
 def test_weights_that_were_offloaded_are_not_on_the_card():

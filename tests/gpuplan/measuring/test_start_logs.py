@@ -205,3 +205,14 @@ def test_what_is_read_from_a_log_can_be_checked_at_once(tmp_path):
     assert report.predicted == 1
     assert report.of("weights_gib_per_gpu").worst < 0.01
     assert report.of("kv_tokens").worst < 0.002
+
+
+def test_a_scheduler_made_on_import_is_not_the_servers():
+    # vLLM 0.11.2 prints the default of 2,048 before it reads its arguments; on an H100 its server takes 8,192.
+    imported = "INFO 11-28 11:45:51 [scheduler.py:216] Chunked prefill is enabled with max_num_batched_tokens=2048."
+    served = "(APIServer pid=90) INFO [scheduler.py:216] Chunked prefill is enabled with max_num_batched_tokens=8192."
+    sized = "(EngineCore_DP0 pid=94) INFO [gpu_worker.py:359] Available KV cache memory: 8.99 GiB"
+    logs = ["\n".join(lines) for lines in ((imported, served, sized), (imported, sized))]
+    assert [read_log(log)[0]["max_num_batched_tokens"] for log in logs] == ["8192", ""]
+    alone = read_log("\n".join([served.partition(") ")[2], sized.partition(") ")[2]]))[0]
+    assert alone["max_num_batched_tokens"] == "8192"  # older versions name no process
