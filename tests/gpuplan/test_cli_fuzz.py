@@ -1,6 +1,6 @@
 """Any command line ends in an answer, one sentence or "nothing fits": never in a traceback.
 
-`GPUPLAN_FUZZ` says how many command lines to try (CI tries a few hundred; 10,000 take some minutes).
+`GPUPLAN_FUZZ` says how many command lines to try (by default 100 of each kind; 10,000 take some minutes).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gpuplan.cli import app
 from gpuplan.cli.commands import gpus, models
 from gpuplan.cli.commands import plan as main_job
 
-EXAMPLES = int(os.environ.get("GPUPLAN_FUZZ", "150"))
+EXAMPLES = int(os.environ.get("GPUPLAN_FUZZ", "100"))
 ALLOWED = {app.ANSWERED, app.BAD_INPUT, app.NOTHING_FITS}
 FUZZ = settings(
     max_examples=EXAMPLES,

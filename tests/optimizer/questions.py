@@ -5,7 +5,7 @@ from typing import Any
 from optimizer.plan import Plan, Relaxation
 from optimizer.relaxations import RESTRICTED, RULES
 from optimizer.requirements import Demand, Requirements
-from optimizer.search import Knowledge
+from optimizer.search import Knowledge, MachineTables
 from optimizer.solve import solve
 
 
@@ -24,7 +24,18 @@ def answer(knowledge: Knowledge, question: Requirements) -> Plan:
         knowledge.factors,
         gpuplan_version="test",
         data_fingerprint="test",
+        tables=tables_of(knowledge),
     )
+
+
+_TABLES: dict[tuple[int, int, int], MachineTables] = {}
+
+
+def tables_of(knowledge: Knowledge) -> MachineTables:
+    """Shared by all questions of one world, as `plan batch` shares them: a model's candidates are found once."""
+    world = knowledge.offers, knowledge.gpus, knowledge.factors
+    offers, gpus, factors = map(id, world)  # the tables hold on to all three, so no other object gets these numbers
+    return _TABLES.setdefault((offers, gpus, factors), MachineTables(*world))
 
 
 def at_least(tokens: float) -> Demand:

@@ -18,7 +18,7 @@ SMALLEST: dict[str, str] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", sorted(SMALLEST)[::3])
+@pytest.mark.parametrize("architecture", sorted(SMALLEST)[::4])
 def test_when_the_budget_is_too_small_each_relaxation_works(knowledge_of: KnowledgeOf, architecture: str) -> None:
     knowledge = knowledge_of(SMALLEST[architecture])
     cost = ask(knowledge, demand=at_least(500)).cost_usd_per_hour
