@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from gpu_db.load import load_gpus
 from gpu_db.query import names_in
 from gpuplan.deploy.command import Command, read_command
 from gpuplan.deploy.errors import BadPlan, CannotDeploy
-from gpuplan.deploy.facts import engine_image, processors, shared_memory_gib, unseen
+from gpuplan.deploy.facts import engine_image, process_memory_gib, processors, shared_memory_gib, unseen
 from gpuplan.deploy.text import dns_name, speakable
 from optimizer.engines.tensorrt_llm import OPTIONS_FILE
 from optimizer.plan import Line, OfferedMachine, Plan
@@ -21,6 +22,8 @@ MOUNTED = "/etc/gpuplan"
 """Where containers find the files that their command names."""
 MOST_MACHINES = 10_000
 """Files list machines one by one; a plan of more is no plan of anybody."""
+ADAPTERS = {"vllm": "--lora-modules", "sglang": "--lora-paths"}
+"""Options that load LoRA adapters at the start."""
 VERSION = re.compile(r"[0-9][0-9A-Za-z.+]{0,40}")
 
 
@@ -93,8 +96,21 @@ class Serving:
 
     @property
     def host_memory_gib(self) -> int:
-        """Memory of the host that is known to be taken: shared memory and offloaded weights."""
-        return self.shared_memory_gib + -(-self.offload_bytes // GIB)
+        """Memory of the host that is known to be taken: the server's own and shared memory, offloaded weights."""
+        own = process_memory_gib(self.gpus_per_machine)
+        return own + self.shared_memory_gib + -(-self.offload_bytes // GIB)
+
+    @property
+    def left_to_do(self) -> Iterator[str]:
+        """What whoever starts it must see to, because no plan knows it."""
+        if self.nodes > 1:
+            yield (
+                "Planned with the machines' fast network: see that NCCL uses it (containers need its devices and "
+                "IPC_LOCK), or replicas are slower."
+            )
+        options = {option for option, _ in self.command.options}
+        if "--enable-lora" in options and not options & {"--lora-modules", "--lora-paths"}:
+            yield f"There is room for adapters, and none is loaded yet: add {ADAPTERS[self.engine]} NAME=PATH."
 
     def labels(self, naming_system: str) -> tuple[str, ...]:
         """What a naming system calls its card; see `gpu_db.query.names_in`."""
@@ -135,6 +151,7 @@ class Deployment:
                 f"{each.offer.provider} {each.offer.instance_type} ({each.offer.region})"
                 for each in self.servings
             ),
+            *dict.fromkeys(note for each in self.servings for note in each.left_to_do),
         )
 
     @property

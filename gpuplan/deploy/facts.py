@@ -1,4 +1,4 @@
-"""What files name that no plan knows: images pinned to versions, shared memory, processors; each with its source."""
+"""What files name that no plan knows: images pinned to versions, memory of hosts, processors; each with its source."""
 
 from __future__ import annotations
 
@@ -61,6 +61,11 @@ def shared_memory_gib(gpus: int) -> int:
     """Size of /dev/shm that GPU workers of one machine need to talk to each other."""
     sizes = facts()["shared_memory_gib"]
     return int(sizes["one_gpu"] if gpus == 1 else sizes["several_gpus"])
+
+
+def process_memory_gib(gpus: int) -> int:
+    """Memory of the host that a server on so many GPUs of one machine takes beside what its workers share."""
+    return int(facts()["process_memory_gib"]["per_gpu"]) * gpus
 
 
 def processors(gpus: int) -> int:

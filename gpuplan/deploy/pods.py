@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gpuplan.deploy.command import Command
@@ -165,10 +166,17 @@ def options_map(serving: Serving) -> Node:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {OPTIONS_FILE: serving.options_file}}
 
 
+def _unlabelled(serving: Serving) -> Iterator[str]:
+    """What is said where no label keeps a pod on the planned GPU."""
+    if not affinity(serving):
+        yield f"No label of nodes with {serving.gpu} is known here: see that pods stand on those."
+
+
 def notes(deployment: Deployment) -> tuple[str, ...]:
     """What every Kubernetes file says above its objects."""
     return (
         *deployment.about,
         *deployment.image_notes,
+        *dict.fromkeys(note for each in deployment.servings for note in _unlabelled(each)),
         f"A gated model needs its token: kubectl create secret generic {SECRET} --from-literal={SECRET_KEY}=...",
     )

@@ -78,3 +78,20 @@ def test_ranks_of_later_machines_are_their_number_times_something(matrix):
     (serving,) = deployment_of(matrix["two-machines"]()).servings
     assert serving.ranks == (("--node-rank", 1),)
     assert "--node-rank" not in serving.worker.words()
+
+
+def test_what_no_plan_knows_is_said_where_it_must_be_seen_to(matrix):
+    def told(kind):
+        return " ".join(deployment_of(matrix[kind]()).about)
+
+    assert "add --lora-modules NAME=PATH" in told("lora")
+    assert "add --lora-paths NAME=PATH" in told("sglang-lora")
+    assert "see that NCCL uses it" in told("two-machines")
+    assert "see that" not in told("dense")
+    assert "NAME=PATH" not in told("dense")
+
+
+def test_a_pod_asks_for_the_servers_own_memory_too(matrix):
+    """As vLLM's own example does: 6 GiB for a server on one GPU, 2 of them shared."""
+    (one,) = deployment_of(matrix["eight-replicas"]()).servings
+    assert (one.gpus_per_machine, one.shared_memory_gib, one.host_memory_gib) == (1, 2, 6)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # meta-llama/Llama-3.1-8B-Instruct, planned by gpuplan 0.1.0 for 31.5 USD per hour
 # 1 x vllm 0.33.0 on 16 x H100 SXM 80GB, aws p5.48xlarge (us-east-1)
+# Planned with the machines' fast network: see that NCCL uses it (containers need its devices and IPC_LOCK), or replicas are slower.
 # It is for the first machine of a replica.
 # vllm/vllm-openai:v0.33.0 follows the pattern of v0.32.0, the newest tag seen (2026-11-22): see that it exists.
 # A gated model needs its token in the environment: HF_TOKEN.
