@@ -48,7 +48,7 @@ def _columns(search: Search, requirements: Requirements, purchase: Purchase | No
         candidates, offers = search.candidates(requirements), cheapest_offers(search.offers(requirements.choices))
         return unpruned(candidates, offers, keeps_service_level(candidates, requirements))
     if purchase is None or requirements.limits.power_watts is not None:
-        return search.columns(requirements, power=requirements.objective is Objective.ENERGY)
+        return search.columns(requirements)
     return purchase.columns
 
 

@@ -15,8 +15,8 @@ from catalog.quantization import available_formats, requantized
 from gpu_db.gpu import Gpu
 from gpu_db.offer import Offer
 from gpu_db.query import select_offers
-from optimizer.candidates import Candidates, Outcome, Placed, collect, try_variant
-from optimizer.cp_sat.objectives import GOALS, Goal
+from optimizer.candidates import BATCHES, Candidates, Outcome, Placed, collect, try_variant
+from optimizer.cp_sat.objectives import GOALS, WANTS_MUCH, Goal
 from optimizer.cp_sat.program import Purchase, solve_program
 from optimizer.engines.engine import Engine
 from optimizer.errors import BadRequirements, SolverFailed
@@ -29,7 +29,7 @@ from optimizer.performance.shortcuts import Shortcuts
 from optimizer.promises import promised
 from optimizer.pruning import Columns, Reads, cheapest_offers, prune
 from optimizer.replica_columns import Bools
-from optimizer.requirements import Choices, EngineOptions, Objective, Requirements, ServiceLevel, Workload
+from optimizer.requirements import Choices, Demand, EngineOptions, Objective, Requirements, ServiceLevel, Workload
 from optimizer.settings import memory_settings, shortcuts_of
 from optimizer.shapes import ShapeTable, enumerate_shapes
 from optimizer.uniform import affordable_columns, usable, with_columns, worthwhile
@@ -158,16 +158,25 @@ class Search:
             since=choices.prices_since,
         )
 
-    def columns(self, requirements: Requirements, allowed: Bools | None = None, power: bool = False) -> Columns:
-        """What the solver must see; `allowed` defaults to the replicas that keep the service level."""
-        candidates = self.candidates(requirements)
+    def columns(self, requirements: Requirements, allowed: Bools | None = None, goal: Goal | None = None) -> Columns:
+        """What the solver must see.
+
+        Args:
+            requirements: the question.
+            allowed: replicas, shape (candidates,); None = those that keep the service level.
+            goal: what is made best first; None = that of the question's objective.
+        """
+        candidates, goal = self.candidates(requirements), goal or GOALS[requirements.objective][0]
         if allowed is None:
             allowed = keeps_service_level(candidates, requirements)
+        asked = requirements.demand.concurrency
+        if asked is not None and requirements.demand == Demand(concurrency=asked) and goal not in WANTS_MUCH:
+            allowed = allowed & ~_beyond_the_load(candidates, asked, allowed)
         offers = cheapest_offers(self.offers(requirements.choices))
         enough = requirements.wanted_output_tokens_per_second + TOKENS_ROUNDING
         reads = Reads(
             concurrency=requirements.demand.concurrency is not None,
-            power=power or requirements.limits.power_watts is not None,
+            power=goal is Goal.POWER or requirements.limits.power_watts is not None,
             tokens_enough=np.inf if requirements.objective is Objective.THROUGHPUT else enough,
         )
         return prune(candidates, offers, allowed, reads)
@@ -177,10 +186,9 @@ class Search:
         if goals is None and requirements.objective is Objective.LATENCY:
             return self._fastest(requirements)
         goals = goals or GOALS[requirements.objective]
-        power = Goal.POWER in goals
-        if requirements.limits.power_watts is not None and not power:
+        if requirements.limits.power_watts is not None and goals[0] is not Goal.POWER:
             return self._within_power(requirements, goals, requirements.limits.power_watts)
-        columns = self.columns(requirements, power=power)
+        columns = self.columns(requirements, goal=goals[0])
         if goals[0] not in (Goal.COST, Goal.POWER):
             return solve_program(requirements, columns, goals)
         kept = worthwhile(columns, requirements, goals[0])
@@ -201,7 +209,7 @@ class Search:
         frugal = self.purchase(unlimited, (Goal.POWER, Goal.COST))
         if frugal is None or (frugal.power_watts > most_watts and frugal.optimal):
             return None
-        columns = self.columns(requirements)
+        columns = self.columns(requirements, goal=goals[0])
         if goals[0] is not Goal.COST or frugal.power_watts > most_watts:
             kept = usable(columns, requirements, Goal.POWER, most_watts)
             return solve_program(requirements, with_columns(columns, kept), goals)
@@ -307,6 +315,21 @@ def keeps_service_level(candidates: Candidates, requirements: Requirements) -> B
     ttft = math.inf if level.ttft_seconds is None else level.ttft_seconds
     tpot = math.inf if level.tpot_seconds is None else level.tpot_seconds
     return (candidates.ttft_seconds <= ttft) & (candidates.tpot_seconds <= tpot)
+
+
+def _beyond_the_load(candidates: Candidates, concurrency: int, allowed: Bools) -> Bools:
+    """Shape (candidates,): has slots for more requests than are asked for, where a smaller batch takes them all.
+
+    When only requests in flight are asked for, nobody fills the slots beyond them: the allowed replica that is alike
+    but for its batch serves the same load, and its speed is that of the load.
+    """
+    batch = BATCHES[candidates.batch]
+    before = candidates.concurrency // batch * BATCHES[np.maximum(candidates.batch - 1, 0)]
+    beyond = (candidates.batch > 0) & (before >= concurrency)
+    replica = candidates.evaluation * (candidates.row.max(initial=0) + 1) + candidates.row
+    takes_all = np.zeros(replica.max(initial=0) + 1, dtype=bool)
+    takes_all[replica[allowed & ~beyond & (candidates.concurrency >= concurrency)]] = True
+    return np.asarray(beyond & takes_all[replica])
 
 
 def request_seconds(candidates: Candidates, workload: Workload) -> np.ndarray:

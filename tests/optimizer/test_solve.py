@@ -123,6 +123,18 @@ def test_gpus_that_idle_beside_a_replica_are_not_free(knowledge_of: KnowledgeOf)
     assert frugal.proven == "no other GPUs would draw fewer watts"
 
 
+@pytest.mark.parametrize("users", [1, 33])
+def test_a_plan_for_users_in_flight_says_what_they_see_and_not_what_a_fuller_batch_would(
+    knowledge_of: KnowledgeOf, users: int
+) -> None:
+    """Slots that nobody takes are left out; that they may be had for the same money changes no price."""
+    plan = ask(knowledge_of(LLAMA), demand=Demand(concurrency=users), objective=Objective.COST)
+    assert plan.totals is not None
+    assert users <= plan.totals.concurrency <= 1.5 * users
+    tokens = Demand(concurrency=users, output_tokens_per_second=0.001)
+    assert ask(knowledge_of(LLAMA), demand=tokens).cost_usd_per_hour == plan.cost_usd_per_hour
+
+
 IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "budget": {"demand": at_least(5000), "limits": Limits(budget_usd_per_hour=1)},
     "tpot": {"demand": at_least(500), "service_level": ServiceLevel(tpot_seconds=0.002)},
