@@ -177,9 +177,8 @@ class Engine(ABC):
 
     def keeps_expert_workspace(self, spec: ModelSpec, gpu: Gpu) -> bool:
         """Whether the workspace of the experts' kernels stays allocated between layers and steps."""
-        fact = fact_at(self.facts.get("expert_workspace", [{"since": "0.0.0", "formats": []}]), self.version)
-        own_kernel = capability_major(gpu) in fact.get("capability_major_without", ())
-        return spec.weight_format in fact["formats"] and not own_kernel
+        fact = fact_at(self.facts.get("expert_workspace", [{"since": "0.0.0", "kept_on": {}}]), self.version)
+        return capability_major(gpu) in fact["kept_on"].get(spec.weight_format, ())
 
     @property
     def non_torch(self) -> NonTorch:

@@ -388,7 +388,8 @@ def _activation(
     encoder = stages.encoder_bytes_per_token * profiled_tokens(spec, batched)
     context = engine.latent_context_tokens(settings.max_model_len) * context_bytes_per_token(spec, ranks)
     indexed = 0 if sparse_latent(spec) is None else engine.sparse_logits_bytes
-    alike = np.maximum(np.maximum(forward, context), np.maximum(encoder, indexed))
+    attention = np.maximum(context, indexed) + stages.workspace_bytes_per_token * batched  # of the layer before
+    alike = np.maximum(np.maximum(forward, attention), encoder)
     peaks = np.repeat(alike[:, None], len(max_num_seqs), axis=1)
     last = np.flatnonzero(stages.is_last)  # of each row one: only it samples, and only the sampler grows with sequences
     logits = np.minimum(max_num_seqs, batched[last, None]) * (CHECKED_ROWS if settings.speculation else 1)
