@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Protocol, cast
@@ -40,14 +40,18 @@ class Family(Protocol):
 def _families() -> dict[str, Family]:
     """Every architecture name and model type, with the module that reads it."""
     found: dict[str, Family] = {}
+    for family in _modules():
+        for name in (*family.ARCHITECTURES, *family.MODEL_TYPES):
+            if found.setdefault(name, family) is not family:
+                raise RuntimeError(f"Two files of catalog/architectures/ declare {name!r}.")
+    return found
+
+
+def _modules() -> Iterator[Family]:
     for module in pkgutil.iter_modules(catalog.architectures.__path__):
         imported = importlib.import_module(f"catalog.architectures.{module.name}")
         if hasattr(imported, "ARCHITECTURES"):  # others are parts that several families share
-            family = cast(Family, imported)
-            for name in (*family.ARCHITECTURES, *family.MODEL_TYPES):
-                if found.setdefault(name, family) is not family:
-                    raise RuntimeError(f"Two files of catalog/architectures/ declare {name!r}.")
-    return found
+            yield cast(Family, imported)
 
 
 def known_architectures() -> tuple[str, ...]:

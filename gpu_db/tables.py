@@ -43,15 +43,19 @@ def read_cells(name: str, folder: Path = DATA) -> Iterator[list[str]]:
     """
     try:
         with (folder / name).open(encoding="utf-8", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            width = 0
-            for cells in reader:
-                width = width or len(cells)
-                if len(cells) != width:
-                    raise BadGpuDb(f"{name} line {reader.line_num}: {len(cells)} cells, the header has {width}.")
-                yield cells
+            yield from _of_one_width(name, stream)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadGpuDb(f"{name} cannot be read: {error}.") from error
+
+
+def _of_one_width(name: str, lines: Iterable[str]) -> Iterator[list[str]]:
+    reader = csv.reader(lines, strict=True)
+    width = 0
+    for cells in reader:
+        width = width or len(cells)
+        if len(cells) != width:
+            raise BadGpuDb(f"{name} line {reader.line_num}: {len(cells)} cells, the header has {width}.")
+        yield cells
 
 
 def broken(name: str, cells: Iterable[str], error: BadGpuDb) -> BadGpuDb:

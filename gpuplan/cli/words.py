@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import date
 
 from gpuplan.errors import BadWord
@@ -15,7 +16,7 @@ LARGEST_NUMBER = 1e12
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _TOKENS = re.compile(r"(?P<number>\d{1,10})(?P<unit>[kKmM]?)", re.ASCII)
 _UNITS_PER_SECOND = {"us": 1_000_000, "ms": 1_000, "s": 1, "": 1}
-_WATTS = {"w": 1.0, "kw": 1e3, "mw": 1e6}
+_WATTS = {"": 1.0, "w": 1.0, "kw": 1e3, "mw": 1e6}
 _UNIT_TOKENS = {"": 1, "k": 1_000, "K": 1 << 10, "m": 1_000_000, "M": 1 << 20}
 
 
@@ -36,6 +37,28 @@ def _not_below_zero(word: str, wanted: str) -> float:
     return number
 
 
+def _above_zero(word: str, wanted: str) -> float:
+    number = _finite(word, wanted)
+    if number <= 0:
+        raise BadWord(f"{word!r} is not above zero; write {wanted}")
+    return number
+
+
+def _within(number: float, least: float, most: float, word: str, wanted: str) -> float:
+    """The number of a word, between two bounds."""
+    if not least <= number <= most:
+        raise BadWord(f"{word!r} is not {wanted}")
+    return number
+
+
+def _with_unit(word: str, units: Iterable[str], wanted: str) -> tuple[float, str]:
+    """A number and its unit in lower case, "" where none is typed."""
+    parts = re.fullmatch(rf"(?P<number>.*?)\s*(?P<unit>{'|'.join(units)})", word.strip(), re.IGNORECASE)
+    if parts is None or not _NUMBER.fullmatch(parts["number"]):
+        raise BadWord(f"{word!r} is not {wanted}")
+    return _finite(parts["number"], wanted), parts["unit"].lower()
+
+
 def percentage(word: str, wanted: str, least: float = 0, most: float = 1) -> float:
     """A share between two bounds, as a number or in percent; `wanted` is what errors ask for.
 
@@ -43,10 +66,7 @@ def percentage(word: str, wanted: str, least: float = 0, most: float = 1) -> flo
     0.001
     """
     bare = word.strip().removesuffix("%")
-    number = _finite(bare, wanted) / (100 if bare != word.strip() else 1)
-    if not least <= number <= most:
-        raise BadWord(f"{word!r} is not {wanted}")
-    return number
+    return _within(_finite(bare, wanted) / (100 if bare != word.strip() else 1), least, most, word, wanted)
 
 
 def rate(word: str) -> float:
@@ -55,11 +75,7 @@ def rate(word: str) -> float:
     >>> rate("500")
     500.0
     """
-    wanted = "a rate per second such as 500 or 2.5"
-    number = _finite(word, wanted)
-    if number <= 0:
-        raise BadWord(f"{word!r} is not above zero; write {wanted}")
-    return number
+    return _above_zero(word, "a rate per second such as 500 or 2.5")
 
 
 def price(word: str) -> float:
@@ -68,8 +84,7 @@ def price(word: str) -> float:
     >>> price("12.40")
     12.4
     """
-    wanted = "a price in USD per hour such as 10 or 12.50 (the number alone)"
-    return _not_below_zero(word, wanted)
+    return _not_below_zero(word, "a price in USD per hour such as 10 or 12.50 (the number alone)")
 
 
 def share(word: str) -> float:
@@ -91,8 +106,7 @@ def gap(word: str) -> float:
     >>> gap("0.001"), gap("0.1%")
     (0.001, 0.001)
     """
-    wanted = "a distance from 0 to 1 such as 0.001 or 0.1%"
-    return percentage(word, wanted)
+    return percentage(word, "a distance from 0 to 1 such as 0.001 or 0.1%")
 
 
 def portion(word: str) -> float:
@@ -101,8 +115,7 @@ def portion(word: str) -> float:
     >>> portion("0.12"), portion("12%")
     (0.12, 0.12)
     """
-    wanted = "a share from 0 to 1 such as 0.12 or 12%"
-    return percentage(word, wanted)
+    return percentage(word, "a share from 0 to 1 such as 0.12 or 12%")
 
 
 def duty(word: str) -> float:
@@ -150,8 +163,7 @@ def confidence(word: str) -> float:
     >>> confidence("0.9"), confidence("90%")
     (0.9, 0.9)
     """
-    wanted = "a chance from 0.5 to 0.99 such as 0.9 or 90%"
-    return percentage(word, wanted, 0.5, 0.99)
+    return percentage(word, "a chance from 0.5 to 0.99 such as 0.9 or 90%", 0.5, 0.99)
 
 
 def pue(word: str) -> float:
@@ -161,10 +173,7 @@ def pue(word: str) -> float:
     1.2
     """
     wanted = "a PUE from 1 to 3 such as 1.2"
-    number = _finite(word, wanted)
-    if not 1 <= number <= 3:
-        raise BadWord(f"{word!r} is not {wanted}")
-    return number
+    return _within(_finite(word, wanted), 1, 3, word, wanted)
 
 
 def watts(word: str) -> float:
@@ -174,16 +183,10 @@ def watts(word: str) -> float:
     [700.0, 700.0, 5500.0, 1000000.0]
     """
     wanted = "a power such as 5000, 5kW or 0.5MW (a bare number is in watts)"
-    parts = re.fullmatch(r"(?P<number>.*?)\s*(?P<unit>kW|MW|W)?", word.strip(), re.IGNORECASE)
-    if parts is None:
-        raise BadWord(f"{word!r} is not {wanted}")
-    try:
-        number = _finite(parts["number"], wanted)
-    except BadWord:
-        raise BadWord(f"{word!r} is not {wanted}") from None
+    number, unit = _with_unit(word, _WATTS, wanted)
     if number < 0:
         raise BadWord(f"{word!r} is below zero; write {wanted}")
-    return number * _WATTS[(parts["unit"] or "w").lower()]
+    return number * _WATTS[unit]
 
 
 def per_kilowatt_hour(word: str) -> float:
@@ -192,8 +195,7 @@ def per_kilowatt_hour(word: str) -> float:
     >>> [per_kilowatt_hour("380"), per_kilowatt_hour("0.12")]
     [380.0, 0.12]
     """
-    wanted = "a number per kWh such as 380 (grams) or 0.12 (USD)"
-    return _not_below_zero(word, wanted)
+    return _not_below_zero(word, "a number per kWh such as 380 (grams) or 0.12 (USD)")
 
 
 def percentile(word: str) -> float:
@@ -203,10 +205,7 @@ def percentile(word: str) -> float:
     (95.0, 99.0)
     """
     wanted = "a percentile from p50 to p99.9 such as p95"
-    number = _finite(word.strip().lower().removeprefix("p"), wanted)
-    if not 50 <= number <= 99.9:
-        raise BadWord(f"{word!r} is not {wanted}")
-    return number
+    return _within(_finite(word.strip().lower().removeprefix("p"), wanted), 50, 99.9, word, wanted)
 
 
 def seconds(word: str) -> float:
@@ -216,14 +215,7 @@ def seconds(word: str) -> float:
     [0.025, 0.025, 0.025, 2.0]
     """
     wanted = "a duration such as 25ms, 0.025s or 0.025 (a bare number is in seconds)"
-    parts = re.fullmatch(r"(?P<number>.*?)\s*(?P<unit>us|ms|s)?", word.strip(), re.IGNORECASE)
-    if parts is None:
-        raise BadWord(f"{word!r} is not {wanted}")
-    unit = (parts["unit"] or "").lower()
-    try:
-        number = _finite(parts["number"], wanted)
-    except BadWord:
-        raise BadWord(f"{word!r} is not {wanted}") from None
+    number, unit = _with_unit(word, _UNITS_PER_SECOND, wanted)
     if number <= 0:
         raise BadWord(f"{word!r} is not above zero; write {wanted}")
     return number / _UNITS_PER_SECOND[unit]
@@ -277,8 +269,7 @@ def gibibytes(word: str) -> int:
     >>> gibibytes("80") == 80 * 2**30
     True
     """
-    wanted = "a size in GiB such as 80"
-    return int(_not_below_zero(word, wanted) * (1 << 30))
+    return int(_not_below_zero(word, "a size in GiB such as 80") * (1 << 30))
 
 
 def hit_rate(word: str) -> float:
