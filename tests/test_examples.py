@@ -14,7 +14,7 @@ EXAMPLES = ROOT / "examples"
 SHOWN = {
     "service_levels.py": ["TPOT up to 200 ms:", "optimal", "USD/h"],
     "context_on_each_gpu.py": ["H100", "tokens"],
-    "own_machines.sh": ["proven optimal", "USD/h"],
+    "own_machines.sh": ["proven optimal", "1 x cellar dgx-h100 (8 x H100 SXM 80GB), eu, owned"],
     "fleet.sh": [
         "twenty services:",
         "19 of 19 services",
@@ -57,10 +57,3 @@ def test_an_example_runs(name: str, environment: dict[str, str]) -> None:
     assert done.stderr == ""
     for words in SHOWN[name]:
         assert words in done.stdout
-
-
-def test_own_machines_are_used_when_they_are_cheapest(environment: dict[str, str]) -> None:
-    """3.20 USD/h for eight H100 is below any price for rent."""
-    command = ["bash", str(EXAMPLES / "own_machines.sh")]
-    out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    assert "1 x cellar dgx-h100 (8 x H100 SXM 80GB), eu, owned" in out
