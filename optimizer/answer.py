@@ -12,6 +12,7 @@ from catalog.model import Confidence, ModelSpec
 from gpu_db.offer import Offer
 from optimizer.candidates import BATCHES, Candidates, Variant
 from optimizer.cells import estimate_at, memory_at
+from optimizer.context_room import price_of_room
 from optimizer.cp_sat.library import SOLVER_VERSION
 from optimizer.cp_sat.program import Purchase
 from optimizer.engines.engine import Engine
@@ -339,6 +340,8 @@ def _warnings(
     spec = search.knowledge.spec
     warnings = [*slow_answers(search, requirements, lines), *about_options(requirements.options)]
     warnings += _without_effect(lines, requirements, spec)
+    context = max(line.replica.max_model_len for line in lines)
+    warnings += price_of_room(search, requirements, context, purchase.cost_usd_per_hour)
     if spec.confidence != "read" and not spec.notes:  # notes of a model on the Hub say it themselves
         warnings.append(
             f"The shape of {spec.repo_id} {KNOWN_FROM[spec.confidence]}: `plan models --name {spec.repo_id} --json` "
