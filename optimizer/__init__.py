@@ -12,7 +12,7 @@ The rooms, in the order in which a question passes through them:
     cp_sat, search                     how many of each: the integer program; the same for questions next to this one
     packing, answer, plan              from counts to machines and the Plan
     audit                              every promise of it, derived again
-    explain, relaxations, patience, frontier
+    explain, relaxations, patience, context_room, frontier
                                        why not otherwise; why nothing fits; what else would give
     cost, energy                       arithmetic of owning and of watts
     fleet                              many services under shared limits

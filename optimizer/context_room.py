@@ -36,6 +36,6 @@ def price_of_room(
     best = float(plans.cost_usd_per_hour[keep_limits(plans, shorter)].min(initial=np.inf))
     if best <= cost_usd_per_hour - LEAST_SAVED_USD:
         yield (
-            f"max_model_len {max_model_len:,} has room for longer requests than the mean one: if none is longer than {enough:,} "
-            f"tokens, --max-model-len {enough} gives a plan for {best:.2f} USD/h or less."
+            f"max_model_len {max_model_len:,} has room for longer requests than the mean one: if none is longer than "
+            f"{enough:,} tokens, --max-model-len {enough} gives a plan for {best:.2f} USD/h or less."
         )
