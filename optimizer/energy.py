@@ -145,7 +145,7 @@ def energy_of(
 
     >>> supply = Supply(host_share=0.5, pue=1.2, usd_per_kilowatt_hour=0.1, grams_co2e_per_kilowatt_hour=400)
     >>> used = energy_of(1000, 1400, 500, supply)
-    >>> used.wall_watts, used.gpu_joules_per_output_token, used.electricity_usd_per_hour
+    >>> used.wall_watts, used.gpu_joules_per_output_token, round(used.electricity_usd_per_hour, 3)
     (2040.0, 2.0, 0.204)
     """
     if not output_tokens_per_second > 0:

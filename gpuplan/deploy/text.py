@@ -43,7 +43,7 @@ def dns_name(text: str, identity: str = "") -> str:
         identity: what else makes it another thing.
 
     >>> dns_name("meta-llama/Llama-3.3-70B-Instruct")
-    'llama-3-3-70b-instruct-98bcd5b2'
+    'llama-3-3-70b-instruct-a86f05bd'
     """
     digest = blake2b(f"{text}\\0{identity}".encode("utf-8", "surrogatepass"), digest_size=HASH_LETTERS // 2).hexdigest()
     slug = re.sub(r"[^a-z0-9]+", "-", text.rsplit("/", 1)[-1].lower()).strip("-")

@@ -118,8 +118,8 @@ def gpu_of(text: str) -> tuple[Gpu, str]:
     Raises:
         Unpredictable: no card, or several, have this name.
 
-    >>> gpu_of("H100-SXM-80GB")[0].name, gpu_of("MI355X")[0].name, gpu_of("A100")
-    ('H100 SXM 80GB', 'MI355X 288GB', ...)
+    >>> gpu_of("H100-SXM-80GB")[0].name, gpu_of("MI355X")[0].name, gpu_of("A100")[1]
+    ('H100 SXM 80GB', 'MI355X 288GB', 'GPU A100 SXM 80GB')
     >>> gpu_of("8xA100-SXM-40G")[0].name
     'A100 SXM 40GB'
     """
