@@ -21,7 +21,7 @@ from gpuplan.reports.assumptions import COLOCATION, ELECTRICITY, PUE, SERVER_PRI
 from gpuplan.reports.errors import BadReport
 from gpuplan.saving.fingerprints import digest_of
 from gpuplan.saving.plan_file import PlanFile
-from optimizer.cost import HOURS_PER_YEAR, KILO, MONTHS_PER_YEAR, Ownership
+from optimizer.cost import KILO, Ownership, colocation_usd_per_year, own_room_usd_per_year
 from optimizer.errors import OptimizerError
 from optimizer.plan import Plan
 from optimizer.requirements import Objective, Requirements
@@ -183,11 +183,11 @@ def by_commitment(plan: Plan, facts: Facts, ask: Ask) -> dict[str, Plan]:
 # ── bought ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def running_rate(assumptions: Assumptions) -> float:
-    """USD per provisioned kW and year: colocation, or electricity of a room of one's own."""
+def running_usd_per_year(watts: float, assumptions: Assumptions) -> float:
+    """What so much nameplate power costs a year: colocation, or electricity of a room of one's own."""
     if assumptions.own_room:
-        return assumptions.value(PUE) * assumptions.value(ELECTRICITY) * HOURS_PER_YEAR
-    return assumptions.value(COLOCATION) * MONTHS_PER_YEAR
+        return own_room_usd_per_year(watts, assumptions.value(PUE), assumptions.value(ELECTRICITY))
+    return colocation_usd_per_year(watts, assumptions.value(COLOCATION))
 
 
 def ownership(machines_usd: float, watts: float, assumptions: Assumptions, staff_usd_per_year: float) -> Ownership:
@@ -198,7 +198,7 @@ def ownership(machines_usd: float, watts: float, assumptions: Assumptions, staff
         life_years=assumptions.value("life_years"),
         residual_share=assumptions.value("residual_share"),
         maintenance_share=assumptions.value("maintenance_share"),
-        running_usd_per_year=watts / KILO * running_rate(assumptions) + staff_usd_per_year,
+        running_usd_per_year=running_usd_per_year(watts, assumptions) + staff_usd_per_year,
     )
 
 
@@ -215,7 +215,7 @@ def to_buy(plan: Plan, facts: Facts, assumptions: Assumptions, ask: Ask) -> Purc
     watts = sum(system.power_watts * count for system, count in counted)
     price = sum(system.price_typical_usd * count for system, count in counted)
     owned = ownership(price, watts, assumptions, assumptions.value("staff_usd_per_year"))
-    return Purchase(bought, counted, owned, watts, running_rate(assumptions))
+    return Purchase(bought, counted, owned, watts, running_usd_per_year(KILO, assumptions))
 
 
 def for_sale(assumptions: Assumptions) -> tuple[System, ...]:
