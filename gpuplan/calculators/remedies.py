@@ -10,6 +10,7 @@ from gpuplan.calculators.answers import MemoryAnswer
 from gpuplan.calculators.configuration import Configuration
 from gpuplan.calculators.contradictions import contradictions
 from gpuplan.calculators.memory import memory_of
+from gpuplan.calculators.replica import model_of
 from optimizer.errors import OptimizerError
 from optimizer.memory.factors import GIB, memory_factors
 from optimizer.requirements import Frozen
@@ -70,8 +71,9 @@ def _changes(asked: Configuration, answer: MemoryAnswer) -> Iterator[tuple[str, 
     for sequences in FEWER_SEQUENCES:
         if sequences < answer.layout.max_num_seqs:
             yield "--max-num-seqs", str(sequences), "max_num_seqs", sequences
-    if answer.longest_context >= asked.workload.tokens_per_request:
-        yield "--max-model-len", str(answer.longest_context), "max_model_len", answer.longest_context
+    longest = min(answer.longest_context, model_of(asked).max_context_tokens)
+    if longest >= asked.workload.tokens_per_request:
+        yield "--max-model-len", str(longest), "max_model_len", longest
     yield "--kv-cache-dtype", "fp8", "kv_cache_format", "fp8"
     for weights in ("fp8", "int4"):
         yield "--quantization", weights, "weight_format", weights

@@ -369,7 +369,8 @@ def _price_line(answer: nouns.Plan) -> Line:
 def _solved(answer: nouns.Plan, ink: Ink) -> list[Line]:
     page: list[Line] = [_price_line(answer), BLANK]
     for line in answer.lines:
-        page += _labelled("Rent", machines(line), ink) + _labelled("Serve", servers(line), ink)
+        machine = _labelled("Use" if line.offer.billing == "owned" else "Rent", machines(line), ink)
+        page += machine + _labelled("Serve", servers(line), ink)
     page += [BLANK, *speed(answer, ink)]
     if answer.energy is not None:
         page += energy(answer.energy)

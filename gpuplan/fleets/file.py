@@ -150,7 +150,8 @@ def _services(content: Mapping[str, Any], file: str) -> tuple[list[Service], lis
     """The services that can be read, and a sentence for every problem of the others."""
     rows, defaults = content.get("services"), content.get("defaults") or {}
     if not isinstance(rows, list) or not rows:
-        raise BadFleetFile([f"{file}: `services:` is {shown(rows)}; write a list with at least one service."])
+        held = "an empty list" if rows == [] else shown(rows)
+        raise BadFleetFile([f"{file}: `services:` is {held}; write a list with at least one service."])
     if not isinstance(defaults, Mapping):
         raise BadFleetFile([f"{file}: `defaults:` is {shown(defaults)}; write words of a service."])
     services, sentences = [], []

@@ -130,3 +130,11 @@ def test_words_beside_a_title_stay_within_the_screen() -> None:
     )
     text = render(lines, Ink(width=60)).splitlines()
     assert text == ["Speed  192 requests in flight; this model fitted on this", "       GPU; planned with 50%"]
+
+
+def test_what_is_owned_is_used_and_not_rented(solved: Plan) -> None:
+    offer = solved.lines[0].offer
+    owned = solved.lines[0].model_copy(update={"offer": offer.model_copy(update={"billing": "owned"})})
+    page = render(plan_page.full(solved.model_copy(update={"lines": (owned,)}), Ink()), Ink())
+    assert f"Use    {owned.count} x " in page
+    assert "Rent " not in page

@@ -113,6 +113,7 @@ def write_files(
 ) -> int:
     """Write files and, unless silent, say which, and which formats cannot run the plan."""
     from gpuplan.deploy.formats import refusals, render, write
+    from optimizer.plan import counted
 
     files = render(deployment, formats)
     write(files, folder, overwrite=overwrite)
@@ -121,5 +122,5 @@ def write_files(
     lines: list[console.Line] = [(f"  {folder / file.name}",) for file in files]
     if not formats:
         lines += [(f"  no {name}: {why}",) for name, why in refusals(deployment).items()]
-    console.show([(f"{len(files)} files of {deployment.name}",), *lines])
+    console.show([(f"{counted(len(files), 'file')} of {deployment.name}",), *lines])
     return 0

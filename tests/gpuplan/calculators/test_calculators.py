@@ -246,3 +246,9 @@ def test_an_estimate_says_when_it_is_the_context_that_keeps_the_engine_from_star
     again = ["estimate", "llama-3.1-8b", "--gpu", "L4", "--concurrency", "8", "--max-model-len", longest]
     assert app.main(again) == 0
     assert app.main([*again[:-1], str(int(longest) + 1000)]) == 3
+
+
+def test_no_remedy_is_a_context_that_the_model_was_not_made_for(capsys) -> None:
+    assert app.main(["memory", "llama-3.1-8b", "--gpu", "H100", "--max-model-len", "1M", "--json"]) == app.NOTHING_FITS
+    remedies = json.loads(capsys.readouterr().out)["remedies"]
+    assert {one["option"]: one["value"] for one in remedies}["--max-model-len"] == "131072"

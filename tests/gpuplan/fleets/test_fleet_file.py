@@ -97,7 +97,7 @@ def test_each_problem_is_one_sentence_with_its_place(service, said, written):
     ("text", "said"),
     [
         ("", "it holds None; write `services:`"),
-        ("services: []", "`services:` is a list; write a list with at least one"),
+        ("services: []", "`services:` is an empty list; write a list with at least one"),
         ("services: {a: 1}", "`services:` is a mapping"),
         ("services: [1", "it cannot be read: not YAML in line"),
         ("services: 1\nservices: 2", "'services' stands twice, near line 1"),
