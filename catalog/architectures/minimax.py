@@ -204,12 +204,17 @@ def _m3_vision(config: Fields, vision: Fields, text_hidden: int) -> VisionTower:
         table("embeddings.patch_embedding", "vision", width, vision.size("num_channels") * frames * patch * patch),
         vision_norm("pre_layrnorm", width, bias=True),
         *_m3_vision_layers(width, vision.size("intermediate_size"), layers),
-        vision_linear("multi_modal_projector.linear_1", projected, width, bias=True),
-        vision_linear("multi_modal_projector.linear_2", text_hidden, projected, bias=True),
-        vision_linear("patch_merge_mlp.linear_1", projected, merged, bias=True),
-        vision_linear("patch_merge_mlp.linear_2", text_hidden, projected, bias=True),
+        _m3_divided("multi_modal_projector.linear_1", projected, width, "column"),
+        _m3_divided("multi_modal_projector.linear_2", text_hidden, projected, "row"),
+        _m3_divided("patch_merge_mlp.linear_1", projected, merged, "column"),
+        _m3_divided("patch_merge_mlp.linear_2", text_hidden, projected, "row"),
     )
     return VisionTower(matrices, layers, width)
+
+
+def _m3_divided(name: str, outputs: int, inputs: int, by: Sharding) -> Matrix:
+    """A matrix of the projector, which TP divides: its shards are in vLLM's own classes."""
+    return linear(name, "vision", outputs, inputs, by, bias=True)
 
 
 def _m3_vision_layers(width: int, intermediate: int, layers: int) -> tuple[Matrix, ...]:

@@ -249,11 +249,11 @@ class Engine(ABC):
             served: after the kernel has repacked the weights; False = as they are loaded.
         """
         schemes = {m.stored_as for g in spec.layers for m in g.matrices if m.sharding == "expert"}
-        if spec.architecture in self.facts.get("expert_padding_architectures", ()):
-            for entry in self.facts["expert_padding"]:
-                if self._is_current(entry) and entry["scheme"] in schemes and _pads_on(entry, gpu):
-                    sizes = entry.get("served", entry) if served else entry
-                    return int(sizes["intermediate"]), int(sizes["hidden"])
+        for entry in self.facts.get("expert_padding", ()):
+            meant = spec.architecture in entry["architectures"] and entry.get("scheme") in {None, *schemes}
+            if meant and self._is_current(entry) and _pads_on(entry, gpu):
+                sizes = entry.get("served", entry) if served else entry
+                return int(sizes["intermediate"]), int(sizes["hidden"])
         return 1, 1
 
     def _is_current(self, entry: Facts) -> bool:
@@ -472,8 +472,8 @@ def capability_major(gpu: Gpu) -> str:
 
 def _pads_on(entry: Facts, gpu: Gpu) -> bool:
     """Whether an entry of `expert_padding` is about a GPU."""
-    without = entry.get("capability_without", ())
-    return capability_major(gpu) in entry["capability_major"] and gpu.compute_capability not in without
+    mine, without = capability_major(gpu), entry.get("capability_without", ())
+    return mine in entry.get("capability_major", [mine]) and gpu.compute_capability not in without
 
 
 @cache
