@@ -16,7 +16,6 @@ from catalog.blocks import (
     routed_experts,
     router,
     table,
-    vision_linear,
     vision_norm,
 )
 from catalog.model import Attention, Indexer, Matrix, Part, RecurrentState, Sharding, StateArray, VisionTower
