@@ -10,6 +10,7 @@ import numpy as np
 
 from catalog.find import find_model
 from catalog.quantization import requantized
+from gpu_db.machines import topology_of_gpu
 from gpu_db.query import find_gpu
 from gpuplan.calculators.answers import ContextCapacity, Layout
 from gpuplan.calculators.loads import Sweep, swept
@@ -150,6 +151,11 @@ class ConfiguredReplica:
         nodes = asked.nodes or math.ceil(size / (gpu.max_gpus_per_node or size))
         if size % nodes:
             raise BadRequirements(f"{size} GPUs cannot be spread evenly over {nodes} machines.")
+        # as machines with this GPU are usually built; a group wider than its links reach talks over the slots
+        machine = topology_of_gpu(gpu)
+        fast = machine.scaleup_domain_gpus >= max(ranks, 2)
+        bridged = machine.scaleup_domain_gpus > 1 and not fast
+        link = gpu.pcie_bytes_per_second if bridged else machine.link_bytes_per_second
         # memory does not depend on the network between machines; speed must be told it
         unknown = math.nan if self.for_speed else math.inf
         return ReplicaColumns(
@@ -161,8 +167,8 @@ class ConfiguredReplica:
             expert_parallel=_whole(ranks if asked.expert_parallel else 1),
             nodes=_whole(nodes),
             gpus_per_node=_whole(size // nodes),
-            link_bytes_per_second=_rate(gpu.link_bytes_per_second or gpu.pcie_bytes_per_second or math.nan),
-            has_fast_links=np.asarray([gpu.scaleup_domain_gpus >= max(ranks, 2)]),
+            link_bytes_per_second=_rate(link or math.nan),
+            has_fast_links=np.asarray([fast]),
             internode_bytes_per_second=_rate(asked.internode_bytes_per_second or unknown),
         )
 

@@ -252,3 +252,22 @@ def test_no_remedy_is_a_context_that_the_model_was_not_made_for(capsys) -> None:
     assert app.main(["memory", "llama-3.1-8b", "--gpu", "H100", "--max-model-len", "1M", "--json"]) == app.NOTHING_FITS
     remedies = json.loads(capsys.readouterr().out)["remedies"]
     assert {one["option"]: one["value"] for one in remedies}["--max-model-len"] == "131072"
+
+
+@pytest.mark.parametrize("gpu", ["RTX A6000", "A100 PCIe 80GB", "RTX A4000"])
+def test_an_estimate_of_what_was_planned_is_the_plans_to_the_last_digit(capsys, gpu: str) -> None:
+    """Cards whose NVLink is a bridge that machines may lack: both faces assume the links that machines have."""
+    app.main(["--model", "llama-3.3-70b", "--min-tps", "500", "--gpu", gpu, "--json"])
+    line = json.loads(capsys.readouterr().out)["lines"][0]
+    planned, replica = line["estimate"], line["replica"]
+    layout = [
+        "--tensor-parallel",
+        str(replica["tensor_parallel"]),
+        "--pipeline-parallel",
+        str(replica["pipeline_parallel"]),
+    ]
+    lengths = ["--max-model-len", str(replica["max_model_len"]), "--max-num-seqs", str(replica["max_num_seqs"])]
+    load = ["--quantization", replica["weight_format"], "--concurrency", str(planned["concurrency"])]
+    app.main(["estimate", replica["model"], "--gpu", replica["gpu"], *layout, *lengths, *load, "--json"])
+    alone = json.loads(capsys.readouterr().out)["estimate"]
+    assert {name: alone[name] for name in planned} == planned
