@@ -8,20 +8,15 @@ from dataclasses import dataclass, replace
 
 from gpu_db.query import find_gpus
 from optimizer.fleet.answer import Explained, limit_uses
-from optimizer.fleet.explain import (
-    Solve,
-    conflicts,
-    dropped_services,
-    relaxations,
-    sensitivity,
-    why_not,
-    worth_of_limits,
-)
 from optimizer.fleet.fleet import Program
+from optimizer.fleet.other_gpus import sensitivity, why_not
 from optimizer.fleet.plan import WhyNot
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas
 from optimizer.fleet.solution import FleetSolution, FleetStatus
+from optimizer.fleet.unserved import conflicts, dropped_services, relaxations
+from optimizer.fleet.variations import Solve
+from optimizer.fleet.worth import worth_of_limits
 from optimizer.relaxations import relaxations_of
 
 IN_THE_PLAN = "plan"

@@ -14,6 +14,8 @@ In the order in which a fleet passes through:
                                        large fleets: prices, plans at prices, whole numbers
     relaxation, evaluate, solution     a quick bound; whether counts keep every rule; counts with their bound
     placement, answer, plan            from counts to machines and the FleetPlan
-    audit, explain                     every promise derived again; why this plan and not another
+    audit                              every promise of it, derived again
+    variations, worth, unserved, other_gpus
+                                       the problem changed and solved again: worth of limits, who is left out, why not
     errors                             what can go wrong
 """

@@ -12,9 +12,9 @@ from gpuplan.cli import fleet_page
 from gpuplan.cli.console import Ink, render
 from gpuplan.fleets.explained import Wishes
 from gpuplan.fleets.planning import Desk
-from optimizer.fleet.explain import supply_of, with_at_least_one
 from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.fleet.solve import solve_fleet
+from optimizer.fleet.variations import supply_of, with_at_least_one
 from tests.gpuplan.fleets.small_market import fleet_of, offer, planned, served, words
 from tests.optimizer.fleet.fleets import mip_optimum
 
