@@ -10,6 +10,7 @@ import numpy as np
 
 from catalog.model import Confidence, ModelSpec
 from gpu_db.offer import Offer
+from gpu_db.regions import is_everywhere
 from optimizer.candidates import BATCHES, Candidates, Variant
 from optimizer.cells import estimate_at, memory_at
 from optimizer.context_room import price_of_room
@@ -37,7 +38,7 @@ from optimizer.plan import (
 )
 from optimizer.promises import about_options, risks_of
 from optimizer.replica_columns import ReplicaColumns
-from optimizer.requirements import EngineOptions, Requirements
+from optimizer.requirements import Choices, EngineOptions, Requirements
 from optimizer.search import Search, planned_settings
 from optimizer.settings import launch_of
 
@@ -326,6 +327,14 @@ def _without_effect(lines: tuple[Line, ...], requirements: Requirements, spec: M
         )
 
 
+def _anywhere(lines: tuple[Line, ...], choices: Choices) -> Iterator[str]:
+    """Offers that answer for every region, where one was asked for."""
+    if choices.regions is not None:
+        silent = {f"{one.offer.provider} {one.offer.instance_type}" for one in lines if is_everywhere(one.offer.region)}
+        for offer in sorted(silent):
+            yield (f"{offer} is listed without a region: ask whether it can be had in {' or '.join(choices.regions)}.")
+
+
 KNOWN_FROM: Mapping[Confidence, str] = {
     "inferred": "was read from the config of a close relative, not its own",
     "recalled": "was written from memory, as no public copy of its config was found",
@@ -338,10 +347,14 @@ def _warnings(
     search: Search, requirements: Requirements, purchase: Purchase, lines: tuple[Line, ...]
 ) -> tuple[str, ...]:
     spec = search.knowledge.spec
-    warnings = [*slow_answers(search, requirements, lines), *about_options(requirements.options)]
-    warnings += _without_effect(lines, requirements, spec)
     context = max(line.replica.max_model_len for line in lines)
-    warnings += price_of_room(search, requirements, context, purchase.cost_usd_per_hour)
+    warnings = [
+        *slow_answers(search, requirements, lines),
+        *about_options(requirements.options),
+        *_without_effect(lines, requirements, spec),
+        *_anywhere(lines, requirements.choices),
+        *price_of_room(search, requirements, context, purchase.cost_usd_per_hour),
+    ]
     if spec.confidence != "read" and not spec.notes:  # notes of a model on the Hub say it themselves
         warnings.append(
             f"The shape of {spec.repo_id} {KNOWN_FROM[spec.confidence]}: `plan models --name {spec.repo_id} --json` "
@@ -350,23 +363,25 @@ def _warnings(
     if not purchase.tie_broken:
         warnings.append("Time ran out before ties were broken: an equally good plan may be returned another time.")
     for line in lines:
-        replica, level = line.replica, line.estimate.calibration
-        if level in NOT_MEASURED and requirements.options.speculation is None:
-            warnings.append(
-                f"Speed on {replica.gpu} with {replica.engine} is uncalibrated: from the datasheet, no measured run."
-            )
-        described = str(search.knowledge.engines[replica.engine].facts["version"])
-        if replica.engine_version != described:
-            named = f"{replica.engine} {replica.engine_version}"
-            warnings.append(
-                f"Which models, formats and options {named} has was not checked: they are those of {described}; its "
-                "defaults and its memory are its own."
-            )
-        if replica.weights_from == "a quantized checkpoint to be named":
-            warnings.append(
-                f"{replica.weight_format} weights need a checkpoint that somebody has quantized: "
-                f"put its name where the command says {replica.checkpoint}."
-            )
-        for restriction in line.offer.restrictions:
-            warnings.append(f"{line.offer.offer_id} is a {restriction} offer: {line.offer.notes or 'see its source'}.")
+        warnings += _about(line, search, requirements)
     return tuple(dict.fromkeys(warnings))
+
+
+def _about(line: Line, search: Search, requirements: Requirements) -> Iterator[str]:
+    """What to know of one kind of replica and its machines."""
+    replica, level = line.replica, line.estimate.calibration
+    if level in NOT_MEASURED and requirements.options.speculation is None:
+        yield f"Speed on {replica.gpu} with {replica.engine} is uncalibrated: from the datasheet, no measured run."
+    described = str(search.knowledge.engines[replica.engine].facts["version"])
+    if replica.engine_version != described:
+        yield (
+            f"Which models, formats and options {replica.engine} {replica.engine_version} has was not checked: they "
+            f"are those of {described}; its defaults and its memory are its own."
+        )
+    if replica.weights_from == "a quantized checkpoint to be named":
+        yield (
+            f"{replica.weight_format} weights need a checkpoint that somebody has quantized: "
+            f"put its name where the command says {replica.checkpoint}."
+        )
+    for restriction in line.offer.restrictions:
+        yield f"{line.offer.offer_id} is a {restriction} offer: {line.offer.notes or 'see its source'}."

@@ -99,3 +99,10 @@ def test_without_a_mix_the_most_frugal_plan_is_found_at_once(knowledge_of: Knowl
     )
     assert plan.status == "optimal"
     assert len(plan.lines) == 1
+
+
+def test_an_offer_that_names_no_region_is_asked_about_when_one_was_asked_for(knowledge_of: KnowledgeOf) -> None:
+    anywhere = ask(knowledge_of(LLAMA), demand=at_least(500), choices=Choices(regions=("eu",), providers=("verda",)))
+    assert any("is listed without a region: ask whether it can be had in eu" in text for text in anywhere.warnings)
+    named = ask(knowledge_of(LLAMA), demand=at_least(500), choices=Choices(regions=("us",), providers=("aws",)))
+    assert not any("without a region" in text for text in named.warnings)
