@@ -10,7 +10,7 @@ from gpu_db.query import find_gpus
 from optimizer.candidates import STAGES, Candidates
 from optimizer.cp_sat.program import Purchase
 from optimizer.plan import Rejection, counted
-from optimizer.pruning import Columns, cheapest_offers, unpruned
+from optimizer.pruning import Columns, unpruned
 from optimizer.replica_columns import Ints
 from optimizer.requirements import Objective, Requirements
 from optimizer.search import Search, keeps_service_level, request_seconds
@@ -45,7 +45,7 @@ def rejections(search: Search, requirements: Requirements, purchase: Purchase | 
 def _columns(search: Search, requirements: Requirements, purchase: Purchase | None) -> Columns:
     """What the best of each GPU is among: what the solver saw, unless that is only what a best plan can use."""
     if requirements.objective is Objective.LATENCY:
-        candidates, offers = search.candidates(requirements), cheapest_offers(search.offers(requirements.choices))
+        candidates, offers = search.candidates(requirements), search.cheapest_offers(requirements.choices)
         return unpruned(candidates, offers, keeps_service_level(candidates, requirements))
     if purchase is None or requirements.limits.power_watts is not None:
         return search.columns(requirements)

@@ -18,7 +18,7 @@ from optimizer.candidates import Candidates
 from optimizer.cp_sat.objectives import Goal
 from optimizer.cp_sat.program import solve_program
 from optimizer.plan import OfferedMachine, Replica
-from optimizer.pruning import Columns, cheapest_offers, unpruned
+from optimizer.pruning import Columns, unpruned
 from optimizer.replica_columns import Bools, Floats, Ints
 from optimizer.requirements import Demand, Frozen, Objective, Requirements
 from optimizer.search import Search, keeps_service_level, request_seconds
@@ -155,7 +155,7 @@ def _first_of_equals_unbeaten(rows: Floats) -> Bools:
 def _all_plans(search: Search, requirements: Requirements) -> _Plans:
     """Every candidate that keeps its promises, on every kind of machine, as often as the demand needs."""
     candidates = search.candidates(requirements)
-    offers = cheapest_offers(search.offers(requirements.choices))
+    offers = search.cheapest_offers(requirements.choices)
     columns = unpruned(candidates, offers, keeps_service_level(candidates, requirements))
     plans = uniform_plans(columns, requirements)
     kept = np.flatnonzero(keep_limits(plans, requirements))

@@ -190,8 +190,11 @@ def _front_positions(candidates: Candidates, rows: Ints, group: Ints, reads: Rea
     """Positions in `rows` that no row of the same group beats in every attribute that is read."""
     tokens = candidates.output_tokens_per_second[rows]
     if not reads.concurrency and not reads.power:
-        order = np.lexsort((rows, candidates.tpot_seconds[rows], -tokens, group))
-        first = np.r_[True, np.diff(group[order]) != 0] if len(order) else np.empty(0, dtype=bool)
+        most = np.zeros(int(group.max(initial=0)) + 1)
+        np.maximum.at(most, group, tokens)
+        tied = np.flatnonzero(tokens == most[group])  # few are left to be sorted
+        order = tied[np.lexsort((rows[tied], candidates.tpot_seconds[rows[tied]], group[tied]))]
+        first = np.diff(group[order], prepend=-1) != 0
         return np.sort(order[first])
     requests = candidates.concurrency[rows].astype(np.float64)
     if not reads.power:

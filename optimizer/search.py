@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,11 @@ _ANY_MACHINE = {
     **dict.fromkeys(("gpus", "providers", "regions", "prices_since")),
     **dict.fromkeys(("gpus_excluded", "billings", "allowed_restrictions"), ()),
 }
+_OF_MACHINES = {
+    **{name: name for name in ("gpus", "gpus_excluded", "providers", "regions", "billings")},
+    **{"allowed_restrictions": "allow", "prices_since": "since"},
+}
+"""Choices that say which machines may be bought -> what `select_offers` calls them."""
 CONTEXT_ROOM = 2
 """Requests are not all of mean length: by default the context has room for twice the mean request."""
 CONTEXT_LEAST = 4096
@@ -81,6 +87,13 @@ class Tried:
     pipeline_parallel: int | None
 
 
+class Selected(NamedTuple):
+    """Machines that some choices leave, and of them those that some cheapest plan may buy."""
+
+    offers: tuple[Offer, ...]
+    cheapest: tuple[Offer, ...]
+
+
 class MachineTables:
     """What is the same for every model: shapes of replicas on all machines, and what the hardware of them can do.
 
@@ -92,6 +105,7 @@ class MachineTables:
         self._offers, self._gpus, self._factors = offers, gpus, factors
         self.shapes = lru_cache(maxsize=8)(self._enumerate_shapes)
         self.hardware = lru_cache(maxsize=8)(self._read_hardware)
+        self._selected = lru_cache(maxsize=16)(self._select)
         self._searches: OrderedDict[Hashable, Search] = OrderedDict()
 
     def search(self, knowledge: Knowledge) -> Search:
@@ -103,6 +117,14 @@ class MachineTables:
         while len(self._searches) > SEARCHES_KEPT:
             self._searches.popitem(last=False)
         return found
+
+    def selected(self, choices: Choices) -> Selected:
+        """What these choices leave to buy."""
+        return self._selected(*(getattr(choices, name) for name in _OF_MACHINES))
+
+    def _select(self, *wanted: Any) -> Selected:
+        offers = select_offers(self._offers, **dict(zip(_OF_MACHINES.values(), wanted, strict=True)))
+        return Selected(offers, cheapest_offers(offers))
 
     def _enumerate_shapes(
         self, experts: bool, tensor_parallel: int | None, pipeline_parallel: int | None
@@ -147,16 +169,11 @@ class Search:
 
     def offers(self, choices: Choices) -> tuple[Offer, ...]:
         """The machines that these choices leave."""
-        return select_offers(
-            self.knowledge.offers,
-            gpus=choices.gpus,
-            gpus_excluded=choices.gpus_excluded,
-            providers=choices.providers,
-            regions=choices.regions,
-            billings=choices.billings,
-            allow=frozenset(choices.allowed_restrictions),
-            since=choices.prices_since,
-        )
+        return self._tables.selected(choices).offers
+
+    def cheapest_offers(self, choices: Choices) -> tuple[Offer, ...]:
+        """Of those, the ones that some cheapest plan may buy; see `optimizer.pruning.cheapest_offers`."""
+        return self._tables.selected(choices).cheapest
 
     def columns(self, requirements: Requirements, allowed: Bools | None = None, goal: Goal | None = None) -> Columns:
         """What the solver must see.
@@ -172,7 +189,7 @@ class Search:
         asked = requirements.demand.concurrency
         if asked is not None and requirements.demand == Demand(concurrency=asked) and goal not in WANTS_MUCH:
             allowed = allowed & ~_beyond_the_load(candidates, asked, allowed)
-        offers = cheapest_offers(self.offers(requirements.choices))
+        offers = self.cheapest_offers(requirements.choices)
         enough = requirements.wanted_output_tokens_per_second + TOKENS_ROUNDING
         reads = Reads(
             concurrency=requirements.demand.concurrency is not None,

@@ -6,6 +6,8 @@ A rule that the question does not ask for adds nothing. Every rule here has its 
 from __future__ import annotations
 
 import math
+from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +30,7 @@ def pack_replicas_on_machines(program: Program) -> None:
     """
     for machine, offer in enumerate(program.columns.offers):
         mine = np.flatnonzero(program.columns.machine == machine)
-        sizes = program.columns.gpus[mine]
+        sizes = frozenset(program.columns.gpus[mine].tolist())
         bought = program.machines[machine]
         if is_gapless(sizes, offer.gpu_count):
             used = sum(int(program.columns.gpus[c]) * program.replicas[c] for c in mine)
@@ -37,15 +39,16 @@ def pack_replicas_on_machines(program: Program) -> None:
             _pack_one_size_per_machine(program, machine, mine)
 
 
-def is_gapless(sizes: Ints, gpu_count: int) -> bool:
+@cache
+def is_gapless(sizes: frozenset[int], gpu_count: int) -> bool:
     """Whether replicas of these sizes pack machines of `gpu_count` GPUs without gaps.
 
-    >>> is_gapless(np.array([1, 2, 8, 16, 24]), 8), is_gapless(np.array([3]), 8), is_gapless(np.array([2, 3]), 6)
-    (True, False, False)
+    >>> [is_gapless(frozenset(sizes), count) for sizes, count in (((1, 2, 8, 16, 24), 8), ((3,), 8), ((2, 3), 6))]
+    [True, False, False]
     """
-    chain = np.unique(np.r_[sizes[sizes <= gpu_count], gpu_count])
-    whole = sizes[sizes > gpu_count] % gpu_count == 0
-    return bool((chain[1:] % chain[:-1] == 0).all() and whole.all())
+    chain = sorted({gpu_count, *(size for size in sizes if size <= gpu_count)})
+    divides = all(large % small == 0 for small, large in pairwise(chain))
+    return divides and all(size % gpu_count == 0 for size in sizes if size > gpu_count)
 
 
 def _pack_one_size_per_machine(program: Program, machine: int, mine: Ints) -> None:
