@@ -6,26 +6,20 @@ named in `assumed`. Everything else that is missing is a reason, never a guess.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from catalog.model import LatentAttention, ModelSpec
 from gpu_db.gpu import Gpu
-from gpuplan.measuring.cells import GIB_PER_GPU, Version, count, flag, kv_format, number, version
+from gpuplan.measuring.cells import GIB_PER_GPU, count, flag, kv_format, number, version
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.names import Cards, NamedModel, any_card, named_cards, named_model, spread
+from gpuplan.measuring.releases import engine_of
 from optimizer.engines.engine import Engine
-from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.facts import parse_version
-from optimizer.engines.find import find_engine
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import visible_bytes
 from optimizer.memory.factors import GIB, memory_factors
@@ -40,21 +34,9 @@ from optimizer.replica_columns import Floats, ReplicaColumns
 WEIGHTS, ACTIVATION, NON_TORCH = "weights_gib_per_gpu", "activation_peak_gib", "non_torch_gib"
 AVAILABLE, TOKENS, GRAPHS = "available_kv_gib_per_gpu", "kv_tokens", "cudagraph_gib"
 PARTS = (WEIGHTS, ACTIVATION, NON_TORCH, AVAILABLE, TOKENS, GRAPHS)
-
 MOST_GPUS = 4096
 MOST_TOKENS = 1e15
 PRINTED_SHARE = 0.9
-FIRST_V1 = "0.8.0"
-"""The first release whose default engine is V1."""
-
-ASSUMED_LEGACY = "0.7.3"
-"""The last release whose only engine was V0."""
-
-LATE_LEGACY = "0.7.4"
-"""Stands for V0 inside the releases that had both engines: as 0.7.3, but for the copies of latent attention."""
-
-ASSUMED = "0.19.0"
-"""The middle of the versions that logs of the second engine (V1) state, for those that state none."""
 
 
 @dataclass
@@ -180,7 +162,7 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
         Unpredictable: the row does not name what every part depends on, or a cell cannot be read.
     """
     model = named_model(row, configs_dir)
-    engine, taken = _engine(row, model.spec.family)
+    engine, taken = engine_of(row, model.spec.family)
     ranks = count(row, "tp", MOST_GPUS)
     if ranks is None:
         raise Unpredictable("its tensor parallelism is not stated")
@@ -234,77 +216,6 @@ def _kv_format(row: Mapping[str, str], spec: ModelSpec) -> tuple[str | None, str
         return stored, ""
     except Unpredictable as reason:
         return None, str(reason)
-
-
-def _engine(row: Mapping[str, str], family: str) -> tuple[Engine, list[str]]:
-    """The engine at the version whose behaviour the row tells of, and what was assumed."""
-    name = row.get("engine", "").strip()
-    said = version(row.get("engine_version", ""))
-    try:
-        newest = find_engine(name)
-    except UnknownEngine as error:
-        raise Unpredictable(str(error)) from error
-    wanted = (
-        _behaviour(said, row, family) if newest.name == "vllm" else said.number or _by_month(said.month, newest.name)
-    )
-    try:
-        engine = find_engine(name, wanted)
-    except UnknownEngine:
-        engine = newest
-    return engine, [] if said.number else [engine.title]
-
-
-def _behaviour(said: Version, row: Mapping[str, str], family: str) -> str:
-    """The vLLM release that behaves as a row's: releases with two engines count as the one that ran."""
-    legacy = said.legacy or _sounds_legacy(row.get("quote", ""), said)
-    if legacy:
-        older = said.number is not None and parse_version(said.number) < parse_version(FIRST_V1)
-        return said.number or ASSUMED_LEGACY if older else LATE_LEGACY
-    number = said.number or _by_month(said.month) or _by_issue(row.get("source", "")) or _by_family(family)
-    return max(number, FIRST_V1, key=parse_version)
-
-
-def _sounds_legacy(quote: str, said: Version) -> bool:
-    """Whether a log's wording is that of vLLM's first engine, where no version says otherwise."""
-    return said.number is None and any(mark in quote for mark in ("# GPU blocks", "# cuda blocks", "# CUDA blocks"))
-
-
-@cache
-def _releases(engine: str = "vllm") -> dict[str, Any]:
-    text = files(__package__).joinpath(f"data/{engine}_releases.json").read_text(encoding="utf-8")
-    known: dict[str, Any] = json.loads(text)
-    return known
-
-
-DATED = ("vllm", "sglang")
-"""Engines whose releases are known by month."""
-
-
-def _by_month(month: str | None, engine: str = "vllm") -> str | None:
-    """The release that was current in a month; None when no month is said, or an engine's releases are not known."""
-    return None if month is None or engine not in DATED else _current(_releases(engine)["releases"], month)
-
-
-_ISSUE = re.compile(r"\bvllm-project/vllm#(\d{1,7})\b")
-
-
-def _by_issue(source: str) -> str | None:
-    """The release that was current when vLLM's issue was opened that a row was read in; None when it is from elsewhere.
-
-    >>> _by_issue("vllm-project/vllm#27508"), _by_issue("a blog")
-    ('0.11.0', None)
-    """
-    number = _ISSUE.search(source)
-    return None if number is None else _current(_releases()["issues"], int(number[1]))
-
-
-def _current(since: list[list[Any]], when: str | int) -> str | None:
-    return next((str(release) for start, release in reversed(since) if start <= when), None)
-
-
-def _by_family(family: str) -> str:
-    """The middle version of a family's logs; of all logs where a family has too few."""
-    return str(_releases()["families"].get(family, ASSUMED))
 
 
 PRINTS_CONCURRENCY_SINCE = (0, 21)
@@ -415,7 +326,6 @@ def _fill(said: Prediction, start: Start, values: Mapping[str, Floats]) -> None:
 
 SHORT_LENGTH = 8192
 """A length at which windows, states and fixed parts weigh otherwise than at a model's longest."""
-
 _UNIFIED = (
     "its GPU shares the host's memory, of which the engine counts cached pages as taken, and nothing says how many"
 )
