@@ -9,32 +9,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from catalog.model import LatentAttention, ModelSpec
-from catalog.quantization import find_scheme
 from gpu_db.gpu import Gpu
+from optimizer.engines.coverage import capability, capability_major, first_rule, numbers, pads_on, refusal
 from optimizer.engines.facts import Facts, fact_at, parse_version
 from optimizer.engines.launch import DEFAULTS, HEAD_ADDRESS, Launch, NoSuchOption
+from optimizer.engines.shape_refusals import RefusedShape, division_refusals, parallelism_refusals
 from optimizer.memory.cache_plan import CachePlan
 from optimizer.memory.communication import NonTorch, visible_bytes
 from optimizer.memory.factors import GIB, MIB
 from optimizer.memory.graphs import GraphLaw
 from optimizer.memory.kv_cache import PACKED_VECTORS, BlockRule, kv_value_bytes
 from optimizer.memory.page_groups import plan_pages
-from optimizer.memory.weights import is_row_parallel_expert
-from optimizer.replica_columns import ReplicaColumns
-
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-RefusedShape = tuple[Bools, str]
-"""Which rows are refused, shape (rows,), and the sentence that says why."""
+from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 
 
 @dataclass(frozen=True)
@@ -152,8 +143,8 @@ class Engine(ABC):
         packs, compressed = blocks["packs_sparse_latent"], blocks["compressed_latent"]
         states = fact_at(blocks["state_pages"], self.version)
         return BlockRule(
-            tokens=_first_rule(blocks["tokens_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
-            latent_tokens=_first_rule(blocks["latent_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
+            tokens=first_rule(blocks["tokens_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
+            latent_tokens=first_rule(blocks["latent_rules"], spec, gpu, bytes_each, int(blocks["tokens"])),
             latent_granule=int(blocks["latent_granule"]),
             packs_sparse_latent=kv_format == "fp8" != spec.kv_cache_format
             and packs["capability_major"] == capability_major(gpu),
@@ -251,7 +242,7 @@ class Engine(ABC):
         schemes = {m.stored_as for g in spec.layers for m in g.matrices if m.sharding == "expert"}
         for entry in self.facts.get("expert_padding", ()):
             meant = spec.architecture in entry["architectures"] and entry.get("scheme") in {None, *schemes}
-            if meant and self._is_current(entry) and _pads_on(entry, gpu):
+            if meant and self._is_current(entry) and pads_on(entry, gpu):
                 sizes = entry.get("served", entry) if served else entry
                 return int(sizes["intermediate"]), int(sizes["hidden"])
         return 1, 1
@@ -275,18 +266,18 @@ class Engine(ABC):
         Formats that cost accuracy (4 bit) are not among them: they are served when asked for by name.
         """
         known = [entry for entry in self.facts["kv_formats"] if not entry.get("on_request")]
-        formats = [entry["format"] for entry in known if _refusal(entry, gpu) == ""]
+        formats = [entry["format"] for entry in known if refusal(entry, gpu) == ""]
         own = spec.kv_cache_format
         return tuple(sorted(formats, key=lambda name: name != own)) if own in formats else tuple(formats)
 
     def computes_in(self, weight_format: str, gpu: Gpu) -> str | None:
         """Number format of the matrix products: "fp8", "bf16", ...; None when the engine has no kernel."""
         for entry in self.facts["kernels"]:
-            if entry["format"] == weight_format and _refusal(entry, gpu) == "":
+            if entry["format"] == weight_format and refusal(entry, gpu) == "":
                 computes = entry["computes"]
                 if isinstance(computes, str):
                     return computes
-                return next(str(name) for floor, name in computes if capability(gpu) >= _numbers(floor))
+                return next(str(name) for floor, name in computes if capability(gpu) >= numbers(floor))
         return None
 
     def refuses(self, spec: ModelSpec, gpu: Gpu, kv_format: str) -> str | None:
@@ -347,7 +338,7 @@ class Engine(ABC):
         for entry in self.facts.get("gpus_refused", ()):
             if gpu.name.startswith(entry["name"]):
                 return f"{gpu.name} {entry['why']}"
-        reason = _refusal(vendor, gpu)
+        reason = refusal(vendor, gpu)
         return f"{self.title} runs on {gpu.vendor} GPUs {reason}" if reason else ""
 
     def refuses_checkpoint(self, spec: ModelSpec) -> str:
@@ -376,7 +367,7 @@ class Engine(ABC):
     def _refuses_kernel(self, what: str, kernels: dict[str, Facts], gpu: Gpu) -> str:
         if gpu.vendor not in kernels:
             return f"{self.title} has no {what} kernels on {gpu.vendor} GPUs that are vouched for here"
-        reason = _refusal(kernels[gpu.vendor], gpu)
+        reason = refusal(kernels[gpu.vendor], gpu)
         return f"{self.title} runs {what} {reason}" if reason else ""
 
     def _refuses_packed_latent(self, spec: ModelSpec, kv_format: str) -> str:
@@ -406,8 +397,8 @@ class Engine(ABC):
             Pairs of a mask of shape (rows,) and a sentence; only masks with a refused row. A row may be in several.
         """
         reasons = (
-            *_parallelism_refusals(spec, rows),
-            *_division_refusals(spec, rows, self.least_expert_block if spec.quantization_method == "fp8" else None),
+            *parallelism_refusals(spec, rows),
+            *division_refusals(spec, rows, self.least_expert_block if spec.quantization_method == "fp8" else None),
             *self._own_refusals(spec, rows),
         )
         return [(mask, reason) for mask, reason in reasons if mask.any()]
@@ -458,141 +449,3 @@ class Engine(ABC):
     def options_file(self, launch: Launch) -> str:
         """What the file that `command` names must hold; "" when it names none."""
         return ""
-
-
-def capability(gpu: Gpu) -> tuple[int, ...]:
-    """Compute capability as numbers; AMD's and unknown ones are (0,)."""
-    return _numbers(gpu.compute_capability)
-
-
-def capability_major(gpu: Gpu) -> str:
-    """The part before the point: "9" for Hopper; "" for others than NVIDIA."""
-    return gpu.compute_capability.split(".")[0] if gpu.vendor == "NVIDIA" else ""
-
-
-def _pads_on(entry: Facts, gpu: Gpu) -> bool:
-    """Whether an entry of `expert_padding` is about a GPU."""
-    mine, without = capability_major(gpu), entry.get("capability_without", ())
-    return mine in entry.get("capability_major", [mine]) and gpu.compute_capability not in without
-
-
-@cache
-def _numbers(text: str) -> tuple[int, ...]:
-    parts = text.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
-
-
-def _refusal(entry: Facts, gpu: Gpu) -> str:
-    """Why a fact's entry does not cover a GPU; "" when it does."""
-    if entry.get("vendor", gpu.vendor) != gpu.vendor:
-        return f"on {entry['vendor']} GPUs only"
-    has = f"{gpu.name} has {gpu.compute_capability}"
-    if "architectures" in entry:
-        known = entry["architectures"]
-        return "" if gpu.compute_capability in known else f"on {', '.join(known)}; {has}"
-    if capability(gpu) < _numbers(entry["from"]):
-        return f"from compute capability {entry['from']} on; {has}"
-    if "below" in entry and capability(gpu) >= _numbers(entry["below"]):
-        return f"only below compute capability {entry['below']}: {entry['below_why']}; {has}"
-    return ""
-
-
-def _first_rule(rules: list[Facts], spec: ModelSpec, gpu: Gpu, kv_bytes: int, default: int) -> int:
-    """Tokens of the first block rule whose conditions (lists of what is met) a model and a GPU meet."""
-    met = {
-        "sparse": any(isinstance(m, LatentAttention) and m.indexer is not None for m in spec.mixers),
-        "capability_major": capability_major(gpu),
-        "kv_bytes": kv_bytes,
-        "head_dim": max((getattr(m, "head_dim", 0) for m in spec.mixers), default=0),
-        "architecture": spec.architecture,
-        "shares_kv": any(getattr(m, "shares_kv", False) for m in spec.mixers),
-    }
-    for rule in rules:
-        if all(value in rule[name] for name, value in met.items() if name in rule):
-            return int(rule["tokens"])
-    return default
-
-
-TENSOR_PARALLEL_ACROSS_MACHINES = (
-    "a tensor-parallel group that spans machines is slower than pipeline stages across them, and is not planned"
-)
-
-
-def _parallelism_refusals(spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
-    """Shapes that no engine runs well, whatever the widths of the model."""
-    tp, pp, dp, ep = rows.tensor_parallel, rows.pipeline_parallel, rows.data_parallel, rows.expert_parallel
-    experts = routed_experts(spec)
-    yield pp > spec.layer_count, f"more pipeline stages than the model's {spec.layer_count} layers"
-    if experts:
-        yield ep > experts, f"more expert-parallel ranks than the model's {experts} experts"
-        yield (ep > 1) & (ep != tp * dp), "expert parallelism deals experts out to all TP x DP ranks, never to some"
-    else:
-        yield ep > 1, "expert parallelism needs experts, and this model is dense"
-        yield dp > 1, "attention-DP inside a replica pays only with experts; a dense model takes more replicas instead"
-    yield (dp > 1) & (pp > 1), "pipeline stages together with attention-DP are not planned: no measured run supports it"
-    yield tp > rows.gpus_per_node, TENSOR_PARALLEL_ACROSS_MACHINES
-    split = (tp <= rows.gpus_per_node) & (rows.gpus_per_node % np.maximum(tp, 1) != 0) & (rows.nodes > 1)
-    yield split, "machines whose GPUs do not divide into whole tensor-parallel groups"
-    yield (rows.nodes > 1) & np.isnan(rows.internode_bytes_per_second), "no network between these machines is known"
-
-
-def routed_experts(spec: ModelSpec) -> int:
-    """Routed experts of a layer; 0 for a dense model."""
-    return max((m.copies for g in spec.layers for m in g.matrices if m.sharding == "expert"), default=0)
-
-
-def _division_refusals(spec: ModelSpec, rows: ReplicaColumns, least_expert_block: int | None) -> Iterator[RefusedShape]:
-    """Tensor parallelism that does not divide heads, widths or quantization blocks."""
-    tp = rows.tensor_parallel
-    if spec.query_heads:
-        yield spec.query_heads % tp != 0, f"the model's {spec.query_heads} attention heads are not divisible by TP"
-    for heads in _kv_head_counts(spec):
-        uneven = np.where(tp <= heads, heads % tp != 0, tp % heads != 0)
-        yield uneven, f"the model's {heads} KV heads neither divide by TP nor divide TP"
-    yield from _width_refusals(spec, rows, least_expert_block)
-
-
-def _kv_head_counts(spec: ModelSpec) -> list[int]:
-    counts = {getattr(mixer, "kv_heads", 0) for mixer in spec.mixers}
-    return sorted(counts - {0})
-
-
-def _width_refusals(spec: ModelSpec, rows: ReplicaColumns, least_expert_block: int | None) -> Iterator[RefusedShape]:
-    """One refusal per distinct width and block, so that a thousand-layer model costs no more than one layer."""
-    expert_ranks = np.where(rows.expert_parallel > 1, 1, rows.tensor_parallel * rows.data_parallel)
-    seen: set[tuple[int, int, str]] = set()
-    for group in spec.layers:
-        for matrix in group.matrices:
-            by_inputs = matrix.sharding == "row" or (matrix.sharding == "expert" and is_row_parallel_expert(matrix))
-            if not matrix.gemm or matrix.sharding not in ("column", "row", "expert"):
-                continue
-            width, ranks = matrix.inputs if by_inputs else matrix.outputs, rows.tensor_parallel
-            ranks = expert_ranks if matrix.sharding == "expert" else ranks
-            block = _must_divide(matrix.stored_as, by_inputs=by_inputs)
-            if least_expert_block and matrix.sharding == "expert" and _is_square(matrix.stored_as):
-                block = min(block, least_expert_block)
-            key = (width, block, matrix.sharding)
-            if key not in seen:
-                seen.add(key)
-                yield from _uneven(matrix.name, width, block, matrix.stored_as, ranks)
-
-
-def _is_square(scheme_name: str) -> bool:
-    """Whether one scale belongs to a square of values: DeepSeek's fp8."""
-    block = find_scheme(scheme_name).block
-    return block is not None and block[0] == block[1] > 1
-
-
-def _must_divide(scheme_name: str, *, by_inputs: bool) -> int:
-    """Values that a shard must hold a multiple of: the quantization block along the divided axis."""
-    scheme = find_scheme(scheme_name)
-    if scheme.block is None or scheme.format == "mxfp4":
-        return 1  # mxfp4 kernels pad their shards
-    return max(scheme.block[1 if by_inputs else 0], 1)
-
-
-def _uneven(name: str, width: int, block: int, scheme: str, ranks: Ints) -> Iterator[RefusedShape]:
-    yield width % ranks != 0, f"{name} is {width} wide, which TP does not divide"
-    if block > 1:
-        cut = (ranks > 1) & (width % ranks == 0) & ((width // ranks) % block != 0)
-        yield cut, f"TP cuts {name} ({width} wide) inside {scheme} blocks of {block}"

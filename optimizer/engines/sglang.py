@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from catalog.model import LatentAttention, ModelSpec
 from gpu_db.gpu import Gpu
-from optimizer.engines.engine import Engine, Floats, Ints
+from optimizer.engines.engine import Engine
 from optimizer.engines.facts import Facts, fact_at
 from optimizer.engines.launch import HEAD_ADDRESS, Launch
 from optimizer.memory.adapters import Adapters
@@ -19,7 +18,7 @@ from optimizer.memory.factors import GIB, MIB
 from optimizer.memory.kv_cache import BlockRule
 from optimizer.memory.speculation import Speculation
 from optimizer.memory.token_pools import plan_token_pools
-from optimizer.replica_columns import ReplicaColumns
+from optimizer.replica_columns import Floats, Ints, ReplicaColumns
 
 LARGE_DEPLOYMENT_RANKS = 4
 """From this TP on, SGLang captures more decode sizes."""
@@ -110,7 +109,7 @@ class Sglang(Engine):
         return np.where(rows.tensor_parallel * rows.data_parallel < LARGE_DEPLOYMENT_RANKS, small, large)
 
     def _decode_card(self, gpu: Gpu) -> Facts:
-        return _card_of(self.facts["decode_graphs"]["cards"], gpu)
+        return _card_of(fact_at(self.facts["decode_graphs"], self.version)["cards"], gpu)
 
     def largest_graph(self, gpu: Gpu) -> int:
         """Largest decode batch that is captured below TP 4."""
@@ -128,7 +127,7 @@ class Sglang(Engine):
             state_to_kv_bytes=float(pools["state_to_kv_bytes"]),
         )
 
-    def in_flight_tokens(self, pipeline_parallel: Ints, max_batched_tokens: Ints) -> NDArray[np.int64]:
+    def in_flight_tokens(self, pipeline_parallel: Ints, max_batched_tokens: Ints) -> Ints:
         """One prefill chunk per pipeline stage."""
         return pipeline_parallel * max_batched_tokens
 

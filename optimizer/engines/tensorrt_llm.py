@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from catalog.model import ModelSpec
-from optimizer.engines.engine import Engine, Ints, RefusedShape
+from optimizer.engines.engine import Engine
 from optimizer.engines.launch import HEAD_ADDRESS, Launch
+from optimizer.engines.shape_refusals import RefusedShape
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.speculation import Speculation
-from optimizer.replica_columns import ReplicaColumns
+from optimizer.replica_columns import Ints, ReplicaColumns
 
 OPTIONS_FILE = "trtllm-options.yaml"
 """Name of the file that `command` refers to when an option has no flag."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from catalog.model import ModelSpec, RecurrentState
 from gpu_db.gpu import Gpu
-from optimizer.engines.engine import Engine, routed_experts
+from optimizer.engines.engine import Engine
 from optimizer.engines.facts import Facts, fact_at, parse_version
 from optimizer.engines.launch import HEAD_ADDRESS, Launch
+from optimizer.engines.shape_refusals import routed_experts
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.factors import GIB
 from optimizer.memory.speculation import Speculation

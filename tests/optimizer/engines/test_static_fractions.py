@@ -39,3 +39,10 @@ def test_a_vision_tower_leaves_less_the_larger_it_is(make_gpu, make_rows):
     assert fraction("0.5.8", "moonshotai/Kimi-K2.5", rows) == pytest.approx(0.95 * text)
     qwen = 0.95 * (1 - 0.1 * (1280**2 / 1024**2 - 1))
     assert fraction("0.5.8", "Qwen/Qwen2.5-VL-7B-Instruct", rows) == pytest.approx(qwen * text)
+
+
+@pytest.mark.parametrize(("version", "tokens", "graph"), [("0.5.12", 2048, 24), ("0.5.23", 4096, 48)])
+def test_a_card_of_24_gb_takes_larger_steps_since_0_5_13(make_gpu, version, tokens, graph):
+    gpu, engine = make_gpu("RTX 4090", "8.9", 24564), find_engine("sglang", version)
+    assert engine.default_max_batched_tokens(gpu) == tokens
+    assert engine.largest_graph(gpu) == graph
