@@ -276,6 +276,7 @@ class _Book:
         if said.owned is None:
             return
         sheet = self.book.add_worksheet(formulas.MONTHS_SHEET)
+        sheet.hide()  # it is computed with, neither read nor printed
         heads = ("month", "bought, cash", *(f"month, if no more than {paid}" for paid, _ in said.rents))
         for at, head in enumerate(heads):
             sheet.write_string(0, at, head, self.heading)
