@@ -14,7 +14,8 @@ import numpy as np
 
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
-from optimizer.engines.engine import Engine, RefusedShape
+from optimizer.engines.engine import Engine
+from optimizer.engines.shape_refusals import RefusedShape
 from optimizer.memory.distinct import first_columns
 from optimizer.memory.pools import context_refusals
 from optimizer.memory.vram import Loaded, MemoryColumns, MemorySettings, as_started, load_model, measure_memory

@@ -17,8 +17,8 @@ from gpuplan.calculators.loads import Sweep, swept
 from gpuplan.electricity import Place, supply_at
 from gpuplan.planning import cache_format, draft_of, engine_named, with_adapter
 from optimizer.energy import Energy, energy_of
-from optimizer.engines.engine import TENSOR_PARALLEL_ACROSS_MACHINES
 from optimizer.engines.find import find_engine
+from optimizer.engines.shape_refusals import TENSOR_PARALLEL_ACROSS_MACHINES
 from optimizer.errors import BadRequirements
 from optimizer.memory.communication import context_bytes, visible_bytes
 from optimizer.memory.mig import mig_profile
