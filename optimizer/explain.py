@@ -182,7 +182,9 @@ def _beyond_limits(plans: UniformPlans, gpu: str, requirements: Requirements) ->
     cost, gpus = machines * offer.price_usd_per_hour, machines * offer.gpu_count
     if limits.budget_usd_per_hour is not None and cost > limits.budget_usd_per_hour:
         return Miss("speed", cost, f"costs {cost:,.2f} USD/h at least, {limits.budget_usd_per_hour:,.2f} allowed")
-    return Miss("speed", float(gpus), f"needs {counted(gpus, 'GPU')}, {limits.gpus} allowed")
+    if limits.gpus is not None and gpus > limits.gpus:
+        return Miss("speed", float(gpus), f"needs {counted(gpus, 'GPU')}, {limits.gpus} allowed")
+    return Miss("speed", float(machines), "too few of its machines can be had")
 
 
 def why_not(search: Search, requirements: Requirements, gpu: str) -> Miss:

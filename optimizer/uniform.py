@@ -48,7 +48,8 @@ def uniform_plans(columns: Columns, requirements: Requirements) -> UniformPlans:
     per_machine = np.maximum(gpu_count // columns.gpus, 1)
     nodes = -(-columns.gpus // gpu_count)
     if requirements.objective is Objective.THROUGHPUT:
-        machines = _machines_within(requirements.limits, prices, gpu_count) // nodes * nodes
+        most = np.minimum(_machines_within(requirements.limits, prices, gpu_count), _to_be_had(columns))
+        machines = most // nodes * nodes
         replicas = machines // nodes * per_machine
     else:
         replicas = _replicas_needed(columns, requirements)
@@ -76,13 +77,17 @@ def _machines_within(limits: Limits, prices: Floats, gpu_count: Ints) -> Ints:
     return most.astype(np.int64)
 
 
+def _to_be_had(columns: Columns) -> Ints:
+    """Machines of each column's type that can be had, shape (columns,)."""
+    counts = [integers.MACHINES_MOST if one.available_count is None else one.available_count for one in columns.offers]
+    return np.asarray(counts, dtype=np.int64)[columns.machine]
+
+
 def keep_limits(plans: UniformPlans, requirements: Requirements) -> Bools:
     """Which of these plans stay within every limit, shape (columns,)."""
     limits, columns = requirements.limits, plans.columns
-    offers = [columns.offers[machine] for machine in columns.machine.tolist()]
-    gpus = plans.machines * np.asarray([offer.gpu_count for offer in offers], dtype=np.int64)
-    most = [integers.MACHINES_MOST if offer.available_count is None else offer.available_count for offer in offers]
-    kept = (plans.replicas > 0) & (plans.machines <= np.asarray(most, dtype=np.int64))
+    gpus = plans.machines * np.asarray([offer.gpu_count for offer in columns.offers], dtype=np.int64)[columns.machine]
+    kept = (plans.replicas > 0) & (plans.machines <= _to_be_had(columns))
     if limits.budget_usd_per_hour is not None:
         kept &= plans.cost_usd_per_hour <= limits.budget_usd_per_hour
     if limits.gpus is not None:

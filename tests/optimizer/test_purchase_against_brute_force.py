@@ -14,7 +14,7 @@ from optimizer.cp_sat.program import solve_program
 from optimizer.packing import share_machines
 from optimizer.pruning import Columns
 from optimizer.requirements import Choices, Demand, Limits, Objective, Requirements
-from optimizer.uniform import affordable_columns, with_columns, worthwhile
+from optimizer.uniform import affordable_columns, keep_limits, uniform_plans, with_columns, worthwhile
 
 INSTANCES = 400
 
@@ -216,6 +216,16 @@ def test_no_best_purchase_uses_a_column_that_is_not_worthwhile(seed: int) -> Non
     assert told.value == worth[ok].min()
     assert told.power_watts == watts_of(columns, told.machines[None, :], told.replicas[None, :])[0]
     assert keep_the_rules(columns, asked, told.machines[None, :], told.replicas[None, :])[0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_most_of_one_kind_takes_no_more_machines_than_can_be_had(seed: int) -> None:
+    columns = market(np.random.default_rng(9000 + seed))
+    limits = Limits(budget_usd_per_hour=1000)
+    plans = uniform_plans(columns, Requirements(model="m", limits=limits, objective=Objective.THROUGHPUT))
+    most = np.asarray([one.available_count for one in columns.offers])[columns.machine]
+    assert (plans.machines <= most).all()
+    assert (keep_limits(plans, Requirements(model="m", limits=limits)) == (plans.replicas > 0)).all()
 
 
 def test_most_columns_of_a_market_are_not_worthwhile() -> None:
