@@ -29,15 +29,11 @@ from optimizer.cp_sat.integers import MICRO
 from optimizer.engines.find import ENGINES
 from optimizer.errors import AuditFailed, BadRequirements, OptimizerError
 from optimizer.fleet.answer import write_fleet_plan
-from optimizer.fleet.audit import FleetKnowledge, audit_fleet
+from optimizer.fleet.audit.audit import audit_fleet
+from optimizer.fleet.audit.beside import FleetKnowledge
 from optimizer.fleet.branching import solve_small
-from optimizer.fleet.calendar import (
-    Calendar,
-    CalendarProgram,
-    build_calendar,
-    without_commitments,
-    write_calendar,
-)
+from optimizer.fleet.calendar import Calendar, write_calendar
+from optimizer.fleet.calendar_program import CalendarProgram, build_calendar, without_commitments
 from optimizer.fleet.fleet import Program, build_program
 from optimizer.fleet.market import PURCHASED, Market, market_of
 from optimizer.fleet.plan import FleetPlan

@@ -103,15 +103,56 @@ def build_program(
     return _Builder(fleet, market, replicas, open_gpus).program()
 
 
-class _Builder:
+class Builder:
+    """What the programs of one month and of many have in common while they are made."""
+
+    def __init__(
+        self, fleet: Fleet, market: Market, replicas: Sequence[Sequence[Replicas]], machines: Machines
+    ) -> None:
+        self.fleet, self.market, self.replicas, self.machines = fleet, market, replicas, machines
+        self.draft = FleetDraft()
+
+    def add_replicas(
+        self,
+        demands: Demands,
+        replicas: Replicas,
+        where: tuple[Ints, Ints],
+        slots: Mapping[int, int],
+        power: int | None,
+    ) -> Ints:
+        """Replicas of one service and model as columns, which take slots and watts.
+
+        Args:
+            demands: of the service.
+            replicas: of the model.
+            where: (replica, pool) pairs, each of shape (columns,).
+            slots: pool -> the resource that its machines give.
+            power: the resource of watts, where they are limited.
+
+        Returns:
+            Numbers of the columns, shape (columns,).
+        """
+        replica, pool = where
+        gpus = replicas.gpus[replica]
+        of_pool = np.asarray([slots.get(at, -1) for at in range(len(self.market.pools))], dtype=np.int64)
+        return self.draft.add_columns(
+            demands.service,
+            price_micro_usd=np.zeros(len(replica), dtype=np.int64),
+            covers=demands.given(replicas.take(replica), self.machines.spot[pool]),
+            uses={} if power is None else {power: np.ceil(replicas.power_watts[replica]).astype(np.int64)},
+            stands=(of_pool[pool], gpus),
+            most=self.fleet.machines_most,
+            lost_replicas=replicas_on_a_machine(self.market, gpus, pool),
+        )
+
+
+class _Builder(Builder):
     """The program in the making: what may stand where, what of it is needed, then resources, supply and replicas."""
 
     def __init__(
         self, fleet: Fleet, market: Market, replicas: Sequence[Sequence[Replicas]], open_gpus: frozenset[str]
     ) -> None:
-        self.fleet, self.market, self.replicas = fleet, market, replicas
-        self.machines = machines_of(market, open_gpus)
-        self.draft = FleetDraft()
+        super().__init__(fleet, market, replicas, machines_of(market, open_gpus))
         self.limits: dict[tuple[str, str], LimitRow] = {}
         self.slots: dict[int, int] = {}
         self.supply = np.full(len(market.supplies), -1, dtype=np.int64)
@@ -125,10 +166,11 @@ class _Builder:
         for at in sorted(pools | {self.market.machine_pool(at) for at in pools}):
             self._add_pool(at)
         self._add_cuts()
+        power = self.limits["power", ""].resource if ("power", "") in self.limits else None
         columns = [
-            self._add_replicas(number, demands[number], one, *places)
+            Column(number, one, self.add_replicas(demands[number], one, where, self.slots, power), *where)
             for number, each in enumerate(standing)
-            for one, places in zip(self.replicas[number], each, strict=True)
+            for one, where in zip(self.replicas[number], each, strict=True)
         ]
         return Program(
             self.fleet,
@@ -214,23 +256,6 @@ class _Builder:
             least=max(offer.minimum_count, 1),
         )
         return int(columns[0])
-
-    def _add_replicas(self, number: int, demands: Demands, replicas: Replicas, replica: Ints, pool: Ints) -> Column:
-        gpus = replicas.gpus[replica]
-        slots = np.asarray([self.slots.get(at, -1) for at in range(len(self.market.pools))], dtype=np.int64)
-        uses: dict[int, Ints] = {}
-        if ("power", "") in self.limits:
-            uses[self.limits["power", ""].resource] = np.ceil(replicas.power_watts[replica]).astype(np.int64)
-        numbers = self.draft.add_columns(
-            demands.service,
-            price_micro_usd=np.zeros(len(replica), dtype=np.int64),
-            covers=demands.given(replicas.take(replica), self.machines.spot[pool]),
-            uses=uses,
-            stands=(slots[pool], gpus),
-            most=self.fleet.machines_most,
-            lost_replicas=replicas_on_a_machine(self.market, gpus, pool),
-        )
-        return Column(number, replicas, numbers, replica, pool)
 
 
 def replicas_on_a_machine(market: Market, gpus: Ints, pool: Ints) -> Ints:
