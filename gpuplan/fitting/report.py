@@ -8,6 +8,7 @@ rewrites what stands between the markers, from the bundled certificate; a test s
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def tables(factors: Factors) -> str:
         _errors(birth["errors"]),
         _bounds(factors),
         _coverage(birth["coverage"]),
+        _halves(halves()),
         _vendors(birth["vendors_left_out"]),
         _counts("Runs by source", birth["runs_by_source"]),
         _counts("Runs by GPU", birth["runs_by_gpu"]),
@@ -115,6 +117,34 @@ def _coverage(coverage: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
         "held by bars that did not see the group",
     ]
     return title + _table(head, rows)
+
+
+def halves() -> Any:
+    """What `gpuplan.fitting.halves` wrote."""
+    return json.loads((Path(__file__).parent / "halves.json").read_text(encoding="utf-8"))
+
+
+def _halves(found: Mapping[str, Any]) -> str:
+    """Errors of runs whose half nothing was learnt from, and how many its bars held."""
+    rows = [
+        [
+            way,
+            METRIC_WORDS[metric],
+            f"{cell['runs']:,}",
+            *(f"{cell[f'{k}_percent']}%" for k in ("median", "mean", "bias")),
+        ]
+        for way, each in found["ways"].items()
+        for metric, cell in sorted(each["errors"].items(), key=lambda item: list(METRIC_WORDS).index(item[0]))
+    ]
+    bars = [
+        [way, metric, f"{cell['figures']:,}", f"{cell['held_percent']}%", f"{cell['least_percent']}%"]
+        for way, each in found["ways"].items()
+        for metric, cell in each["held"].items()
+    ]
+    title = f"**Half judges the other half, {found['seeds']} times both ways: errors**\n\n"
+    errors = _table(["halves of", "metric", "runs", "median", "mean", "bias (median)"], rows)
+    held = _table(["halves of", "metric", "figures", "held by bars of 90%", "in the half that held least"], bars)
+    return f"{title}{errors}\n\n**and bars**\n\n{held}"
 
 
 def _vendors(vendors: Mapping[str, Mapping[str, float]]) -> str:

@@ -74,11 +74,11 @@ STATIC_SHARE = 0.2
 ROBUST_SCALE = 0.15
 REFERENCE_SOURCES = frozenset({"inferencex_aic", "redhat_hf", "rocmvllm", "trtllm_0.17.0"})
 """One per era of an engine and per vendor: against them the others are slower or faster."""
-REFERENCE_PULL, CENTER_PULL, OWN_PULL, LONE_PULL = 1e3, 100.0, 1.0, 0.1
+REFERENCE_PULL, CENTER_PULL, OWN_PULL, LONE_PULL = 1e3, 100.0, 1.0, 0.3
 KERNEL_PULL, GUESS_PULL, ERA_PULL = 0.5, 1.0, 0.2
 """How hard factors are drawn to their priors, and an engine's eras to each other, over the prior's spread. Runs are
-many, but of few models: a kernel table two spreads away weighs as much as some tens of them. A GPU of an architecture
-without kernel tables is told by its own few runs, mostly (`LONE_PULL`)."""
+many, but of few models: a kernel table two spreads away weighs as much as some tens of them. Few runs, of one
+source, tell of a GPU without kernel tables: they move it half-way (`LONE_PULL`), as other sources contradict them."""
 
 ERAS = {"vllm sync": "vllm", "vllm V0": "vllm sync", "tensorrt-llm C++": "tensorrt-llm"}
 """An engine's older eras, and what they are nearest to."""
@@ -367,7 +367,7 @@ def group_weights(runs: Sequence[Run]) -> Floats:
     groups = [(run.source, run.gpu, run.model) for run in runs]
     sizes = Counter(groups)
     weights = np.array([max(sizes[group], FEWEST_IN_GROUP) ** -0.5 for group in groups])
-    return np.asarray(weights / weights.mean())
+    return weights / weights.mean() if len(weights) else weights
 
 
 def ratios(bench: Bench, solution: Solution) -> dict[str, Floats]:
