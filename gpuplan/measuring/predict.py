@@ -28,6 +28,7 @@ from optimizer.memory.page_groups import PagePlan
 from optimizer.memory.pools import PagePlans, lay_out_pages
 from optimizer.memory.speculation import Speculation, with_drafts
 from optimizer.memory.stages import cut_pools
+from optimizer.memory.token_pools import TokenPools
 from optimizer.memory.vram import MemoryColumns, MemorySettings, measure_memory
 from optimizer.replica_columns import Floats, ReplicaColumns
 
@@ -303,7 +304,7 @@ def _by_part(
         WEIGHTS: columns.weight_bytes / GIB,
         ACTIVATION: peak[card, mine] / GIB,
         NON_TORCH: columns.non_torch_bytes / GIB,
-        AVAILABLE: columns.kv_pool_bytes[card, mine] / GIB,
+        AVAILABLE: columns.kv_pool_bytes[card, mine] / GIB * _printed_share(columns.pages),
         TOKENS: columns.kv_tokens[card, mine].astype(np.float64),
         GRAPHS: columns.graph_bytes[card, mine] / GIB,
     }
@@ -361,12 +362,19 @@ def tokens_in_pool(start: Start, rows: ReplicaColumns, pool_bytes: float) -> Flo
     spec, guessed = with_drafts(start.spec, start.speculation), start.model.guessed_tokens
     pages = lay_out_pages(spec, start.engine, rows, start.kv_format or "bf16", batched, guessed_tokens=guessed)
     stages = cut_pools(spec, rows, pages)
-    blocks = stages.minimum(stages.blocks(np.full((len(stages.row), 1), pool_bytes)))[:, 0]
+    pool = (pool_bytes / _printed_share(pages))[stages.row][:, None]
+    blocks = stages.minimum(stages.blocks(pool))[:, 0]
     if start.prints_groups:
         return np.maximum(blocks, 0) * _printed_tokens_per_block(pages)
     longest = pages.needed(start.max_model_len)
     tokens: Floats = np.floor(np.maximum(blocks, 0) / longest * start.max_model_len)
     return tokens
+
+
+def _printed_share(pages: PagePlans) -> Floats:
+    """Share of its pools that an engine prints as its KV cache, shape (rows,): SGLang prints states beside it."""
+    shares = [plan.kv_share if isinstance(plan, TokenPools) else 1 for plan in pages.plans]
+    return np.asarray(shares, dtype=np.float64)[pages.plan]
 
 
 def _printed_tokens_per_block(pages: PagePlans) -> Floats:

@@ -156,7 +156,13 @@ class Engine(ABC):
             ),
             state_pages=int(states["default"]),
             state_pages_by_kind=tuple(states["by_kind"].items()),
+            indexes_every_layer=self.indexes_every_layer,
         )
+
+    @property
+    def indexes_every_layer(self) -> bool:
+        """Whether layers that share another's choice of tokens have an indexer, and a cache for its keys, too."""
+        return parse_version(self.version) < parse_version(self.facts["blocks"].get("indexers_shared_since", "0"))
 
     def cache_plan(self, spec: ModelSpec, tensor_parallel: int, kv_format: str, rule: BlockRule) -> CachePlan:
         """How this engine cuts its KV pool on one TP rank; see `optimizer.memory.page_groups`."""

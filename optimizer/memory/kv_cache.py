@@ -58,6 +58,7 @@ class BlockRule:
         compressor_tokens: of a block of tokens that are not compressed yet, by the compressor's window.
         state_pages: blocks that one request keeps per group of recurrent states next to attention (2 when states are
             checkpointed at block boundaries for prefix caching); `state_pages_by_kind` for kinds that differ.
+        indexes_every_layer: layers that share another's choice of tokens keep an indexer's keys all the same.
     """
 
     tokens: int
@@ -70,6 +71,7 @@ class BlockRule:
     compressor_tokens: tuple[tuple[int, int], ...]
     state_pages: int
     state_pages_by_kind: tuple[tuple[str, int], ...]
+    indexes_every_layer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,8 @@ def _attention_kind(mixer: Attention) -> Kind:
 
 
 def _latent_caches(mixer: LatentAttention, kv_format: str, rule: BlockRule) -> Iterator[LayerCache]:
-    indexer = mixer.indexer if mixer.indexer is not None and not mixer.indexer.shared else None
+    keeps = mixer.indexer is not None and (rule.indexes_every_layer or not mixer.indexer.shared)
+    indexer = mixer.indexer if keeps else None
     if mixer.compression > 1:
         yield from _compressed_caches(mixer, indexer, rule)
         return

@@ -27,6 +27,7 @@ from optimizer.memory.pipelines import Spans, pipelines
 from optimizer.memory.pools import PagePlans
 from optimizer.memory.weights import (
     Division,
+    idle_indexers,
     latent_copies,
     layer_bytes,
     layers_by_stage,
@@ -249,8 +250,13 @@ def _spread(spans: Spans, depth: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def _copies_by_stage(spec: ModelSpec, engine: Engine, division: Division, spans: Spans) -> Ints:
-    """Unquantized copies of latent attention's up-projections on every stage, shape (stages, keys)."""
-    copies = np.stack([latent_copies(group, division, absorbed=engine.absorbs_latent) for group in spec.layers])
-    if not engine.copies_latent or not copies.any():
-        return np.zeros((len(spans), division.tensor_parallel.size), dtype=np.int64)
-    return layers_by_stage(spec, spans) @ copies
+    """What an engine keeps of latent attention beside the checkpoint, on every stage, shape (stages, keys).
+
+    Unquantized copies of up-projections, and indexers of layers that do not use them.
+    """
+    copies = np.zeros((len(spec.layers), division.tensor_parallel.size), dtype=np.int64)
+    if engine.copies_latent:
+        copies += np.stack([latent_copies(group, division, absorbed=engine.absorbs_latent) for group in spec.layers])
+    if engine.indexes_every_layer:
+        copies += idle_indexers(spec, division)
+    return np.asarray(layers_by_stage(spec, spans) @ copies)

@@ -56,6 +56,11 @@ class TokenPools:
         return self.reach
 
     @property
+    def kv_share(self) -> float:
+        """Share of the pools' memory that keeps tokens; the rest keeps states."""
+        return 1 / (1 + self.state_to_kv_bytes) if self._has_states else 1.0
+
+    @property
     def _has_windows(self) -> bool:
         return any(self.window_rates) and any(self.full_rates)
 

@@ -190,6 +190,25 @@ def latent_copies(group: Layers, division: Division, *, absorbed: bool = False) 
     return bytes_held
 
 
+def idle_indexers(spec: ModelSpec, division: Division) -> Ints:
+    """Bytes of an indexer in each layer of a group that shares another's choice of tokens, shape (groups, keys).
+
+    Engines that do not know of sharing build one as in the layers that choose for themselves.
+    """
+    indexers = [_indexer_bytes(group, division) for group in spec.layers]
+    own = next((each for each in indexers if each.any()), np.zeros_like(division.tensor_parallel))
+    return np.stack([own * _shares_a_choice(group) for group in spec.layers])
+
+
+def _indexer_bytes(group: Layers, division: Division) -> Ints:
+    return _total((shard_bytes(matrix, division) for matrix in group.matrices if ".indexer." in matrix.name), division)
+
+
+def _shares_a_choice(group: Layers) -> bool:
+    latent = (mixer for mixer in group.mixers if isinstance(mixer, LatentAttention))
+    return any(mixer.indexer is not None and mixer.indexer.shared for mixer in latent)
+
+
 FP8_BITS = 8
 
 

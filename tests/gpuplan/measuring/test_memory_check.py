@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_db.load import load_gpus
@@ -455,6 +455,7 @@ ODD = {
 }
 
 
+@settings(deadline=None)
 @given(st.fixed_dictionaries({column: st.sampled_from(cells) for column, cells in ODD.items()}))
 def test_every_combination_of_settings_is_predicted_or_has_its_reasons(row):
     found = predict(row)
@@ -517,3 +518,11 @@ def test_a_card_whose_visible_memory_is_unknown_is_not_the_next_one_of_a_shorter
 def test_a_date_is_not_dropped_to_find_a_short_name():
     with pytest.raises(Unpredictable, match="is not bundled"):  # it has 22B; "mistral-small" is short for one of 24B
         named_model({"model": "mistralai/Mistral-Small-Instruct-2409"}, None)
+
+
+def test_sglang_prints_the_cache_of_tokens_beside_that_of_states():
+    # A public log: Mamba states of 2.77 GB, and K and V of 1.52 GB each for 399,740 tokens.
+    row = {"model": "ibm-granite/granite-4.0-h-micro", "engine": "sglang", "engine_version": "0.5.8", "tp": "1"}
+    found = predict({**row, "gpu": "16GB class", AVAILABLE: "3.04", "max_model_len": "131072"})
+    assert found.values[TOKENS] == pytest.approx(399_740, rel=0.005)
+    assert found.values[AVAILABLE] == pytest.approx(3.04, rel=0.06)

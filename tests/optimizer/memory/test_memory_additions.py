@@ -319,3 +319,16 @@ def test_sparse_latent_attention_keeps_room_to_read_prompts_from_loading_on(
     assert long.activation_bytes[0, 0] == 512 * 2**20 + experts  # the indexer's logits beside it
     dense = [measured(find_model("deepseek-ai/DeepSeek-V3"), rows, max_model_len=n) for n in (4096, 8192)]
     assert dense[0].weight_bytes[0] == dense[1].weight_bytes[0]  # no indexer, nothing is kept
+
+
+def test_layers_that_share_a_choice_had_an_indexer_and_keys_of_their_own_at_first(make_gpu, make_rows):
+    # GLM-5.2 in FP8 on H20: 502,016 tokens in 28.74 GiB are 78 x (656 + 132) bytes; GLM-5.3 with 0.28 keeps 53,940.
+    rows = make_rows([make_gpu("H200 SXM 141GB", "9.0", 143771)], [8])
+    early, late = (
+        measured(find_model("zai-org/GLM-5.2-FP8"), rows, "fp8", engine=find_engine("vllm", version))
+        for version in ("0.22.0", "0.28.0")
+    )
+    assert early.kv_bytes_per_token[0] == 78 * (656 + 132)
+    assert late.kv_bytes_per_token[0] == 78 * 656 + 21 * 132
+    queries, keys_and_weights = 32 * 128 * 2048 + 32 * 16 * 4, (128 + 32) * 6144 * 2  # fp8 with scales, and 16 bit
+    assert early.weight_bytes[0] - late.weight_bytes[0] == pytest.approx(57 * (queries + keys_and_weights), rel=1e-3)
