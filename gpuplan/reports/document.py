@@ -70,6 +70,11 @@ class Section:
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
 
+    @property
+    def says_something(self) -> bool:
+        """Whether anything stands under the title."""
+        return bool(self.paragraphs or self.charts or any(table.rows for table in self.tables))
+
 
 @dataclass(frozen=True)
 class Calculation:
@@ -102,12 +107,17 @@ class Report:
     Attributes:
         title, subtitle: of the whole.
         made_on: the day of the report.
-        sections: in their order.
+        parts: in their order; some may have nothing to say.
         calculation: None when there is no plan to pay for.
     """
 
     title: str
     subtitle: str
     made_on: date
-    sections: tuple[Section, ...]
+    parts: tuple[Section, ...]
     calculation: Calculation | None
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The parts that say something: those that are shown."""
+        return tuple(part for part in self.parts if part.says_something)

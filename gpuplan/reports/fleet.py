@@ -81,7 +81,10 @@ def fleet_report(plan: FleetPlan, assumptions: Assumptions, made_on: date) -> Re
         parts += [_machines(plan), _services(plan), _money(plan, assumptions)]
     if plan.dropped or plan.relaxations or plan.conflicts:
         parts.append(_not_served(plan))
-    parts += [_limits(plan), _risk(plan), _prices(plan), assumed(assumptions, USED), _origin(plan), _glossary()]
+    parts += [_limits(plan), _risk(plan), _prices(plan)]
+    if plan.machines:
+        parts.append(assumed(assumptions, USED))
+    parts += [_origin(plan), _glossary()]
     dated = f", prices of {plan.prices_as_of.isoformat()} and later" if plan.prices_as_of else ""
     subtitle = f"Made on {made_on.isoformat()} by gpuplan {plan.gpuplan_version}{dated}"
     return Report(f"Fleet: {plan.question.name}", subtitle, made_on, tuple(parts), None)
@@ -95,7 +98,8 @@ def _recommendation(plan: FleetPlan) -> Section:
         words = (
             "No plan serves every required service." if plan.status == "infeasible" else "No plan was found in time."
         )
-        return Section("Recommendation", (" ".join([words, *(one.sentence for one in plan.relaxations[:1])]),))
+        change = (f"The cheapest change of what was asked: {one.sentence}." for one in plan.relaxations[:1])
+        return Section("Recommendation", (" ".join([words, *change]),))
     return Section("Recommendation", (" ".join(_what_to_do(plan)),), tables=(_key_figures(plan),))
 
 
