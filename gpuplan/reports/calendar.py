@@ -9,7 +9,7 @@ from gpuplan import __version__
 from gpuplan.cli.console import usd
 from gpuplan.reports.content import GLOSSARY
 from gpuplan.reports.document import Cell, Chart, Column, Report, Section, Table
-from gpuplan.reports.fleet import price_table
+from gpuplan.reports.sources import price_table
 from gpuplan.reports.words import amount
 from optimizer.fleet.calendar import Calendar, CalendarEntry
 

@@ -14,6 +14,7 @@ from gpuplan.cli.plan_page import asked_for, layout, machines, proof, servers
 from gpuplan.reports.assumptions import Assumptions
 from gpuplan.reports.document import Calculation, Chart, Column, Report, Section, Table
 from gpuplan.reports.money import calculation_of, money, paid_usd_per_year
+from gpuplan.reports.sources import price_table, server_table
 from gpuplan.reports.studies import RENTED, Studies
 from gpuplan.reports.uncertainty import energy, risk, sensitivity
 from gpuplan.reports.words import amount, percent, planned_gpus
@@ -288,51 +289,11 @@ CHARTED_GPUS = 11
 
 
 def _prices(plan: Plan, studies: Studies) -> Section:
-    columns = (
-        Column("offer"),
-        Column("USD/h", "usd_per_hour"),
-        Column("read on"),
-        Column("confidence"),
-        Column("source"),
-    )
     plans = [plan, *studies.by_commitment.values()]
-    offers = {line.offer.offer_id: line.offer for each in plans for line in each.lines if line.count}
-    rows = tuple(
-        (one.offer_id, one.price_usd_per_hour, one.as_of.isoformat(), one.confidence, one.source)
-        for one in offers.values()
-    )
-    tables = [Table("Prices of the machines that are named here", columns, rows)] if rows else []
+    tables = [price_table(line.offer for each in plans for line in each.lines if line.count)]
     if studies.purchase is not None:
-        tables.append(_servers(studies))
-    return Section("Price sources", tables=tuple(tables))
-
-
-def _servers(studies: Studies) -> Table:
-    assert studies.purchase is not None
-    columns = (
-        Column("server"),
-        Column("USD, typical", "usd"),
-        Column("USD, low", "usd"),
-        Column("USD, high", "usd"),
-        Column("nameplate W", "count"),
-        Column("read on"),
-        Column("confidence"),
-        Column("source"),
-    )
-    rows = tuple(
-        (
-            system.name,
-            system.price_typical_usd,
-            system.price_low_usd,
-            system.price_high_usd,
-            system.power_watts,
-            system.as_of.isoformat(),
-            system.confidence,
-            f"{system.source}. {system.notes}".strip(),
-        )
-        for system, _ in studies.purchase.systems
-    )
-    return Table("Prices of servers", columns, rows)
+        tables.append(server_table(system for system, _ in studies.purchase.systems))
+    return Section("Price sources", tables=tuple(table for table in tables if table.rows))
 
 
 def assumed(assumptions: Assumptions, keys: Collection[str] | None = None) -> Section:

@@ -13,6 +13,7 @@ from gpuplan.reports.assumptions import Assumptions
 from gpuplan.reports.content import GLOSSARY, assumed
 from gpuplan.reports.document import Cell, Chart, Column, Report, Section, Table
 from gpuplan.reports.money import BY_THE_HOUR, YEARS
+from gpuplan.reports.sources import price_table
 from gpuplan.reports.words import amount, percent
 from optimizer.cost import HOURS_PER_YEAR
 from optimizer.fleet.market import PURCHASED
@@ -416,24 +417,6 @@ def _sure(service: ServiceAnswer, one: ServedBy) -> Iterator[tuple[Cell, ...]]:
 
 def _prices(plan: FleetPlan) -> Section:
     return Section("Price sources", tables=(price_table(one.offer for one in haves(plan)),))
-
-
-def price_table(offers: Iterable[OfferedMachine]) -> Table:
-    """Where the price of each machine is from."""
-    columns = (
-        Column("offer"),
-        Column("USD/h", "usd_per_hour"),
-        Column("read on"),
-        Column("confidence"),
-        Column("source"),
-        Column("notes"),
-    )
-    named = {one.offer_id: one for one in offers}
-    rows = tuple(
-        (one.offer_id, one.price_usd_per_hour, one.as_of.isoformat(), one.confidence, one.source, one.notes or None)
-        for one in named.values()
-    )
-    return Table("Prices of the machines that are named here", columns, rows)
 
 
 def _origin(plan: FleetPlan) -> Section:

@@ -61,7 +61,7 @@ def money(studies: Studies, said: Calculation) -> Section:
     """The section on cost over years."""
     tables = [_over_years(said)]
     if said.owned is not None:
-        tables += [_owning(studies, said, said.owned), _break_even(said, said.owned), _useful_hours(said, said.owned)]
+        tables += [_owning(said, said.owned), _break_even(said, said.owned), _useful_hours(said, said.owned)]
     return Section("Rent or buy", tuple(_in_words(studies, said)), charts=(_cash_chart(said),), tables=tuple(tables))
 
 
@@ -106,7 +106,7 @@ def _over_years(said: Calculation) -> Table:
     return Table(f"Cost over 1 to {YEARS[-1]} years, USD", columns, tuple(rows))
 
 
-def _owning(studies: Studies, said: Calculation, owned: Ownership) -> Table:
+def _owning(said: Calculation, owned: Ownership) -> Table:
     capital = owned.capital_usd
     power = owned.running_usd_per_year - said.staff_usd_per_year
     rows = (

@@ -24,7 +24,7 @@ def render(deployment: Deployment) -> tuple[DeployFile, ...]:
     return tuple(
         DeployFile(
             f"service-{number}.dstack.yml" if several else "service.dstack.yml",
-            yaml_text(_service(deployment, serving), comments=_notes(deployment, serving)),
+            yaml_text(_service(serving), comments=_notes(deployment, serving)),
         )
         for number, serving in enumerate(deployment.servings, start=1)
     )
@@ -44,7 +44,7 @@ def _notes(deployment: Deployment, serving: Serving) -> tuple[str, ...]:
     )
 
 
-def _service(deployment: Deployment, serving: Serving) -> Node:
+def _service(serving: Serving) -> Node:
     if serving.nodes > 1:
         raise CannotDeploy(f"A dstack service has one machine, and a replica of this plan has {serving.nodes}.")
     backend, region = cloud("dstack", serving.offer)

@@ -94,6 +94,7 @@ def test_every_offer_that_is_named_has_its_source_and_day(made):
                 line.offer.as_of.isoformat(),
                 line.offer.confidence,
                 line.offer.source,
+                line.offer.notes or None,
             )
 
 
