@@ -14,9 +14,10 @@ import numpy as np
 
 from catalog.model import LatentAttention, ModelSpec
 from gpu_db.gpu import Gpu
+from gpuplan.measuring.cards import Cards, any_card, named_cards, spread
 from gpuplan.measuring.cells import GIB_PER_GPU, count, flag, kv_format, number, version
 from gpuplan.measuring.errors import Unpredictable
-from gpuplan.measuring.names import Cards, NamedModel, any_card, named_cards, named_model, spread
+from gpuplan.measuring.names import NamedModel, named_model
 from gpuplan.measuring.releases import engine_of
 from optimizer.engines.engine import Engine
 from optimizer.engines.facts import parse_version

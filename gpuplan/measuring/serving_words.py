@@ -20,8 +20,9 @@ from gpu_db.gpu import Gpu
 from gpu_db.query import find_gpu
 from gpuplan.fitting.runs import GPU_NAMES, era_of
 from gpuplan.fitting.shapes import find_measured_model
+from gpuplan.measuring.cards import one_card
 from gpuplan.measuring.errors import Unpredictable
-from gpuplan.measuring.names import named_model, one_card
+from gpuplan.measuring.names import named_model
 
 Kind = Literal["closed", "static", "offline", "rate"]
 """closed: so many requests always in flight. static: a batch that starts and ends together. offline: all requests at
