@@ -6,11 +6,12 @@ In the order in which a fleet passes through:
     market, gpu_parts, columns, replicas
                                        what may be had; what each service may run there, as columns
     problem, sparse, draft             the integer program in whole numbers, and how it is built piece by piece
+    demands, places                    what a service asks of its program; where its replicas may stand
     fleet, calendar_program            a fleet of one month, of many months -> its program
     bounds, dominance, bundles, parts  what no cheapest plan needs; whole plans as columns; parts of a problem
     solve                              which engine answers, and what it is held to
     one_program, branching             small fleets: one program; branch and cut
-    decomposition, prices, pricing, survival, master, whole
+    decomposition, prices, pricing, survival, master, whole, whole_plans
                                        large fleets: prices, plans at prices, whole numbers
     relaxation, evaluate, solution     a quick bound; whether counts keep every rule; counts with their bound
     placement, answer, plan            from counts to machines and the FleetPlan

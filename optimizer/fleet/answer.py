@@ -12,9 +12,10 @@ from optimizer.answer import HOURS_PER_MONTH, Stamp, estimate_of, offered, repli
 from optimizer.cells import memory_at
 from optimizer.cp_sat.integers import MICRO
 from optimizer.cp_sat.library import SOLVER_VERSION
-from optimizer.fleet.fleet import Column, LimitKind, LimitRow, Program, pool_label
+from optimizer.fleet.fleet import Column, LimitKind, LimitRow, Program
 from optimizer.fleet.gpu_parts import GpuPart
 from optimizer.fleet.placement import Block, Loaded, place, with_parts
+from optimizer.fleet.places import pool_label
 from optimizer.fleet.plan import (
     Carried,
     CutGpu,

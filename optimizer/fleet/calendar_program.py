@@ -16,9 +16,11 @@ import numpy as np
 from optimizer.answer import HOURS_PER_MONTH
 from optimizer.cp_sat.integers import MICRO, budget_micro_usd, micro_usd
 from optimizer.errors import BadRequirements
+from optimizer.fleet.demands import Demands
 from optimizer.fleet.dominance import needed
-from optimizer.fleet.fleet import Builder, Demands, machines_of, places_of, pool_label, standing_of
+from optimizer.fleet.fleet import Builder
 from optimizer.fleet.market import Market, Supply, spot_share, term_months
+from optimizer.fleet.places import machines_of, places_of, pool_label, standing_of
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.replicas import Replicas
 from optimizer.fleet.services import Fleet, MonthDemand, Service
