@@ -67,3 +67,16 @@ def test_a_tower_whose_heads_tp_does_not_divide_is_whole_on_every_rank():
     whole, by_four, by_eight = tower_bytes(tower, Division.of(np.array([1, 4, 8])))
     assert by_four < whole / 2
     assert by_eight == whole
+
+
+@pytest.mark.parametrize(
+    ("model", "allocated"),
+    [
+        ("Qwen/Qwen3-30B-A3B", 10_096_504_832),
+        ("google/gemma-4-26B-A4B", 7_499_250_272),
+        ("deepseek-ai/DeepSeek-V2-Lite", 3_988_544_512),
+    ],
+)
+def test_experts_in_16_bit_are_padded_on_data_centre_blackwell_where_its_kernels_route_them(model, allocated, make_gpu):
+    # What vLLM 0.32 allocates on rank 0 of 8 with compute capability 10.0.
+    assert rank_bytes(model, 8, make_gpu("B200 SXM 180GB", "10.0", 183359)) == pytest.approx(allocated, rel=1e-6)
