@@ -109,20 +109,21 @@ def _ask(estimate: Any, case: dict[str, Any]) -> list[Any] | str:
 def ours(path: Path) -> tuple[Any, dict[str, dict[str, Any]]]:
     """The bench of all runs that can be fitted, and measured / predicted by factors ("left out", "bundled")."""
     from gpu_db.load import load_gpus
-    from gpuplan.fitting import serving
     from gpuplan.fitting.bench import build
+    from gpuplan.fitting.fit import Solution, curves_only, fit
     from gpuplan.fitting.intervals import by_group
+    from gpuplan.fitting.left_out import left_out_ratios, model_groups, ratios
     from gpuplan.fitting.runs import read_runs, to_fit
     from gpuplan.fitting.shapes import find_measured_model
     from optimizer.performance.factors import load_factors
 
     runs, _ = read_runs(path)
-    bench, _ = build(to_fit(runs), find_measured_model, load_gpus(), serving.curves_only())
-    _, start = serving.fit(bench)
+    bench, _ = build(to_fit(runs), find_measured_model, load_gpus(), curves_only())
+    _, start = fit(bench)
     bundled = load_factors()
-    as_shipped = serving.Solution(dict(bundled.shared), dict(bundled.engines), dict(bundled.gpus), {})  # type: ignore[arg-type]
-    left_out = serving.left_out_ratios(bench, start, by_group(serving.model_groups(bench.runs)), keep_gpus=True)
-    return bench, {"left out": left_out, "bundled": serving.ratios(bench, as_shipped)}
+    as_shipped = Solution(dict(bundled.shared), dict(bundled.engines), dict(bundled.gpus), {})  # type: ignore[arg-type]
+    left_out = left_out_ratios(bench, start, by_group(model_groups(bench.runs)), keep_gpus=True)
+    return bench, {"left out": left_out, "bundled": ratios(bench, as_shipped)}
 
 
 def errors_of_ours(ratios: Mapping[str, Any], at: int) -> dict[str, float]:

@@ -5,7 +5,8 @@ In reading order:
     runs, held, shapes            measured runs, one clean Run per usable row; the shapes of their models
     bench                         all runs side by side as one table, predicted in one call
     kernels, collectives, priors  what kernels and all-reduces measured alone say before any run is looked at
-    serving, power                the fit itself; the two terms of a GPU's power
-    intervals, halves, report     error bars from what the fit did not see; the tables of docs/method/latency.md
+    fit, power                    the fit itself; the two terms of a GPU's power
+    left_out, halves, intervals   how far off it is where it did not see; error bars from that
+    serving, report               all of it as data; as the tables of docs/method/latency.md
     own                           a user's own runs -> their factors
 """

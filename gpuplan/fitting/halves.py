@@ -20,9 +20,10 @@ import numpy as np
 
 from gpu_db.load import load_gpus
 from gpuplan.fitting.bench import Bench, build, select
+from gpuplan.fitting.fit import CLOSED_WEIGHT, curves_only, fit
 from gpuplan.fitting.intervals import COVERAGES, RATIO_OF_METRIC, TARGET, Mark, levels_when_left_out, marks_of, spreads
+from gpuplan.fitting.left_out import error_table, leave_out, lost_gpus, ratios
 from gpuplan.fitting.runs import Run, read_runs, to_fit
-from gpuplan.fitting.serving import CLOSED_WEIGHT, curves_only, error_table, fit, leave_out, lost_gpus, ratios
 from gpuplan.fitting.shapes import find_measured_model, shape_name
 from optimizer.performance.certainty import METRICS
 from optimizer.replica_columns import Bools, Floats

@@ -17,9 +17,11 @@ from typing import Any
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
 from gpuplan.fitting.bench import NothingToFit, build, reasons
+from gpuplan.fitting.fit import fit
 from gpuplan.fitting.intervals import marks_of, measured_in
+from gpuplan.fitting.left_out import error_table, ratios, rounded_all
 from gpuplan.fitting.runs import Kind, Run
-from gpuplan.fitting.serving import error_table, fit, measured_record, ratios, rounded_all
+from gpuplan.fitting.serving import measured_record
 from gpuplan.measuring.cells import number
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_predict import METRICS, TOTAL, TPOT, TTFT

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpu_db.load import load_gpus
-from gpuplan.fitting import power, runs, serving
+from gpuplan.fitting import fit, left_out, power, runs
 from gpuplan.fitting.bench import Bench, build
 from gpuplan.fitting.shapes import find_measured_model
 from optimizer.performance.factors import load_factors
@@ -81,6 +81,6 @@ def test_the_record_names_its_gpus_and_takes_its_bounds_from_left_out_runs():
 def test_a_left_out_table_says_how_far_energy_is_off():
     bench = bench_of()
     factors = load_factors()
-    solution = serving.Solution(dict(factors.shared), dict(factors.engines), dict(factors.gpus), {})
-    table = serving.error_table(serving.heat_ratios(bench, solution))
+    solution = fit.Solution(dict(factors.shared), dict(factors.engines), dict(factors.gpus), {})
+    table = left_out.error_table(left_out.heat_ratios(bench, solution))
     assert table["energy"]["runs"] == table["watts"]["runs"] == 6

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gpu_db.load import load_gpus
-from gpuplan.fitting import serving
+from gpuplan.fitting import fit, left_out, serving
 from gpuplan.fitting.bench import build, in_waves, predict, select
 from gpuplan.fitting.priors import matmul_shares
 from gpuplan.fitting.runs import read_runs
@@ -120,7 +120,7 @@ def test_the_certificate_says_what_the_factors_came_from(fitted):
 def test_a_group_weighs_the_same_however_many_rows_it_has(measured):
     runs, _ = read_runs(measured)
     few, many = [r for r in runs if r.gpu.startswith("H100")][:6], [r for r in runs if r.gpu.startswith("B200")]
-    weights = serving.group_weights([*few, *many])
+    weights = fit.group_weights([*few, *many])
     assert (weights[:6] ** 2).sum() == pytest.approx((weights[6:] ** 2).sum())
 
 
@@ -132,26 +132,26 @@ def test_a_file_without_usable_runs_is_refused_with_the_reasons(tmp_path):
 
 
 def test_errors_are_reported_as_peers_do():
-    table = serving.error_table({"tpot": np.array([2.0, 0.5, np.nan])})  # predicted half as long, and twice as long
+    table = left_out.error_table({"tpot": np.array([2.0, 0.5, np.nan])})  # predicted half as long, and twice as long
     assert table["tpot"] == {"runs": 2, "median_percent": 75.0, "mean_percent": 75.0, "bias_percent": 25.0}
 
 
 def test_a_refit_is_the_one_step_that_a_fit_of_the_other_runs_takes(measured):
-    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), serving.curves_only())
-    _, start = serving.fit(bench, evaluations=3)
+    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), fit.curves_only())
+    _, start = fit.fit(bench, evaluations=3)
     keep = np.array([run.gpu != "H200 SXM 141GB" for run in bench.runs])
     lost = frozenset({"H200 SXM 141GB"})
-    others, _ = serving.fit(select(bench, keep), start, serving.REFIT_EVALUATIONS, without=lost)
-    found = serving.Refits(bench, start).of(keep, lost)
+    others, _ = fit.fit(select(bench, keep), start, fit.REFIT_EVALUATIONS, without=lost)
+    found = fit.Refits(bench, start).of(keep, lost)
     assert found.shared == pytest.approx(others.shared)
     assert found.engines["sglang"] == pytest.approx(others.engines["sglang"])
-    _, whole = serving.fit(bench, evaluations=3)
-    assert found.shared != pytest.approx(serving.Search(bench).solution(whole).shared, rel=1e-6)
+    _, whole = fit.fit(bench, evaluations=3)
+    assert found.shared != pytest.approx(fit.Search(bench).solution(whole).shared, rel=1e-6)
 
 
 def test_the_first_vllm_engine_starts_with_a_host_that_works_for_each_request(measured):
-    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), serving.curves_only())
-    search = serving.Search(replace(bench, engines=("sglang", "vllm V0")))
+    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), fit.curves_only())
+    search = fit.Search(replace(bench, engines=("sglang", "vllm V0")))
     begun = search.solution(search.start).engines
     assert begun["vllm V0"]["sequence_seconds"] == pytest.approx(1e-4)
     assert begun["sglang"]["sequence_seconds"] < 1e-5
@@ -159,18 +159,18 @@ def test_the_first_vllm_engine_starts_with_a_host_that_works_for_each_request(me
 
 def test_a_gpu_nobody_ran_on_is_as_its_products_and_what_its_kin_made_of_theirs():
     shares = matmul_shares()
-    alone = serving.multipliers_by_matmul({})
+    alone = fit.multipliers_by_matmul({})
     assert alone["MI325X 256GB"] == {"memory": 1.0, "compute": shares["MI325X 256GB"]}
     half = {"MI300X 192GB": {"memory": 0.9, "compute": shares["MI300X 192GB"] / 2}}
-    beside = serving.multipliers_by_matmul(half)
+    beside = fit.multipliers_by_matmul(half)
     assert "MI300X 192GB" not in beside
     assert beside["MI325X 256GB"]["compute"] == pytest.approx(shares["MI325X 256GB"] / 2)
     assert beside["MI355X 288GB"] == alone["MI355X 288GB"]  # another architecture
 
 
 def test_a_gpu_without_kernel_tables_starts_at_its_products_and_stays_out_of_the_mean(measured):
-    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), serving.curves_only())
-    search = serving.Search(replace(bench, gpus=("B200 SXM 180GB", "MI300X 192GB")))
+    bench, _ = build(read_runs(measured)[0], find_measured_model, load_gpus(), fit.curves_only())
+    search = fit.Search(replace(bench, gpus=("B200 SXM 180GB", "MI300X 192GB")))
     start = search.solution(search.start).gpus
     assert start["B200 SXM 180GB"]["compute"] == 1
     assert start["MI300X 192GB"]["compute"] == pytest.approx(matmul_shares()["MI300X 192GB"])
