@@ -23,6 +23,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -202,11 +203,10 @@ def distil(systems: Path) -> list[dict[str, Any]]:
     """The laws of all tables under aiconfigurator_core/systems."""
     cards = load_gpus()
     laws = []
-    for folder, name in GPUS.items():
-        for operation, kind in OPERATIONS.items():
-            for path in _tables(systems / "data" / folder / kind.folder, kind.file):
-                for where, shapes, kernel in _groups(_read(path), kind):
-                    laws += _law(shapes.some(MOST_ROWS), cards[name], kernel, operation, path, where)
+    for (folder, name), (operation, kind) in product(GPUS.items(), OPERATIONS.items()):
+        for path in _tables(systems / "data" / folder / kind.folder, kind.file):
+            for where, shapes, kernel in _groups(_read(path), kind):
+                laws += _law(shapes.some(MOST_ROWS), cards[name], kernel, operation, path, where)
     return laws
 
 

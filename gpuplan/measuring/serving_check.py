@@ -93,9 +93,7 @@ def _compare(
             continue
         for metric in (*METRICS, *TAILS):
             try:
-                measured = number(row, metric, 0, MOST)
-                if measured == 0:
-                    raise Unpredictable(f"{metric} is 0, which nothing takes")
+                measured = _measured(row, metric)
             except Unpredictable as wrong:
                 problems.append(f"Row {line}: {wrong}.")
                 continue
@@ -107,6 +105,18 @@ def _compare(
             kind = "" if isinstance(cases, str) else cases[0].load.kind
             deviations.append(_deviation(row, line, name, metric, measured, answer, kind))
     return deviations, missing, problems
+
+
+def _measured(row: Row, metric: str) -> float | None:
+    """A measured number; None where the row has none.
+
+    Raises:
+        Unpredictable: what stands there is no such number.
+    """
+    measured = number(row, metric, 0, MOST)
+    if measured == 0:
+        raise Unpredictable(f"{metric} is 0, which nothing takes")
+    return measured
 
 
 def _deviation(
