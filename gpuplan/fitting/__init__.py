@@ -2,7 +2,7 @@
 
 In reading order:
 
-    runs, held, shapes            measured runs, one clean Run per usable row; the shapes of their models
+    runs, eras, held, shapes      measured runs, one clean Run per usable row; their engines and models
     bench                         all runs side by side as one table, predicted in one call
     kernels, collectives, priors  what kernels and all-reduces measured alone say before any run is looked at
     fit, power                    the fit itself; the two terms of a GPU's power

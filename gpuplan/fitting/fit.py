@@ -44,7 +44,7 @@ KERNEL_PULL, GUESS_PULL, ERA_PULL = 0.5, 1.0, 0.2
 """How hard factors are drawn to their priors, and an engine's eras to each other, over the prior's spread. Runs are
 many, but of few models: a kernel table two spreads away weighs as much as some tens of them. Few runs, of one
 source, tell of a GPU without kernel tables: they move it half-way (`LONE_PULL`), as other sources contradict them."""
-ERAS = {"vllm sync": "vllm", "vllm V0": "vllm sync", "tensorrt-llm C++": "tensorrt-llm"}
+LATER_ERA = {"vllm sync": "vllm", "vllm V0": "vllm sync", "tensorrt-llm C++": "tensorrt-llm"}
 """An engine's older eras, and what they are nearest to."""
 EVALUATIONS, REFIT_EVALUATIONS = 12, 2
 """Looks of the optimizer; with two a refit takes one step, for which the slopes at its start suffice."""
@@ -162,7 +162,7 @@ class Search:
     def _eras(self) -> Floats:
         """Draws an engine's eras together."""
         engines, width, rows = self.bench.engines, len(self.engine), []
-        for era, kin in ERAS.items():
+        for era, kin in LATER_ERA.items():
             if era in engines and kin in engines:
                 for place, prior in enumerate(self.engine.values()):
                     row = np.zeros(len(self.start))

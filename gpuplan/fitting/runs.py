@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Literal
 
 from gpu_db.load import load_gpus
+from gpuplan.fitting.eras import era_of, planned_steps
 from gpuplan.fitting.held import Served, held_steps
 
 Kind = Literal["closed", "step", "single", "static", "offline"]
 """closed: TTFT and TPOT at a concurrency. step: the median gap between tokens at a batch size. single: one request at a
 time, end to end. static: a batch that starts and ends together, end to end. offline: all requests at once, output
 tokens per second."""
-
 Row = Mapping[str, str]
-
 GPU_NAMES = {
     "H100-SXM-80GB": "H100 SXM 80GB",
     "H100": "H100 SXM 80GB",
@@ -51,13 +50,11 @@ GPU_NAMES = {
     "Radeon-AI-PRO-R9700": "Radeon AI PRO R9700 32GB",
 }
 """Names of that file -> names of gpu_db. A source that does not say which A100 or H100 is read as SXM 80 GB."""
-
 JUDGED_ONLY = {
     "MI250 128GB (2 GCD)": "two devices described as one card",
     "Data Center GPU Max 1550 128GB": "its vendor's one GPU, with vLLM 0.5.2 alone",
 }
 """GPUs whose runs move no factor and tell how far off an estimate is for a vendor that was not measured."""
-
 WEIGHTS = {
     "bf16": "bf16",
     "fp16": "bf16",
@@ -194,65 +191,6 @@ def _common(row: Row, source: str, kind: Kind, measured: Mapping[str, float], **
     return Run(**(fields | more))  # type: ignore[arg-type]
 
 
-ERAS = {
-    "vllm": (("vllm V0", (0, 8, 0), "2025-03"), ("vllm sync", (0, 14, 0), "2026-01")),
-    "vllm on AMD": (("vllm V0", (0, 9, 1), "2025-06"), ("vllm sync", (0, 14, 0), "2026-01")),
-    "tensorrt-llm": (("tensorrt-llm C++", (0, 20, 0), "2025-06"),),
-    "sglang": (),
-}
-"""An engine's older eras, the oldest first, each with the first version after it and that one's month, for runs that
-say when they were measured and not with what. vLLM 0.8 is its second engine, on AMD 0.9.1 (before, it fell back to the
-first there: vllm-project/vllm#18480); since 0.14 it schedules a step while the one before runs. TensorRT-LLM 0.20 left
-C++."""
-
-
-def era_of(engine: str, version: str, date: str, vendor: str) -> str:
-    """The engine, and its era where a rewrite made it another, in the words of the fitted factors.
-
-    Args:
-        engine: one of `ERAS`.
-        version: such as "0.6.3.post2"; what is no version leaves it to the date.
-        date: of the measurement, as ISO text; "" = not known, which counts as now.
-        vendor: of the GPU.
-
-    >>> era_of("vllm", "0.6.3.post2", "", "NVIDIA"), era_of("vllm", "v0.11.1", "2026-02", "NVIDIA")
-    ('vllm V0', 'vllm sync')
-    >>> era_of("vllm", "0.8.5", "", "NVIDIA"), era_of("vllm", "0.8.5", "", "AMD"), era_of("sglang", "0.4.6", "", "AMD")
-    ('vllm sync', 'vllm V0', 'sglang')
-    """
-    found = re.match(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", version.strip())
-    said = tuple(int(part or 0) for part in found.groups()) if found else None
-    month = date.strip()[:7] if re.match(r"\s*20\d\d", date) else None
-    for era, first, since in ERAS.get(f"{engine} on {vendor}", ERAS[engine]):
-        if said < first if said else month is not None and month < since:
-            return era
-    return engine
-
-
-_PLANNED = re.compile(r"num[-_ ]scheduler[-_ ]steps?[ =:]*(\d{1,3})")
-ROCM_PLANNED_STEPS = 10
-"""What AMD's README passed to its throughput benchmark (not to that of latency) while vLLM had the flag: ROCm/vllm,
-docs/dev-docker/README.md, early 2025."""
-
-
-def planned_steps(source: str, engine: str, load: str, note: str) -> int:
-    """Decode steps between two looks of the host at its requests (`--num-scheduler-steps` of vLLM's first engine).
-
-    Args:
-        source: the benchmark. engine: with its era.
-        load: "offline" and the like. note: what the row says beside its columns.
-
-    >>> planned_steps("own", "vllm V0", "closed", "num-scheduler-steps=8"), planned_steps("own", "vllm", "closed", "")
-    (8, 1)
-    """
-    if engine != "vllm V0":
-        return 1
-    stated = _PLANNED.search(note)
-    if stated:
-        return max(int(stated[1]), 1)
-    return ROCM_PLANNED_STEPS if (source, load) == ("rocmvllm", "offline") else 1
-
-
 def _engine(row: Row, gpu: str) -> str:
     if row["engine"] not in ENGINES:
         raise Unusable(f"engine {row['engine']}")
@@ -282,10 +220,8 @@ def _concurrency(row: Row) -> float:
 
 LENGTH_JITTER = 0.9
 """InferenceX draws lengths evenly from 0.8 to 1.0 of the nominal ones."""
-
 LONGEST_WAIT = 0.4
 """TTFT over decoding time beyond which a closed loop is no longer limited by speed."""
-
 _PARALLEL = re.compile(r"attention tp(\d+) dp(\d+), moe tp(\d+) ep(\d+)")
 
 
@@ -494,8 +430,6 @@ def _static(row: Row, source: str) -> Run:
 
 POLARIS = "A100 SXM 40GB"
 """What Argonne's A100 are: its scripts ran on ALCF Polaris."""
-
-
 _READERS: dict[str, Callable[[Row, str], Run]] = {
     "inferencex_aic": _inferencex,
     "mlenergy3": _mlenergy,
@@ -511,7 +445,6 @@ _READERS: dict[str, Callable[[Row, str], Run]] = {
     "trtllm_1.0": _offline,
     "trtllm_devguide": _offline,
 }
-
 _NOT_READ = {
     "dstack": "static batches and request rates",
     "lmdeploy": "another engine",

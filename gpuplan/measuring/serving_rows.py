@@ -10,8 +10,9 @@ from pathlib import Path
 
 from catalog.model import ModelSpec
 from gpu_db.gpu import Gpu
+from gpuplan.fitting.eras import planned_steps
 from gpuplan.fitting.held import Served, held_steps
-from gpuplan.fitting.runs import ASSUMED_PROMPT_TOKENS, LENGTH_JITTER, WEIGHTS, planned_steps
+from gpuplan.fitting.runs import ASSUMED_PROMPT_TOKENS, LENGTH_JITTER, WEIGHTS
 from gpuplan.measuring.cells import count, number
 from gpuplan.measuring.errors import Unpredictable
 from gpuplan.measuring.serving_words import Load, engine_of, format_of, gpu_of, load_of, model_of

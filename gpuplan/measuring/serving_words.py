@@ -18,7 +18,8 @@ from catalog.quantization import SCHEMES, UNQUANTIZED, requantized, stored_in
 from gpu_db.errors import GpuDbError
 from gpu_db.gpu import Gpu
 from gpu_db.query import find_gpu
-from gpuplan.fitting.runs import GPU_NAMES, era_of
+from gpuplan.fitting.eras import era_of
+from gpuplan.fitting.runs import GPU_NAMES
 from gpuplan.fitting.shapes import find_measured_model
 from gpuplan.measuring.cards import one_card
 from gpuplan.measuring.errors import Unpredictable

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gpuplan.fitting.runs import Unusable, era_of, read_run, read_runs, to_fit
+from gpuplan.fitting.eras import era_of
+from gpuplan.fitting.runs import Unusable, read_run, read_runs, to_fit
 
 INFERENCEX = {
     "run": "inferencex_aic/00001",
