@@ -8,12 +8,13 @@ percentile, never more than `BUSIEST` of what the slots can take.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from optimizer.candidates import BATCHES, Candidates, Evaluation
+from optimizer.candidates import BATCHES, Candidates
 from optimizer.cells import EVEN_ODDS, error_bars
 from optimizer.performance.arrivals import (
     BUSIEST,
@@ -46,42 +47,77 @@ class Opened:
     data_parallel: Ints
 
 
-def opened(
-    speed: EstimateColumns, rows: ReplicaColumns, workload: Workload, level: ServiceLevel, batches: Ints = BATCHES
-) -> Opened:
-    """The highest rate of each row and number of slots that keeps the limits.
+@dataclass(frozen=True)
+class Arriving:
+    """Replicas that requests come to, and what of it does not depend on the limits.
 
-    Args:
+    Attributes:
         speed: of the rows in a closed loop at all `batches`; every value known.
         rows: the replicas.
         workload: lengths.
-        level: limits, the percentile in which they are kept, and with which confidence.
         batches: slots per attention-DP rank.
+    """
+
+    speed: EstimateColumns
+    rows: ReplicaColumns
+    workload: Workload
+    batches: Ints = field(default_factory=lambda: BATCHES)
+
+    @cached_property
+    def curve(self) -> Curve:
+        """What each row does at many numbers of requests in flight."""
+        return fine_curve(self.speed, self.workload.output_tokens, self.batches)
+
+    @cached_property
+    def slots(self) -> Floats:
+        """(batches,)."""
+        return self.batches.astype(np.float64)
+
+    @cached_property
+    def top(self) -> Floats:
+        """(rows, batches): requests per second and rank with all slots taken."""
+        return self.speed.requests_per_second / self.rows.data_parallel[:, None]
+
+    @cached_property
+    def stable(self) -> Ints:
+        """(rows, batches): the last point whose requests have slots, at a rate that these can take; -1 = none."""
+        seated = np.searchsorted(self.curve.in_flight, self.slots, side="right") - 1
+
+        def taken(point: Ints) -> Bools:
+            return np.asarray(np.take_along_axis(self.curve.rate, point, axis=1) <= BUSIEST * self.top)
+
+        return last_kept(taken, np.broadcast_to(seated, self.top.shape))
+
+    def at(self, point: Ints, row: Ints, slots: Floats, top: Floats) -> OpenLoop:
+        """What requests meet at points of these rows; all arrays of shapes that broadcast."""
+        pipeline = self.rows.pipeline_parallel.astype(np.float64)[row]
+        lengths = self.workload.output_tokens, self.speed.tokens_per_step
+        return open_loop(self.curve, point, slots, top, pipeline, np.asarray(self.speed.prompt_chunks), *lengths, row)
+
+
+def opened(here: Arriving, level: ServiceLevel) -> Opened:
+    """The highest rate of each row and number of slots that keeps the limits.
+
+    Args:
+        here: the replicas.
+        level: limits, the percentile in which they are kept, and with which confidence.
 
     Returns:
         Where no rate keeps the limits, the least rate that is considered; its TTFT or TPOT is above them.
     """
-    curve = fine_curve(speed, workload.output_tokens, batches)
-    ranks = rows.data_parallel[:, None]
-    top, slots = speed.requests_per_second / ranks, batches.astype(np.float64)
-    every, pipeline = np.arange(rows.rows)[:, None], rows.pipeline_parallel.astype(np.float64)
-    chunks = np.asarray(speed.prompt_chunks)
+    speed, curve, every = here.speed, here.curve, np.arange(here.rows.rows)[:, None]
     limits = [(metric, _limit(speed, metric, asked, level)) for metric, asked in _asked(level) if asked is not None]
     share = level.held_percentile / 100
 
-    def at(point: Ints, row: Ints = every, slots: Floats = slots, top: Floats = top) -> OpenLoop:
-        asked = workload.output_tokens, speed.tokens_per_step
-        return open_loop(curve, point, slots, top, pipeline[row], chunks, *asked, row)
-
-    def keeps(point: Ints, row: Ints = every, slots: Floats = slots, top: Floats = top) -> Bools:
-        run = at(point, row, slots, top)
+    def keeps(point: Ints, row: Ints = every, slots: Floats = here.slots, top: Floats = here.top) -> Bools:
+        run = here.at(point, row, slots, top)
         kept = [getattr(run, metric).at(share) <= limit[row] for metric, limit in limits]
         return np.asarray(np.logical_and.reduce(kept))
 
-    stable = _stable(curve, top, slots)
-    point = np.maximum(_last_kept(keeps, stable, slots, top) if limits else stable, 0)
-    watts = np.interp(np.log(curve.in_flight), np.log(slots), np.arange(len(slots)))
-    return Opened(at(point), _between(speed.power_watts, watts[point]), rows.data_parallel[:, None])
+    point = np.maximum(_last_kept(keeps, here.stable, here.slots, here.top) if limits else here.stable, 0)
+    watts = np.interp(np.log(curve.in_flight), np.log(here.slots), np.arange(len(here.slots)))
+    run = here.at(point, every, here.slots, here.top)
+    return Opened(run, _between(speed.power_watts, watts[point]), here.rows.data_parallel[:, None])
 
 
 def _last_kept(keeps: Callable[..., Bools], stable: Ints, slots: Floats, top: Floats) -> Ints:
@@ -97,16 +133,6 @@ def _last_kept(keeps: Callable[..., Bools], stable: Ints, slots: Floats, top: Fl
     cells = row, slots[column], top[row, column]
     point[row, column] = last_kept(lambda point: keeps(point, *cells), point[row, column] - 1)
     return point
-
-
-def _stable(curve: Curve, top: Floats, slots: Floats) -> Ints:
-    """(rows, batches): the last point whose requests have slots, at a rate that these can take; -1 where none is."""
-    seated = np.searchsorted(curve.in_flight, slots, side="right") - 1
-
-    def taken(point: Ints) -> Bools:
-        return np.asarray(np.take_along_axis(curve.rate, point, axis=1) <= BUSIEST * top)
-
-    return last_kept(taken, np.broadcast_to(seated, top.shape))
 
 
 def _asked(level: ServiceLevel) -> tuple[tuple[str, float | None], ...]:
@@ -172,20 +198,44 @@ def at_rate(
     return run, decoding
 
 
-def under_arrivals(candidates: Candidates, workload: Workload, level: ServiceLevel) -> Candidates:
-    """The same candidates with the rates that they may take, and what requests then meet in the asked percentile."""
+@dataclass(frozen=True)
+class Part:
+    """The candidates of one evaluation: their places in the table, their cells of its rows, and those rows."""
+
+    places: Ints
+    cells: tuple[Ints, Ints]
+    here: Arriving
+
+
+def parts_of(candidates: Candidates, workload: Workload) -> tuple[Part, ...]:
+    """What every service level finds the same of the candidates."""
+    return tuple(_part(candidates, number, workload) for number in range(len(candidates.evaluations)))
+
+
+def _part(candidates: Candidates, number: int, workload: Workload) -> Part:
+    evaluation, places = candidates.evaluations[number], np.flatnonzero(candidates.evaluation == number)
+    used, row = np.unique(candidates.row[places], return_inverse=True)
+    here = Arriving(take_rows(evaluation.estimate, used), evaluation.rows.take(used), workload)
+    return Part(places, (row.reshape(-1), candidates.batch[places]), here)
+
+
+def under_arrivals(candidates: Candidates, parts: tuple[Part, ...], level: ServiceLevel) -> Candidates:
+    """The same candidates with the rates that they may take, and what requests then meet in the asked percentile.
+
+    Args:
+        candidates: in a closed loop.
+        parts: of them, from `parts_of`.
+        level: limits, the percentile in which they are kept, and with which confidence.
+    """
     times = (candidates.ttft_seconds, candidates.tpot_seconds)
     columns: list[Any] = [
         column.copy()
         for column in (candidates.output_tokens_per_second, *times, candidates.power_watts, candidates.concurrency)
     ]
-    for number, evaluation in enumerate(candidates.evaluations):
-        mine = np.flatnonzero(candidates.evaluation == number)
-        used, place = np.unique(candidates.row[mine], return_inverse=True)
-        found = _of_rows(evaluation, used, workload, level)
-        cells = (place.reshape(-1), candidates.batch[mine])
-        for column, values in zip(columns, _planned(found, workload, level), strict=True):
-            column[mine] = values[cells]
+    for part in parts:
+        planned = _planned(opened(part.here, level), part.here.workload, level)
+        for column, values in zip(columns, planned, strict=True):
+            column[part.places] = values[part.cells]
     tokens, ttft, tpot, watts, requests = columns
     return replace(
         candidates,
@@ -195,10 +245,6 @@ def under_arrivals(candidates: Candidates, workload: Workload, level: ServiceLev
         power_watts=watts,
         concurrency=requests,
     )
-
-
-def _of_rows(evaluation: Evaluation, used: Ints, workload: Workload, level: ServiceLevel) -> Opened:
-    return opened(take_rows(evaluation.estimate, used), evaluation.rows.take(used), workload, level)
 
 
 def _planned(found: Opened, workload: Workload, level: ServiceLevel) -> tuple[Floats | Ints, ...]:
@@ -217,12 +263,12 @@ def open_estimate(
     Args:
         speed: of all rows in a closed loop, at all of `BATCHES`.
         rows: the replicas.
-        workload, level: as in `opened`.
+        workload, level: as in `Arriving` and `opened`.
         row, batch: which cell.
     """
     one = np.asarray([row], dtype=np.int64)
     speed, rows = take_rows(speed, one), rows.take(one)
-    return _estimate(speed, opened(speed, rows, workload, level), batch, workload, level)
+    return _estimate(speed, opened(Arriving(speed, rows, workload), level), batch, workload, level)
 
 
 def _estimate(speed: EstimateColumns, found: Opened, batch: int, workload: Workload, level: ServiceLevel) -> Estimate:
@@ -255,7 +301,7 @@ def estimate_at_rate(
         speed: of its one row in a closed loop at all `batches`.
         rows: the replica.
         batches: requests in flight per attention-DP rank.
-        workload, level: as in `opened`.
+        workload, level: as in `Arriving` and `opened`.
         requests_per_second: on the whole replica.
         slots: per rank; one of `batches`.
 

@@ -22,7 +22,7 @@ from optimizer.cp_sat.program import Purchase, solve_program
 from optimizer.engines.engine import Engine
 from optimizer.errors import BadRequirements, SolverFailed
 from optimizer.memory.vram import MemorySettings
-from optimizer.open_loop import under_arrivals
+from optimizer.open_loop import Part, parts_of, under_arrivals
 from optimizer.performance.estimate import read_hardware
 from optimizer.performance.factors import Factors
 from optimizer.performance.rates import Hardware
@@ -106,6 +106,7 @@ class MachineTables:
         self.shapes = lru_cache(maxsize=8)(self._enumerate_shapes)
         self.hardware = lru_cache(maxsize=8)(self._read_hardware)
         self._selected = lru_cache(maxsize=16)(self._select)
+        self._parts: tuple[Candidates, tuple[Part, ...]] | None = None
         self._searches: OrderedDict[Hashable, Search] = OrderedDict()
 
     def search(self, knowledge: Knowledge) -> Search:
@@ -121,6 +122,12 @@ class MachineTables:
     def selected(self, choices: Choices) -> Selected:
         """What these choices leave to buy."""
         return self._selected(*(getattr(choices, name) for name in _OF_MACHINES))
+
+    def parts(self, candidates: Candidates, workload: Workload) -> tuple[Part, ...]:
+        """Those of the candidates that were last asked about are kept: they are large, and wanted for each level."""
+        if self._parts is None or self._parts[0] is not candidates:
+            self._parts = candidates, parts_of(candidates, workload)
+        return self._parts[1]
 
     def _select(self, *wanted: Any) -> Selected:
         offers = select_offers(self._offers, **dict(zip(_OF_MACHINES.values(), wanted, strict=True)))
@@ -266,7 +273,7 @@ class Search:
         """Candidates as they are planned with; `comes` if requests come at random instead of always being there."""
         candidates = self._candidates(choices, workload, options)
         if comes:
-            candidates = under_arrivals(candidates, workload, level)
+            candidates = under_arrivals(candidates, self._tables.parts(candidates, workload), level)
         return promised(candidates, level.confidence)
 
     def _collect(self, choices: Choices, workload: Workload, options: EngineOptions) -> Candidates:

@@ -44,7 +44,7 @@ from optimizer.fleet.solution import FleetSolution, FleetStatus
 from optimizer.fleet.solve import DEFAULT_GAP, DEFAULT_TIME_LIMIT_SECONDS, SEED
 from optimizer.patience import meant_milliseconds
 from optimizer.performance.factors import load_factors
-from optimizer.search import Knowledge, Search
+from optimizer.search import Knowledge, MachineTables, Search
 
 Progress = Callable[[int, int], None]
 
@@ -345,6 +345,7 @@ class _Shelf:
         self._offers, self._offline = offers, offline
         self._gpus = {**load_gpus(), **part_gpus}
         self._factors = load_factors(None if factors_dir is None else Path(factors_dir))
+        self._tables = MachineTables(self._offers, self._gpus, self._factors)
         self._searches: dict[tuple[str, tuple[str, ...]], Search] = {}
 
     def replicas(self, fleet: Fleet, market: Market, number: int) -> list[Replicas]:
@@ -379,7 +380,8 @@ class _Shelf:
         if key not in self._searches:
             engines = {engine.name: engine for engine in map(engine_named, (*ENGINES, *named))}
             spec = find_model(model, offline=self._offline)
-            self._searches[key] = Search(Knowledge(spec, self._offers, self._gpus, engines, self._factors))
+            knowledge = Knowledge(spec, self._offers, self._gpus, engines, self._factors)
+            self._searches[key] = Search(knowledge, self._tables)
         return self._searches[key]
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from optimizer.audit import audit
 from optimizer.candidates import BATCHES
-from optimizer.open_loop import fine_curve, opened
+from optimizer.open_loop import Arriving, fine_curve, opened
 from optimizer.performance.arrivals import BUSIEST, open_loop
 from optimizer.plan import Plan
 from optimizer.replica_columns import take_rows
@@ -166,7 +166,7 @@ def test_the_planned_rate_is_the_highest_of_all_points_that_keep_the_limits(
     speed, rows = take_rows(evaluation.estimate, some), evaluation.rows.take(some)
     known = np.isfinite(speed.tpot_seconds).all(axis=1)
     speed, rows = take_rows(speed, np.flatnonzero(known)), rows.take(np.flatnonzero(known))
-    found = opened(speed, rows, workload, level)
+    found = opened(Arriving(speed, rows, workload), level)
     curve, ranks = fine_curve(speed, workload.output_tokens, BATCHES), rows.data_parallel[:, None]
     top, slots = speed.requests_per_second / ranks, BATCHES.astype(float)
     pipeline, chunks = rows.pipeline_parallel[:, None] * 1.0, np.full((rows.rows, 1), speed.prompt_chunks)
