@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from optimizer.cp_sat.clock import note_cut
 from optimizer.cp_sat.interruption import interrupted, stopping
 from optimizer.cp_sat.library import cp_model
 from optimizer.errors import SolverFailed
@@ -222,8 +223,7 @@ def solve_compact(
         program.model.add(cost >= lower_bound_micro_usd)
     _give_hint(program, hint)
     solver = compact_solver(time_limit_seconds, seed, gap)
-    with stopping(solver.stop_search):
-        status = solver.solve(program.model, _Watch(progress) if progress else None)
+    status = _run(solver, program.model, _Watch(progress) if progress else None)
     return _read(program, solver, status)
 
 
@@ -255,8 +255,7 @@ def choose_served(problem: FleetProblem, *, gap: float, time_limit_seconds: floa
         served = cp_model.LinearExpr.weighted_sum([program.served[service] for service in mine], weights)
         program.model.maximize(served)
         solver = compact_solver(max(time_limit_seconds - spent, 0.01), seed, 0.0)
-        with stopping(solver.stop_search):
-            found = _read(program, solver, solver.solve(program.model))
+        found = _read(program, solver, _run(solver, program.model))
         spent += found.seconds
         if not found.found:
             return Chosen(replace(answer, proven=False, lower_bound_micro_usd=0) if answer else found)
@@ -277,14 +276,11 @@ def _cheapest_choice(program: CompactProgram, choice: CompactAnswer, gap: float,
     others.clear_objective()  # type: ignore[no-untyped-call]
     others.add(sum(in_it) <= len(in_it) - 1)
     solver = compact_solver(seconds / 2, seed, 0.0)
-    with stopping(solver.stop_search):
-        status = solver.solve(others)
-    if status == cp_model.INFEASIBLE:
+    if _run(solver, others) == cp_model.INFEASIBLE:
         return Chosen(choice, only=True)
     program.model.minimize(cost)
     solver = compact_solver(max(seconds - solver.wall_time, 0.01), seed, gap)
-    with stopping(solver.stop_search):
-        found = _read(program, solver, solver.solve(program.model))
+    found = _read(program, solver, _run(solver, program.model))
     return Chosen(replace(found, proven=choice.proven) if found.found else choice)
 
 
@@ -298,6 +294,15 @@ def compact_solver(seconds: float, seed: int, gap: float) -> cp_model.CpSolver:
     solver.parameters.relative_gap_limit = gap
     solver.parameters.max_time_in_seconds = LEAST_SECONDS if interrupted() else seconds
     return solver
+
+
+def _run(solver: cp_model.CpSolver, model: cp_model.CpModel, watch: _Watch | None = None) -> object:
+    """Solve until the proof, the end of time or Ctrl-C; the status."""
+    with stopping(solver.stop_search):
+        status = solver.solve(model, watch)
+    if status in (cp_model.FEASIBLE, cp_model.UNKNOWN):
+        note_cut()
+    return status
 
 
 def _give_hint(program: CompactProgram, hint: Ints | None) -> None:

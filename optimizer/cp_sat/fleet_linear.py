@@ -26,12 +26,14 @@ from ortools.math_opt import (  # type: ignore[import-untyped]
 )
 from ortools.math_opt.core.python import solver as math_opt  # type: ignore[import-untyped]
 
-from optimizer.cp_sat.interruption import interrupted
+from optimizer.cp_sat.clock import note_cut
+from optimizer.cp_sat.interruption import interrupt, interrupted, listening
 from optimizer.replica_columns import Bools, Floats, Ints
 
 NO_LIMIT = float("inf")
 LEAST_SECONDS = 0.01
 LOG_CELLS = 10
+CUT_SHORT = (result_pb2.LIMIT_TIME, result_pb2.LIMIT_NODE, result_pb2.LIMIT_INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class LinearAnswer:
         feasible: a point was found; `values` is it.
         infeasible: proven that there is none.
         optimal: proven best (within the gap asked for).
-        time_ended: the time limit ended the search.
+        cut_short: the limit of time or of nodes ended the search.
         values: shape (variables,).
         duals: shape (rows,): rise of the optimum per unit of the right-hand side; zeros with whole variables.
         bound: no point costs less, up to the solver's tolerance.
@@ -72,7 +74,7 @@ class LinearAnswer:
     feasible: bool
     infeasible: bool
     optimal: bool
-    time_ended: bool
+    cut_short: bool
     values: Floats
     duals: Floats
     bound: float
@@ -95,6 +97,7 @@ def solve_linear(
     time_limit_seconds: float,
     gap: float = 0.0,
     seed: int = 0,
+    nodes: int | None = None,
     solver: LinearSolver = LinearSolver.HIGHS,
     enough: float | None = None,
     start: Floats | None = None,
@@ -104,9 +107,10 @@ def solve_linear(
 
     Args:
         program: what to minimize.
-        time_limit_seconds: wall time.
+        time_limit_seconds: wall time; noted (`clock`) when it ends the search.
         gap: relative, with whole variables.
         seed: of the solver.
+        nodes: of the search tree, with whole variables: a limit that repeats; None = none.
         solver: which.
         enough: a whole point that costs no more than this ends the search (HiGHS; SCIP has no such parameter).
         start: shape (first variables,): values to start from.
@@ -116,12 +120,14 @@ def solve_linear(
     left = LEAST_SECONDS if interrupted() else max(time_limit_seconds, LEAST_SECONDS)
     parameters.time_limit.FromNanoseconds(int(left * 1e9))
     parameters.random_seed = seed
-    parameters.gscip.bool_params["misc/catchctrlc"] = False  # Ctrl-C is `interruption`'s
+    parameters.gscip.bool_params["misc/catchctrlc"] = listening()
+    if nodes is not None:
+        parameters.node_limit = nodes
     if enough is not None and solver is LinearSolver.HIGHS:
         parameters.highs.double_options["objective_target"] = enough
     if solver is LinearSolver.GLOP:
         parameters.lp_algorithm = parameters_pb2.LP_ALGORITHM_DUAL_SIMPLEX  # starts feasible: no price is below 0
-    quiet = _without_prints if solver is LinearSolver.HIGHS and program.whole is not None else nullcontext
+    quiet = _without_prints if program.whole is not None else nullcontext
     if program.whole is not None:
         parameters.relative_gap_tolerance = gap
     with quiet():
@@ -136,6 +142,10 @@ def solve_linear(
             None,
             None,
         )
+    if result.termination.limit == result_pb2.LIMIT_INTERRUPTED:
+        interrupt()
+    if result.termination.limit in (result_pb2.LIMIT_TIME, result_pb2.LIMIT_INTERRUPTED):
+        note_cut()
     return _read(program, result)
 
 
@@ -173,7 +183,7 @@ def _hinted(start: Floats | None) -> Any:
 
 @contextmanager
 def _without_prints() -> Iterator[None]:
-    """HiGHS 1.12 leaves a debugging line on standard output, where a plan is to stand; it goes nowhere instead."""
+    """Standard output, where a plan is to stand, is closed to HiGHS 1.12's debugging line and SCIP's word of Ctrl-C."""
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     sys.stdout.flush()
     try:
@@ -230,7 +240,7 @@ def _read(program: LinearProgram, result: Any) -> LinearAnswer:
         feasible,
         reason == result_pb2.TERMINATION_REASON_INFEASIBLE,
         reason == result_pb2.TERMINATION_REASON_OPTIMAL,
-        result.termination.limit == result_pb2.LIMIT_TIME,
+        result.termination.limit in CUT_SHORT,
         values,
         duals,
         float(result.termination.objective_bounds.dual_bound),

@@ -1,8 +1,8 @@
 """Ctrl-C while a solver works: it is told to stop, and the work ends with the best that was found.
 
 The work runs in a thread of its own, because Python's signals reach nobody while a solver has the main thread. CP-SAT
-stops at once; what MathOpt runs has no way to be told, so its current solve ends at its own time limit; nothing after
-it begins.
+stops at once. SCIP, which MathOpt gives no way to be told from Python, catches the signal itself while it runs, and
+who called it passes it on (`listening`). HiGHS ends its current solve at that solve's own limits. Nothing begins after.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from optimizer.cp_sat.clock import note_cut
+
 Result = TypeVar("Result")
 POLL_SECONDS = 0.1
 
 _stop = threading.Event()
+_listening = threading.Event()
 _running: list[Callable[[], object]] = []
 
 
@@ -25,9 +28,17 @@ def interrupted() -> bool:
     return _stop.is_set()
 
 
+def listening() -> bool:
+    """Whether somebody waits for Ctrl-C: a solver that catches it meanwhile must pass it on by `interrupt`."""
+    return _listening.is_set()
+
+
 def seconds_until(until: float) -> float:
-    """Seconds left until `time.perf_counter()` is there; none once the work was told to stop."""
-    return 0.0 if interrupted() else until - time.perf_counter()
+    """Seconds left until `time.perf_counter()` is there, none once the work was told to stop; to have none is noted."""
+    left = 0.0 if interrupted() else until - time.perf_counter()
+    if left <= 0:
+        note_cut()
+    return left
 
 
 @contextmanager
@@ -66,6 +77,7 @@ def run_until_interrupted(work: Callable[[], Result]) -> tuple[Result, bool]:
             done.set()
 
     _stop.clear()
+    _listening.set()
     threading.Thread(target=run, daemon=True).start()
     while not done.is_set():
         try:
@@ -76,6 +88,7 @@ def run_until_interrupted(work: Callable[[], Result]) -> tuple[Result, bool]:
             interrupt()
     cut_short = interrupted()
     _stop.clear()
+    _listening.clear()
     if failures:
         raise failures[0]
     return results[0], cut_short

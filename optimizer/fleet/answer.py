@@ -369,11 +369,8 @@ def _sizes(column: Column, row: int, shares: Sequence[float]) -> Iterator[SizeSe
 def _warnings(
     machines: Sequence[MachineLine], services: Sequence[ServiceAnswer], solution: FleetSolution
 ) -> Iterator[str]:
-    if solution.time_ended and solution.status not in NO_PLAN:
-        yield (
-            f"Time ended before the proof: a plan may be up to {solution.gap:.1%} cheaper, and another run may find "
-            "another; raise --time-limit."
-        )
+    if solution.status not in NO_PLAN:
+        yield from solution.cautions()
     unknown = sorted(
         {
             one.replica.gpu

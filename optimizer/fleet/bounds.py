@@ -89,7 +89,7 @@ def undominated(problem: FleetProblem) -> Bools:
     candidates, covers = candidates[single], covers.take(single)
     uses = problem.column_uses.take(candidates)
     group = np.stack(
-        (problem.column_service[candidates].astype(np.uint64), covers.index.astype(np.uint64), _hash(uses))
+        (problem.column_service[candidates].astype(np.uint64), covers.index.astype(np.uint64), row_hashes(uses))
     )
     covered = np.minimum(covers.value, problem.cover_demand[covers.index])
     price = problem.column_price_micro_usd[candidates]
@@ -105,7 +105,7 @@ def undominated(problem: FleetProblem) -> Bools:
     return kept
 
 
-def _hash(matrix: SparseRows) -> np.ndarray:
+def row_hashes(matrix: SparseRows) -> np.ndarray:
     """A number per row that equal rows share, shape (rows,)."""
     mixed = (matrix.index.astype(np.uint64) + np.uint64(1)) * _ODD
     mixed ^= mixed >> np.uint64(29)

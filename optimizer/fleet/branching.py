@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from optimizer.cp_sat.clock import watching
 from optimizer.cp_sat.fleet_compact import Progress, solve_compact
 from optimizer.cp_sat.fleet_linear import NO_LIMIT, LinearAnswer, LinearProgram, LinearSolver, solve_linear
 from optimizer.cp_sat.interruption import interrupted
@@ -38,6 +39,8 @@ SHARE_FOR_WHOM = 0.6
 """Of what is left then: whom to leave out."""
 SHARE_OF_GUESS = 0.6
 GUESS_GAP = 1e-6
+PRICE_SECONDS = 5.0
+"""For the relaxation beside a solution; a tenth of it is common."""
 LIFTED = 1 << 50
 LARGEST_PENALTY = 1_000_000
 """Of leaving services out; beyond it, a solver's tolerance could trade priorities."""
@@ -59,16 +62,24 @@ def solve_small(
     """
     problem.check()
     began = time.perf_counter()
-    first = _first(problem, gap, SHARE_OF_TIME * time_limit_seconds, seed, progress) if suits(problem) else None
+    with watching() as clock:
+        best = _solve_in_turn(problem, gap, began, time_limit_seconds, seed, progress)
+    return replace(best, time_ended=best.time_ended or clock.cut, seconds=time.perf_counter() - began)
+
+
+def _solve_in_turn(
+    problem: FleetProblem, gap: float, began: float, limit: float, seed: int, progress: Progress | None
+) -> FleetSolution:
+    """By branch and cut, then, unless that is proof enough, by the other engines: the better answer."""
+    first = _first(problem, gap, SHARE_OF_TIME * limit, seed, progress) if suits(problem) else None
     if first is not None and progress is not None:
         progress(first.cost_micro_usd, first.lower_bound_micro_usd)
     done = (FleetStatus.OPTIMAL, FleetStatus.WITHIN_GAP)
     if first is not None and (first.status in done or interrupted()):
-        return replace(first, seconds=time.perf_counter() - began)
-    left = max(time_limit_seconds - (time.perf_counter() - began), 0.05)
+        return first
+    left = max(limit - (time.perf_counter() - began), 0.05)
     second = solve_fleet(problem, gap=gap, time_limit_seconds=left, seed=seed, progress=progress)
-    best = second if first is None else better_of(problem, first, second, gap)
-    return replace(best, seconds=time.perf_counter() - began)
+    return second if first is None else better_of(problem, first, second, gap)
 
 
 def suits(problem: FleetProblem) -> bool:
@@ -170,7 +181,7 @@ def _choose_among_bundles(problem: FleetProblem, cost: Floats, limit: float, see
 def _more_than_money(problem: FleetProblem) -> float:
     """More micro-dollars than serving everybody is likely to cost: thrice what it costs without limits or rounding."""
     free = np.where(problem.resource_limit > 0, LIFTED, problem.resource_limit)
-    relaxed = relax(replace(problem, resource_limit=free), time_limit_seconds=1.0).answer
+    relaxed = relax(replace(problem, resource_limit=free), time_limit_seconds=PRICE_SECONDS).answer
     return 3.0 * max(relaxed.bound if relaxed.optimal else float(problem.column_price_micro_usd.sum()), 1.0)
 
 
@@ -208,7 +219,6 @@ def _branched(
 
     None when none was found (or is possible). `start` is a plan that serves them.
     """
-    began = time.perf_counter()
     kept = undominated(problem)
     whole = part_of(problem, np.ones(problem.services, dtype=bool), kept)
     narrow = tightened(whole.problem)
@@ -241,8 +251,7 @@ def _branched(
         return None
     counts, shares = split
     bound = rounded_up(whole.problem, answer.bound) if math.isfinite(answer.bound) else 0
-    ended = time.perf_counter() - began >= limit
-    return _solution(part, tightened(part.problem), served, counts, shares, bound, gap, seed, ended)
+    return _solution(part, tightened(part.problem), served, counts, shares, bound, gap, seed)
 
 
 def _no_worse(program: LinearProgram, answer: LinearAnswer, start: Ints) -> LinearAnswer:
@@ -299,7 +308,6 @@ def _solution(
     bound: int,
     gap: float,
     seed: int,
-    ended: bool,
 ) -> FleetSolution | None:
     """The solution of the whole problem, if its counts keep every rule exactly."""
     whole = part.whole
@@ -307,7 +315,7 @@ def _solution(
     evaluation = evaluate(whole, counts, shares, served)
     if evaluation.findings:
         return None
-    relaxed = relax(narrow, time_limit_seconds=1.0)
+    relaxed = relax(narrow, time_limit_seconds=PRICE_SECONDS)
     solution = FleetSolution(
         status=FleetStatus.FEASIBLE,
         counts=counts,
@@ -319,6 +327,5 @@ def _solution(
         resource_prices=merged_prices(part.problem, narrow, relaxed.resource_prices),
         engine="branch and cut",
         seed=seed,
-        time_ended=ended,
     )
     return solution.judged(gap)

@@ -16,7 +16,7 @@ import numpy as np
 
 from optimizer.cp_sat.fleet_linear import NO_LIMIT, LinearAnswer, LinearProgram, LinearSolver, solve_linear
 from optimizer.cp_sat.integers import MICRO
-from optimizer.fleet.bounds import useful_most
+from optimizer.fleet.bounds import row_hashes, useful_most
 from optimizer.fleet.pricing import Priced, Wanted
 from optimizer.fleet.problem import SUPPLY, FleetProblem
 from optimizer.fleet.sparse import SparseRows, sparse_rows
@@ -211,6 +211,13 @@ class MasterAnswer:
     prices: Floats
 
 
+def distinct(plans: Plans) -> Plans:
+    """Each plan once."""
+    key = np.stack((plans.service.astype(np.uint64), row_hashes(plans.entries)))
+    first = np.unique(key, axis=1, return_index=True)[1]
+    return plans.take(np.sort(first))
+
+
 def solve_master(
     view: Separable, plans: Plans, unserved_price: Floats, *, times: Floats, time_limit_seconds: float
 ) -> MasterAnswer:
@@ -218,6 +225,14 @@ def solve_master(
 
     `times`, shape (services,): how many services like itself each stands for.
     """
+    solver = LinearSolver.GLOP if view.services <= SIMPLEX_UNTIL else LinearSolver.HIGHS
+    program = mixture(view, plans, unserved_price, times)
+    answer = solve_linear(program, time_limit_seconds=time_limit_seconds, solver=solver)
+    return _read(answer, len(plans.service), len(view.supply), view.services)
+
+
+def mixture(view: Separable, plans: Plans, unserved_price: Floats, times: Floats) -> LinearProgram:
+    """The master's program: variables are the plans' weights, supply, and of each service what no plan serves."""
     found, supply, services = len(plans.service), len(view.supply), view.services
     variables = np.arange(found + supply + services)
     entries = (
@@ -228,7 +243,7 @@ def solve_master(
     )
     row, variable, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     resources = len(view.limit)
-    program = LinearProgram(
+    return LinearProgram(
         cost=np.concatenate((plans.price, view.supply_price, unserved_price)),
         most=np.concatenate((np.full(found, NO_LIMIT), view.supply_most, np.full(services, NO_LIMIT))),
         row=row,
@@ -237,9 +252,6 @@ def solve_master(
         low=np.concatenate((times, np.full(resources, -NO_LIMIT))),
         high=np.concatenate((np.full(services, NO_LIMIT), np.where(view.limit < UNLIMITED, view.limit, NO_LIMIT))),
     )
-    solver = LinearSolver.GLOP if services <= SIMPLEX_UNTIL else LinearSolver.HIGHS
-    answer = solve_linear(program, time_limit_seconds=time_limit_seconds, solver=solver)
-    return _read(answer, found, supply, services)
 
 
 def _read(answer: LinearAnswer, plans: int, supply: int, services: int) -> MasterAnswer:

@@ -20,7 +20,7 @@ from optimizer.fleet.master import (
 )
 from optimizer.fleet.pricing import Priced, cheapest_plans
 from optimizer.fleet.problem import FleetProblem
-from optimizer.fleet.survival import cheapest_survivors, survivors_of
+from optimizer.fleet.survival import Survivors, cheapest_survivors, survivors_of
 from optimizer.replica_columns import Bools, Floats, Ints
 
 ROUNDS_MOST = 60
@@ -50,7 +50,6 @@ class Prices:
         plans: all plans found.
         master: the last answer of the linear program over them.
         most_cost: no plan costs more, dollars; a bound beyond it proves that there is none.
-        time_ended: there was no time for better ones.
     """
 
     bound: float
@@ -59,7 +58,6 @@ class Prices:
     plans: Plans
     master: MasterAnswer
     most_cost: float
-    time_ended: bool
 
 
 def find_prices(
@@ -108,7 +106,6 @@ class _Rounds:
         self._best: tuple[float, Floats, Priced] | None = None
         self._unserved = np.full(view.services, np.inf)
         self._master: MasterAnswer | None = None
-        self._cut = False
 
     @property
     def missing(self) -> float:
@@ -119,14 +116,8 @@ class _Rounds:
 
     def price(self, prices: Floats) -> bool:
         """Find every service's cheapest plan, with the bound; whether one is cheaper than all its plans so far."""
-        view, prices = self.view, lift(self.view, prices)
-        price = view.price + view.uses.times(prices)
-        priced = cheapest_survivors(
-            cheapest_plans(view.wanted, price, tolerance=self._tolerance),
-            self._survivors,
-            price,
-            tolerance=self._tolerance,
-        )
+        view = self.view
+        prices, priced = plans_at(view, prices, self._tolerance, self._survivors)
         bound = lower_bound(view, priced, prices, self._times)
         if self._best is None or bound > self._best[0]:
             self._best = bound, prices, priced
@@ -165,10 +156,8 @@ class _Rounds:
         """The cheapest mix of all plans so far; None without time."""
         left = seconds_until(until)
         if left <= 0:
-            self._cut = True
             return None
         answer = solve_master(self.view, join(self._parts), self._unserved, times=self._times, time_limit_seconds=left)
-        self._cut = not answer.feasible
         if answer.feasible:
             self._master = answer
         return answer if answer.feasible else None
@@ -178,7 +167,17 @@ class _Rounds:
         if self._master is None or self._best is None:
             return None
         most_cost = float(self.view.supply_price @ self.view.supply_most) + _dearest(self.view)
-        return Prices(*self._best, join(self._parts), self._master, most_cost, self._cut)
+        return Prices(*self._best, join(self._parts), self._master, most_cost)
+
+
+def plans_at(
+    view: Separable, prices: Floats, tolerance: float, survivors: Survivors | None = None
+) -> tuple[Floats, Priced]:
+    """Every service's cheapest plan at these prices of resources, lifted (`lift`), and the prices so lifted."""
+    prices = lift(view, prices)
+    price = view.price + view.uses.times(prices)
+    priced = cheapest_plans(view.wanted, price, tolerance=tolerance)
+    return prices, cheapest_survivors(priced, survivors, price, tolerance=tolerance)
 
 
 def find_prices_of_many(view: Separable, *, gap: float, until: float, seed: int) -> Prices | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -66,6 +67,19 @@ class FleetSolution:
         if self.cost_micro_usd <= 0:
             return 0.0
         return max(self.cost_micro_usd - self.lower_bound_micro_usd, 0) / self.cost_micro_usd
+
+    def cautions(self) -> Iterator[str]:
+        """What to know of how the search ended: a wall clock does not repeat."""
+        if self.status is FleetStatus.FEASIBLE:
+            yield (
+                f"Time ended before the proof: a plan may be up to {self.gap:.1%} cheaper, and another run may find "
+                "another; raise --time-limit."
+            )
+        elif self.time_ended:
+            yield (
+                "The time limit cut a part of the search short: the proof stands, but another run may find another "
+                "plan within it; raise --time-limit."
+            )
 
     def judged(self, gap: float) -> FleetSolution:
         """The same with the status that its bound gives it, where `gap` was asked."""

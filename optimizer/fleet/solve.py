@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from optimizer.cp_sat.clock import watching
 from optimizer.cp_sat.fleet_compact import CompactAnswer, Progress, choose_served
 from optimizer.cp_sat.integers import MICRO
 from optimizer.cp_sat.interruption import seconds_until
@@ -55,10 +56,12 @@ def solve_fleet(
     problem.check()
     began = time.perf_counter()
     everybody = np.ones(problem.services, dtype=bool)
-    solution = _solve_serving(problem, everybody, gap, time_limit_seconds, seed, progress)
-    if solution.status in (FleetStatus.INFEASIBLE, FleetStatus.UNKNOWN) and not problem.required.all():
-        solution = _serve_the_most_important(problem, gap, time_limit_seconds, seed, progress, began)
-    return _audited(problem, replace(solution, seconds=time.perf_counter() - began))
+    with watching() as clock:
+        solution = _solve_serving(problem, everybody, gap, time_limit_seconds, seed, progress)
+        if not _found(solution) and not problem.required.all():
+            solution = _serve_the_most_important(problem, gap, time_limit_seconds, seed, progress, began)
+    seconds = time.perf_counter() - began
+    return _audited(problem, replace(solution, time_ended=solution.time_ended or clock.cut, seconds=seconds))
 
 
 def _serve_the_most_important(
@@ -79,7 +82,7 @@ def _serve_the_most_important(
         solution = replace(solution, lower_bound_micro_usd=bound).judged(gap) if _found(solution) else solution
     if not _found(solution) or first.cost_micro_usd < solution.cost_micro_usd:
         solution = first
-    return replace(solution, served_proven=choice.proven, time_ended=solution.time_ended or not choice.proven)
+    return replace(solution, served_proven=choice.proven)
 
 
 def _found(solution: FleetSolution) -> bool:
@@ -153,7 +156,7 @@ def _by_decomposition(
     )
     prices = merged_prices(part.problem, narrow, found.prices * MICRO)
     solution = _from_compact(part, answer, prices, gap, seed)
-    return replace(solution, engine="decomposition", time_ended=not whole.repeats)
+    return replace(solution, engine="decomposition")
 
 
 def merged_prices(problem: FleetProblem, narrow: FleetProblem, prices: Floats) -> Floats:

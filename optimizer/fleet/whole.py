@@ -17,6 +17,7 @@ from optimizer.fleet.parts import part_of
 from optimizer.fleet.prices import Prices, plan_costs, regrets
 from optimizer.fleet.problem import FleetProblem
 from optimizer.fleet.relaxation import relaxed_program
+from optimizer.fleet.whole_plans import best_of_whole_plans
 from optimizer.replica_columns import Bools, Floats, Ints
 
 FREE = (30, 100, 300)
@@ -34,6 +35,10 @@ can be told what is enough."""
 SHARE_OF_GAP_WHOLE = 0.2
 SHARE_OF_TIME = 0.3
 LEAST_SECONDS = 1.0
+MIXED_MOST = 3_000
+"""Services up to which whole plans are mixed; beyond, a round of free services is quicker and near enough."""
+NODES = {LinearSolver.SCIP: 5_000, LinearSolver.HIGHS: 1_000}
+"""Of one search tree, at most: what has not been found until then is sought elsewhere."""
 WHOLE = 1e-6
 MET = 0.99
 """Of the gap asked for: a plan that is nearer to the bound than this is not made better."""
@@ -46,13 +51,11 @@ class Whole:
     Attributes:
         counts: shape (columns,).
         cost, bound: dollars.
-        repeats: no wall clock had a say.
     """
 
     counts: Ints
     cost: float
     bound: float
-    repeats: bool
 
 
 @dataclass
@@ -69,7 +72,6 @@ class _Search:
         entries: shape (entries,): the replicas that services keep when they are not free.
         best: the best plan found.
         bound: proven, dollars.
-        repeats: whether no wall clock has ended a solver yet.
     """
 
     problem: FleetProblem
@@ -84,7 +86,6 @@ class _Search:
     bound: float
     best: Ints | None = None
     cost: float = np.inf
-    repeats: bool = True
 
     @property
     def left(self) -> float:
@@ -94,7 +95,7 @@ class _Search:
     @property
     def done(self) -> bool:
         """Whether the gap is met or time is up."""
-        return self.left <= 0 or (self.best is not None and self.cost - self.bound <= self.gap * self.cost)
+        return (self.best is not None and self.cost - self.bound <= self.gap * self.cost) or self.left <= 0
 
 
 def make_whole(
@@ -119,10 +120,13 @@ def make_whole(
     search = _Search(problem, view, found, gap, until, seed, solver, cost, chosen.entries, found.bound)
     fractional = chosen.weight < 1 - WHOLE
     order = np.lexsort((regrets(view, cost), ~fractional))
-    for number in _rounds(view.services, int(fractional.sum())):
+    rounds = _rounds(view.services, int(fractional.sum()))
+    for number in rounds:
         search.entries = chosen.entries  # not those of the round before: what it settled would bind this one
         if search.best is None or not search.done:
             _try(search, order[:number], _good_columns(search, order[:number]), progress)
+        if number == rounds[0] and view.services <= MIXED_MOST and not search.done:
+            _try_whole_plans(search, progress)
     if search.best is not None:
         search.entries = search.best[view.column]
     if view.services <= ALL_FREE_MOST and not search.done:
@@ -131,7 +135,7 @@ def make_whole(
         _improve(search, progress)
     if search.best is None:
         return None
-    return Whole(search.best, search.cost, search.bound, search.repeats)
+    return Whole(search.best, search.cost, search.bound)
 
 
 def _improve(search: _Search, progress: Progress | None) -> None:
@@ -144,7 +148,7 @@ def _improve(search: _Search, progress: Progress | None) -> None:
     while not search.done:
         services, before = _neighbours(search, rng, int(size)), search.cost
         answer = _try(search, services, _good_columns(search, services, next(columns)), progress)
-        if answer.time_ended:
+        if answer.cut_short:
             size = max(size / GROWTH, NEIGHBOURS / 2)
         elif search.cost >= before:
             size = min(size * GROWTH, ALL_FREE_MOST, search.view.services)
@@ -162,10 +166,24 @@ def _try(search: _Search, services: Ints, keep: Bools, progress: Progress | None
     free = np.zeros(search.view.services, dtype=bool)
     free[services] = True
     counts, answer = _decide(search, free, keep)
-    search.repeats &= not answer.time_ended
     if counts is not None:
         _keep_better(search, counts, progress)
     return answer
+
+
+def _try_whole_plans(search: _Search, progress: Progress | None) -> None:
+    """The best fleet of whole plans near the best prices; keep it if it is better."""
+    counts = best_of_whole_plans(
+        search.problem,
+        search.view,
+        search.prices,
+        gap=search.gap * SHARE_OF_GAP_WHOLE,
+        nodes=NODES[LinearSolver.SCIP],
+        seconds=_slice(search),
+        seed=search.seed,
+    )
+    if counts is not None and keeps_limits(search.problem, counts):
+        _keep_better(search, counts, progress)
 
 
 def _try_all(search: _Search, progress: Progress | None) -> None:
@@ -196,7 +214,6 @@ def _try_compact(search: _Search, keep: Bools, progress: Progress | None) -> flo
         hint=None if search.best is None else search.best[part.columns],
         lower_bound_micro_usd=max(math.floor(search.bound * MICRO * (1 - WHOLE)), 0),
     )
-    search.repeats &= answer.proven or answer.infeasible
     if answer.found:
         _keep_better(search, part.counts_of_whole(answer.counts), progress)
     return search.cost if answer.infeasible else answer.lower_bound_micro_usd / MICRO
@@ -302,6 +319,7 @@ def _decide(search: _Search, free: Bools, keep: Bools) -> tuple[Ints | None, Lin
         time_limit_seconds=_slice(search),
         gap=search.gap * SHARE_OF_GAP_WHOLE,
         seed=search.seed,
+        nodes=NODES[search.solver],
         solver=search.solver,
         enough=search.bound * MICRO / (1 - search.gap * MET) - float(fixed @ problem.column_price_micro_usd),
         start=None if start is None else start[part.columns].astype(np.float64),

@@ -64,6 +64,16 @@ def test_a_fleet_that_is_interrupted_has_a_plan_that_keeps_its_rules():
     assert 0 < solution.lower_bound_micro_usd <= solution.cost_micro_usd <= told[0][0]
 
 
+def test_ctrl_c_stops_branch_and_cut_at_once_and_keeps_what_it_found():
+    solution, cut_short, _, told = pressed(branching.solve_small, market(2, 400), time_limit_seconds=300, seed=7)
+    assert cut_short
+    assert solution.status is FleetStatus.FEASIBLE
+    assert solution.time_ended
+    assert solution.engine == "branch and cut"
+    assert 0 < solution.lower_bound_micro_usd <= solution.cost_micro_usd <= told[0][0]
+    assert solution.seconds < 200  # of the 210 s that are branch and cut's
+
+
 def test_work_that_ends_by_itself_is_not_cut_short_and_its_error_is_its_own():
     assert run_until_interrupted(lambda: 5) == (5, False)
     with pytest.raises(ZeroDivisionError):
