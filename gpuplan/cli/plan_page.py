@@ -176,7 +176,8 @@ def _load(totals: nouns.Totals, lines: Sequence[nouns.Line]) -> str:
     coming = lines[0].estimate.arrivals
     if coming is None:
         return f"{counted(totals.concurrency, 'request')} in flight"
-    return f"up to {quantity(totals.requests_per_second)} requests/s at random; TTFT and TPOT p{coming.percentile:g}"
+    rate = quantity(totals.requests_per_second)
+    return f"up to {rate} requests/s at random; TTFT and TPOT p{coming.percentile:g} at that most"
 
 
 def _arrivals_of(line: nouns.Line, number: int, answer: nouns.Plan) -> list[Line]:
