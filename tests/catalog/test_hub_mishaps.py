@@ -139,7 +139,7 @@ def test_nobody_at_the_address_is_said(hub, monkeypatch):
 
 def test_a_name_that_is_nearly_that_of_a_bundled_model_is_asked_about_when_the_hub_is_away(hub, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(HubAway, match="Did you mean meta-llama/Llama-3.3-70B-Instruct"):
+    with pytest.raises(HubAway, match=r"Did you mean meta-llama/Llama-3\.3-70B-Instruct"):
         find_model("meta-llama/Llama-3.3-70b")
 
 
