@@ -136,7 +136,7 @@ _SAID: tuple[tuple[str, str, Callable[[PlanFile], str]], ...] = (
     ("purchase", "GPUs", _lines(lambda line: f"{line.count * line.offer.gpu_count} x {line.offer.gpu}")),
     ("purchase", "region", _lines(lambda line: line.offer.region)),
     ("purchase", "billing", _lines(lambda line: line.offer.billing)),
-    ("purchase", "price each, USD/h", _lines(lambda line: line.offer.price_usd_per_hour)),
+    ("purchase", "price each, USD/h", _lines(lambda line: f"{line.offer.price_usd_per_hour:,.4f}")),
     ("purchase", "price of", _lines(lambda line: line.offer.as_of)),
     ("serving", "replicas", _lines(lambda line: line.replicas)),
     ("serving", "TP", _lines(lambda line: line.replica.tensor_parallel)),
