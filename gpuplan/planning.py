@@ -148,15 +148,19 @@ def answer(
         tables=facts.tables,
         brief=brief,
     )
-    answered = solved.model_copy(
+    powered = with_energy(_as_asked(solved, requirements, spec), facts.gpus, facts.factors, place or Place())
+    return _with_age_warnings(powered, facts.offers, today or date.today())
+
+
+def _as_asked(solved: Plan, requirements: Requirements, spec: ModelSpec) -> Plan:
+    """A plan with the question in the asker's words, and what is odd about the model."""
+    return solved.model_copy(
         update={
             "question": requirements,
             "model_revision": spec.revision or None,
             "warnings": (*spec.notes, *solved.warnings, *_published(solved)),
         }
     )
-    powered = with_energy(answered, facts.gpus, facts.factors, place or Place())
-    return _with_age_warnings(powered, facts.offers, today or date.today())
 
 
 def _published(solved: Plan) -> Iterator[str]:
