@@ -9,35 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 
-from catalog.model import (
-    Adapter,
-    Attention,
-    Compressor,
-    Indexer,
-    LatentAttention,
-    Layers,
-    Matrix,
-    ModelSpec,
-    RecurrentState,
-    StateArray,
-    VisionTower,
-)
+from catalog import model
+from catalog.model import Layers, Matrix, ModelSpec
 
 _CLASSES: dict[str, type] = {
-    c.__name__: c
-    for c in (
-        Adapter,
-        Attention,
-        Compressor,
-        Indexer,
-        LatentAttention,
-        Layers,
-        Matrix,
-        ModelSpec,
-        RecurrentState,
-        StateArray,
-        VisionTower,
-    )
+    name: kind for name, kind in vars(model).items() if isinstance(kind, type) and is_dataclass(kind)
 }
 _SHORT = {Matrix: "M", Layers: "L"}
 _BY_SHORT = {"M": Matrix, "L": Layers}

@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -24,25 +22,9 @@ from catalog.sizes import (
     total_parameters,
     weight_bytes,
 )
+from tests.catalog.counted import COLUMNS, COUNTED, ORACLES
 
-ORACLES = Path(__file__).parent.parent / "oracles"
 CONFIGS = json.loads((ORACLES / "attention_configs.json").read_text())
-with (ORACLES / "model_parameters.csv").open(newline="") as file:
-    TRUTH = {row["model_id"]: row for row in csv.DictReader(file)}
-
-COLUMNS = {
-    "embedding": "embedding",
-    "lm_head": "lm_head",
-    "attention": "attn",
-    "linear_attention": "linear_attn_ssm",
-    "mlp": "mlp",
-    "experts": "experts",
-    "shared_experts": "shared_experts",
-    "router": "router",
-    "norms": "norms",
-    "vision": "vision",
-    "other": "other",
-}
 
 NO_COUNT = {
     "XiaomiMiMo/MiMo-7B-Base": "the reference library lacks its model type; its total is recalled",
@@ -103,7 +85,7 @@ RECALLED_TOTALS = {
     "XiaomiMiMo/MiMo-7B-Base": 7_833_409_536,
 }
 
-COUNTED = sorted(set(CONFIGS) - set(NO_COUNT))
+ROWS = sorted(set(CONFIGS) - set(NO_COUNT))
 
 
 def read(model_id):
@@ -111,9 +93,9 @@ def read(model_id):
     return read_config(entry["config"], entry.get("hf_quant_config"), model_id)
 
 
-@pytest.mark.parametrize("model_id", COUNTED)
+@pytest.mark.parametrize("model_id", ROWS)
 def test_every_parameter_is_counted_in_its_part(model_id):
-    spec, truth = read(model_id), TRUTH[model_id]
+    spec, truth = read(model_id), COUNTED[model_id]
     counted = {COLUMNS[part]: count for part, count in parameters_by_part(spec).items()}
     assert counted == {column: int(truth[column]) for column in COLUMNS.values()}
     assert total_parameters(spec) == int(truth["total_params"])
@@ -121,15 +103,15 @@ def test_every_parameter_is_counted_in_its_part(model_id):
         assert active_parameters(spec) == int(truth["active_params"])
 
 
-@pytest.mark.parametrize("model_id", [m for m in COUNTED if TRUTH[m]["vllm_weight_bytes"] and m not in OTHER_BYTES])
+@pytest.mark.parametrize("model_id", [m for m in ROWS if COUNTED[m]["vllm_weight_bytes"] and m not in OTHER_BYTES])
 def test_weight_bytes_equal_what_the_engine_allocates(model_id):
     # 2e-5: the engine holds some input scales twice and query norms of OLMo for all heads.
-    assert weight_bytes(read(model_id)) == pytest.approx(int(TRUTH[model_id]["vllm_weight_bytes"]), rel=2e-5)
+    assert weight_bytes(read(model_id)) == pytest.approx(int(COUNTED[model_id]["vllm_weight_bytes"]), rel=2e-5)
 
 
 @pytest.mark.parametrize("model_id", sorted(OTHER_BYTES))
 def test_known_differences_in_bytes_still_differ(model_id):
-    assert weight_bytes(read(model_id)) != pytest.approx(int(TRUTH[model_id]["vllm_weight_bytes"]), rel=2e-5)
+    assert weight_bytes(read(model_id)) != pytest.approx(int(COUNTED[model_id]["vllm_weight_bytes"]), rel=2e-5)
 
 
 @pytest.mark.parametrize(("name", "recalled"), RECALLED_TOTALS.items())
@@ -155,13 +137,13 @@ def test_every_counted_model_is_supported():
         *CONFIGS,
         *json.loads((ORACLES / "latent_and_recurrent_configs.json").read_text()),
     }
-    assert set(TRUTH) - known == set(BY_ANOTHER_NAME)
+    assert set(COUNTED) - known == set(BY_ANOTHER_NAME)
 
 
 def test_qwen3_omni_is_qwen3_30b_with_a_larger_vocabulary_behind_the_tower_of_qwen3_vl_and_an_encoder_of_sound():
     spec = find_model("Qwen/Qwen3-Omni-30B-A3B-Instruct")
     parts = parameters_by_part(spec)
-    seeing = int(TRUTH["Qwen/Qwen3-VL-235B-A22B-Instruct"]["vision"])
+    seeing = int(COUNTED["Qwen/Qwen3-VL-235B-A22B-Instruct"]["vision"])
     narrower = 4 * (4 * 1152 + 1) * (4096 - 2048)  # each merger ends at the width of the language model
     more_words = 2 * (152_064 - 151_936) * 2048  # in the embedding and in the head
     assert total_parameters(spec) - parts["vision"] == total_parameters(find_model("Qwen/Qwen3-30B-A3B")) + more_words

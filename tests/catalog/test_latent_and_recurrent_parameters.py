@@ -4,10 +4,8 @@
 defaults; `tests/oracles/model_parameters.csv` what instantiating the published classes gives.
 """
 
-import csv
 import json
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,26 +17,10 @@ from catalog.model import Attention, Compressor, LatentAttention, RecurrentState
 from catalog.quantization import requantized
 from catalog.read import read_config
 from catalog.sizes import active_parameters, parameters_by_part, total_parameters, weight_bytes
+from tests.catalog.counted import COLUMNS, COUNTED, ORACLES
 
-ORACLES = Path(__file__).parents[1] / "oracles"
 CONFIGS = json.loads((ORACLES / "latent_and_recurrent_configs.json").read_text())
-with (ORACLES / "model_parameters.csv").open() as table:
-    COUNTED = {row["model_id"]: row for row in csv.DictReader(table)}
 ROWS = [name for name in CONFIGS if name in COUNTED and COUNTED[name]["total_params"]]
-
-COLUMNS = {
-    "embedding": "embedding",
-    "lm_head": "lm_head",
-    "attention": "attn",
-    "linear_attention": "linear_attn_ssm",
-    "mlp": "mlp",
-    "experts": "experts",
-    "shared_experts": "shared_experts",
-    "router": "router",
-    "norms": "norms",
-    "vision": "vision",
-    "other": "other",
-}
 
 # Where the count files a weight elsewhere than we do, by the name of the module around it. Sums of these are compared.
 FILED_TOGETHER = {
