@@ -19,9 +19,9 @@ from optimizer.replica_columns import Ints
 
 SPREADS = (0.02, 0.05, 0.1, 0.3)
 """Of the prices around the best, in turn: standard deviations of their logarithms."""
-TRIED_MOST, TRIED_LEAST = 100, 20
+TRIED_MOST, TRIED_LEAST = 100, 8
 """Prices around the best: more in small fleets, where each is found at once and few services leave less choice."""
-SERVICES_TRIED = 20_000
+SERVICES_TRIED = 8_000
 """Services in all that are planned at them, between these two."""
 TOLERANCE = 1e-4
 ROOM = 0.01
