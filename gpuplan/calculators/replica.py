@@ -21,9 +21,8 @@ from optimizer.engines.find import find_engine
 from optimizer.engines.shape_refusals import TENSOR_PARALLEL_ACROSS_MACHINES
 from optimizer.errors import BadRequirements
 from optimizer.memory.communication import context_bytes, visible_bytes
-from optimizer.memory.mig import mig_profile
+from optimizer.memory.mig import CannotShare, mig_profile
 from optimizer.memory.pools import CannotDivide
-from optimizer.memory.sharing import CannotShare
 from optimizer.memory.vram import MemorySettings, measure_memory
 from optimizer.open_loop import Overrun, estimate_at_rate
 from optimizer.performance.estimate import estimate

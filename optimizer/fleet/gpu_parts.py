@@ -14,8 +14,7 @@ from typing import Literal
 
 from gpu_db.gpu import Gpu
 from optimizer.memory.communication import visible_bytes
-from optimizer.memory.mig import geometry_of, mig_profile, profile_names
-from optimizer.memory.sharing import CannotShare
+from optimizer.memory.mig import CannotShare, geometry_of, mig_profile, profile_names
 
 Way = Literal["mig", "fractions"]
 STARTS = {

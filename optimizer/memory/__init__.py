@@ -10,6 +10,6 @@ In reading order:
     kv_cache, lengths              what one request keeps; requests of different lengths
     cache_plan, page_groups, token_pools, pools
                                    how engines cut what is left into blocks or tokens
-    speculation, sharing, mig      guessing tokens; several models on one card
+    speculation, mig               guessing tokens; a slice of a card as a card of its own
     factors, distinct              the measured factors; equal columns found once
 """

@@ -1,4 +1,4 @@
-"""A MIG profile by NVIDIA's name for it: "3g.40gb" of an 80 GB card."""
+"""A slice that MIG cuts of a GPU, as a GPU of its own, by NVIDIA's name for it: "3g.40gb" of an 80 GB card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,57 @@ import re
 from dataclasses import dataclass, replace
 
 from gpu_db.gpu import Gpu
-from optimizer.memory.sharing import CannotShare, mig_slice
+
+MEMORY_SLICES = 8
+COMPUTE_SLICES = 7
+"""A GPU that MIG splits has eight slices of memory and seven of compute."""
+
+
+class CannotShare(ValueError):
+    """A way of sharing that the GPU does not have, or that does not add up."""
+
+
+def mig_slice(
+    gpu: Gpu, compute_slices: int, memory_slices: int, *, of: tuple[int, int] = (COMPUTE_SLICES, MEMORY_SLICES)
+) -> Gpu:
+    """A MIG instance as a GPU of its own, such as 3 and 4 for "3g.40gb" of an 80 GB card.
+
+    Memory and bandwidth are cut in eighths, compute in sevenths; what a slice's driver shows is up to 0.3 GiB less.
+    Slices have no links to each other.
+
+    Args:
+        gpu: a card that MIG can split.
+        compute_slices: 1 to 7.
+        memory_slices: 1 to 8.
+        of: compute and memory slices of the whole card; small cards have four of each.
+
+    Raises:
+        CannotShare: the card cannot be split, or not so.
+
+    Source: NVIDIA Multi-Instance GPU User Guide, "Supported MIG Profiles".
+    """
+    if not gpu.mig_capable:
+        raise CannotShare(f"{gpu.name} cannot be split by MIG; processes can share it by utilization.")
+    whole_compute, whole_memory = of
+    if not 1 <= compute_slices <= whole_compute or not 1 <= memory_slices <= whole_memory:
+        raise CannotShare(
+            f"A slice of {compute_slices} compute and {memory_slices} memory; a GPU has {whole_compute} and "
+            f"{whole_memory}."
+        )
+    bandwidth = gpu.memory_bandwidth_bytes_per_second
+    return replace(
+        gpu,
+        name=f"{gpu.name} MIG {compute_slices}g of {memory_slices}/{whole_memory}",
+        memory_bytes=None if gpu.memory_bytes is None else gpu.memory_bytes * memory_slices // whole_memory,
+        memory_marketed_bytes=gpu.memory_marketed_bytes * memory_slices // whole_memory,
+        memory_bandwidth_bytes_per_second=None if bandwidth is None else bandwidth * memory_slices / whole_memory,
+        flop_per_second={name: rate * compute_slices / whole_compute for name, rate in gpu.flop_per_second.items()},
+        link_bytes_per_second=None,
+        scaleup_domain_gpus=1,
+        mig_capable=False,
+        aliases=(),
+    )
+
 
 GB = 1_000_000_000
 NAMES_MAY_DIFFER = 0.1

@@ -10,8 +10,8 @@ from optimizer.engines.find import find_engine
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.kv_cache import UnknownKvFormat
 from optimizer.memory.lengths import Lengths, requests_at_once
+from optimizer.memory.mig import CannotShare, mig_slice
 from optimizer.memory.pools import CannotDivide
-from optimizer.memory.sharing import CannotShare, mig_slice, utilizations_left
 from optimizer.memory.speculation import BadSpeculation, Speculation
 from optimizer.memory.vram import MemorySettings, measure_memory
 
@@ -283,13 +283,6 @@ def test_a_slice_has_its_part_of_memory_and_compute(make_gpu):
         mig_slice(part, 1, 1)
     with pytest.raises(CannotShare, match="8 compute"):
         mig_slice(whole, 8, 8)
-
-
-def test_shares_and_contexts_add_up_to_a_card():
-    # Two engines at 0.45 with contexts of 0.4 GiB each on 80 GiB leave 0.1 less three contexts.
-    assert utilizations_left(80.0, 0.4, [0.45, 0.45]) == pytest.approx(0.1 - 3 * 0.005)
-    with pytest.raises(CannotShare, match="nothing of the card"):
-        utilizations_left(80.0, 0.4, [0.5, 0.5])
 
 
 @pytest.mark.parametrize("name", ["offload_bytes", "shared_prefix_tokens", "occupied_bytes", "decode_context_parallel"])

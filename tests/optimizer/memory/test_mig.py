@@ -3,8 +3,7 @@
 import pytest
 
 from gpu_db.load import load_gpus
-from optimizer.memory.mig import mig_profile
-from optimizer.memory.sharing import CannotShare
+from optimizer.memory.mig import CannotShare, mig_profile
 
 GUIDE = {
     "A30 24GB": "1g.6gb 2g.12gb 4g.24gb",
