@@ -110,9 +110,10 @@ def make_whole(
 ) -> Whole | None:
     """Whole numbers: most services keep the master's plan, an integer program decides the rest with all supply.
 
-    First the services that the master leaves in pieces and those that could most easily run elsewhere. Then, in fleets
-    of up to `ALL_FREE_MOST` services, all of them among the columns that can be in a better plan at all, which may
-    close the gap from below as well. What time is left goes to neighbourhoods drawn at random.
+    First the services that the master leaves in pieces and those that could most easily run elsewhere; in fleets of up
+    to `MIXED_MOST` services also the best of whole plans. Then, in those of up to `ALL_FREE_MOST`, all of them among
+    the columns that can be in a better plan at all, which may close the gap from below as well. What time is left goes
+    to neighbourhoods drawn at random.
     """
     chosen, cost = _heaviest(view, found), plan_costs(view, found.prices)
     several = view.services > ALL_FREE_MOST or chosen.entries.sum() > SEVERAL * view.services

@@ -15,6 +15,7 @@ from optimizer.cp_sat.fleet_linear import LinearSolver, solve_linear
 from optimizer.fleet.master import Plans, Separable, distinct, join, mixture, plans_of
 from optimizer.fleet.prices import Prices, plans_at
 from optimizer.fleet.problem import FleetProblem
+from optimizer.fleet.survival import survivors_of
 from optimizer.replica_columns import Ints
 
 SPREADS = (0.02, 0.05, 0.1, 0.3)
@@ -42,10 +43,9 @@ def best_of_whole_plans(
         seed: of the solver, and of the prices that are tried.
     """
     plans = _plans_near(view, found, seed)
-    unserved = np.zeros(view.services)
-    program = mixture(view, plans, unserved, np.ones(view.services))
+    program = mixture(view, plans, np.zeros(view.services), np.ones(view.services))
     most = program.most.copy()
-    most[-view.services :] = 0.0
+    most[-view.services :] = 0.0  # everybody is served
     whole = replace(program, most=most, whole=np.ones(len(most), dtype=bool))
     answer = solve_linear(whole, time_limit_seconds=seconds, gap=gap, seed=seed, nodes=nodes, solver=LinearSolver.SCIP)
     if not answer.feasible:
@@ -63,10 +63,10 @@ def _plans_near(view: Separable, found: Prices, seed: int) -> Plans:
     """The plans found, and those at prices around the best, as far as a good fleet may hold them."""
     rng = np.random.default_rng(seed)
     tries = int(np.clip(SERVICES_TRIED // view.services, TRIED_LEAST, TRIED_MOST))
-    parts = [found.plans]
+    parts, survivors = [found.plans], survivors_of(view.wanted)
     for spread in islice(cycle(SPREADS), tries):
         prices = found.prices * rng.lognormal(sigma=spread, size=len(found.prices))
-        parts.append(plans_of(view, plans_at(view, prices, TOLERANCE)[1]))
+        parts.append(plans_of(view, plans_at(view, prices, TOLERANCE, survivors)[1]))
     plans = distinct(join(parts))
     beyond = plans.price + plans.uses.times(found.prices) - found.priced.bound[plans.service]
     return plans.take(beyond <= ROOM * found.bound)
