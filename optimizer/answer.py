@@ -40,7 +40,7 @@ from optimizer.promises import about_options, risks_of
 from optimizer.replica_columns import ReplicaColumns
 from optimizer.requirements import Choices, EngineOptions, Requirements
 from optimizer.search import Search, planned_settings
-from optimizer.settings import launch_of
+from optimizer.settings import launch_of, to_be_named
 
 HOURS_PER_MONTH = 730
 SECONDS_PER_HOUR = 3600
@@ -381,7 +381,7 @@ def _about(line: Line, search: Search, requirements: Requirements) -> Iterator[s
     if replica.weights_from == "a quantized checkpoint to be named":
         yield (
             f"{replica.weight_format} weights need a checkpoint that somebody has quantized: "
-            f"put its name where the command says {replica.checkpoint}."
+            f"put its name where the command says {to_be_named(replica.checkpoint, replica.weight_format)}."
         )
     for restriction in line.offer.restrictions:
         yield f"{line.offer.offer_id} is a {restriction} offer: {line.offer.notes or 'see its source'}."

@@ -163,7 +163,7 @@ def launch_of(
     """
     return Launch(
         spec=published,
-        model=published.repo_id,
+        model=_named(published, engine, weight_format),
         weight_format=weight_format,
         kv_format=kv_format,
         max_model_len=settings.max_model_len,
@@ -183,3 +183,18 @@ def launch_of(
         language_model_only=settings.language_model_only,
         enforce_eager=settings.enforce_eager,
     )
+
+
+def _named(published: ModelSpec, engine: Engine, weight_format: str) -> str:
+    if weight_format == published.weight_format or engine.quantizes_while_loading(weight_format):
+        return published.repo_id
+    return to_be_named(published.repo_id, weight_format)
+
+
+def to_be_named(published: str, weight_format: str) -> str:
+    """What stands in a command for a checkpoint that nobody named: no engine takes it for the published one.
+
+    >>> to_be_named("Qwen/Qwen3-8B", "int4")
+    '<int4 weights of Qwen/Qwen3-8B>'
+    """
+    return f"<{weight_format} weights of {published}>"

@@ -10,6 +10,7 @@ from gpu_db.query import find_gpu
 from gpuplan.calculators.replica import model_of
 from gpuplan.planning import draft_of
 from optimizer.engines.find import find_engine
+from optimizer.settings import to_be_named
 
 if TYPE_CHECKING:
     from catalog.model import ModelSpec
@@ -80,7 +81,7 @@ def _another_checkpoint(asked: Configuration, answer: MemoryAnswer) -> Iterator[
     if layout.weight_format != published and not engine.quantizes_while_loading(layout.weight_format):
         yield (
             f"{layout.weight_format} weights need a checkpoint that somebody has quantized: put its name where the "
-            f"command says {layout.model}, which is {published}."
+            f"command says {to_be_named(layout.model, layout.weight_format)}; {layout.model} is {published}."
         )
 
 

@@ -12,6 +12,8 @@ from optimizer.answer import weights_from
 from optimizer.engines.errors import UnknownEngine
 from optimizer.engines.find import ENGINES, find_engine
 from optimizer.engines.vllm import Vllm
+from optimizer.memory.vram import MemorySettings
+from optimizer.settings import launch_of
 
 VLLM, SGLANG, TENSORRT = (find_engine(name) for name in ("vllm", "sglang", "tensorrt-llm"))
 
@@ -220,3 +222,15 @@ def test_only_an_engine_that_quantizes_while_loading_serves_fp8_from_a_16_bit_ch
     ]
     assert weights_from(llama, int4, VLLM) == "a quantized checkpoint to be named"
     assert weights_from(llama, llama, TENSORRT) == "checkpoint"
+
+
+def test_a_command_does_not_name_the_published_weights_where_others_are_planned():
+    llama = find_model("llama-3.3-70b")
+    settings = MemorySettings(max_model_len=4096, tokens_per_request=1536)
+    commands = [
+        engine.command(launch_of(llama, engine, settings, weight_format=weights, kv_format="bf16"))
+        for engine in (VLLM, SGLANG, TENSORRT)
+        for weights in ("bf16", "fp8")
+    ]
+    made_up = ["<fp8 weights of meta-llama/Llama-3.3-70B-Instruct>" in command for command in commands]
+    assert made_up == [False, False, False, True, False, True]
