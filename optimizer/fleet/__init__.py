@@ -11,8 +11,8 @@ In the order in which a fleet passes through:
     bounds, dominance, bundles, parts  what no cheapest plan needs; whole plans as columns; parts of a problem
     solve                              which engine answers, and what it is held to
     one_program, branching             small fleets: one program; branch and cut
-    decomposition, prices, pricing, survival, master, whole, whole_plans
-                                       large fleets: prices, plans at prices, whole numbers
+    decomposition, prices, pricing, survival, master, branched_bound, whole, whole_plans
+                                       large fleets: prices, plans at prices, machines bought whole, whole numbers
     relaxation, evaluate, solution     a quick bound; whether counts keep every rule; counts with their bound
     placement, answer, plan            from counts to machines and the FleetPlan
     calendar                           from counts to what to reserve, rent and buy when

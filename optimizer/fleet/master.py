@@ -198,6 +198,7 @@ class MasterAnswer:
         feasible: it has an answer within the time.
         cost: its optimum, dollars.
         weight: shape (plans,): how much of each plan.
+        supply: shape (supply,): how much of each is bought.
         unserved: shape (services,): how much of each service no plan serves.
         worth: shape (services,): the price of serving each; a plan that costs less is new.
         prices: shape (resources,): at least 0.
@@ -206,6 +207,7 @@ class MasterAnswer:
     feasible: bool
     cost: float
     weight: Floats
+    supply: Floats
     unserved: Floats
     worth: Floats
     prices: Floats
@@ -259,6 +261,7 @@ def _read(answer: LinearAnswer, plans: int, supply: int, services: int) -> Maste
         answer.optimal,
         answer.bound,
         answer.values[:plans],
+        answer.values[plans : plans + supply],
         answer.values[plans + supply :],
         answer.duals[:services],
         np.maximum(-answer.duals[services:], 0.0),

@@ -68,6 +68,7 @@ def find_prices(
     importance: Floats | None = None,
     times: Floats | None = None,
     starts: Sequence[Floats] = (),
+    plans: Plans | None = None,
 ) -> Prices | None:
     """Prices at which the services' own cheapest plans fit the limits, as nearly as asked; None without time.
 
@@ -79,9 +80,10 @@ def find_prices(
             None = all are to be served if that is possible at all.
         times: shape (services,): how many services like itself each stands for; None = 1.
         starts: each of shape (resources,): prices whose plans to begin with; none = what supply asks.
+        plans: more to begin with, of the same services.
     """
     goal = max(goal, EXTRA)
-    rounds = _Rounds(view, np.ones(view.services) if times is None else times, goal / 2)
+    rounds = _Rounds(view, np.ones(view.services) if times is None else times, goal / 2, plans)
     for start in starts or (np.zeros(len(view.limit)),):
         rounds.price(start)
     rounds.leave_out_at(importance)
@@ -99,10 +101,10 @@ def find_prices(
 class _Rounds:
     """Prices and plans in turn: prices give every service a plan, the mix of all plans found gives new prices."""
 
-    def __init__(self, view: Separable, times: Floats, tolerance: float) -> None:
+    def __init__(self, view: Separable, times: Floats, tolerance: float, plans: Plans | None) -> None:
         self.view, self._times, self._tolerance = view, times, tolerance
         self._survivors = survivors_of(view.wanted)
-        self._parts: list[Plans] = []
+        self._parts: list[Plans] = [] if plans is None else [plans]
         self._best: tuple[float, Floats, Priced] | None = None
         self._unserved = np.full(view.services, np.inf)
         self._master: MasterAnswer | None = None

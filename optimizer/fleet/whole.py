@@ -12,6 +12,7 @@ from optimizer.cp_sat.fleet_compact import Progress, solve_compact
 from optimizer.cp_sat.fleet_linear import LinearAnswer, LinearSolver, solve_linear
 from optimizer.cp_sat.integers import MICRO
 from optimizer.cp_sat.interruption import seconds_until
+from optimizer.fleet.branched_bound import branched_bound
 from optimizer.fleet.master import Separable
 from optimizer.fleet.parts import part_of
 from optimizer.fleet.prices import Prices, plan_costs, regrets
@@ -39,6 +40,8 @@ MIXED_MOST = 3_000
 """Services up to which whole plans are mixed; beyond, a round of free services is quicker and near enough."""
 NODES = {LinearSolver.SCIP: 5_000, LinearSolver.HIGHS: 1_000}
 """Of one search tree, at most: what has not been found until then is sought elsewhere."""
+BRANCHES = 30
+"""Of the bound, at most: one or two close it where a few machines in parts are all that keeps it below."""
 WHOLE = 1e-6
 MET = 0.99
 """Of the gap asked for: a plan that is nearer to the bound than this is not made better."""
@@ -111,9 +114,9 @@ def make_whole(
     """Whole numbers: most services keep the master's plan, an integer program decides the rest with all supply.
 
     First the services that the master leaves in pieces and those that could most easily run elsewhere; in fleets of up
-    to `MIXED_MOST` services also the best of whole plans. Then, in those of up to `ALL_FREE_MOST`, all of them among
-    the columns that can be in a better plan at all, which may close the gap from below as well. What time is left goes
-    to neighbourhoods drawn at random.
+    to `MIXED_MOST` services also the best of whole plans. Then the bound is raised by branching, and, in those of up to
+    `ALL_FREE_MOST`, all services are decided among the columns that can be in a better plan at all, which may close the
+    gap from both sides. What time is left goes to neighbourhoods drawn at random.
     """
     chosen, cost = _heaviest(view, found), plan_costs(view, found.prices)
     several = view.services > ALL_FREE_MOST or chosen.entries.sum() > SEVERAL * view.services
@@ -130,6 +133,7 @@ def make_whole(
             _try_whole_plans(search, progress)
     if search.best is not None:
         search.entries = search.best[view.column]
+        _raise_bound(search)
     if view.services <= ALL_FREE_MOST and not search.done:
         _try_all(search, progress)
     if search.best is not None and view.services > NEIGHBOURS:
@@ -185,6 +189,19 @@ def _try_whole_plans(search: _Search, progress: Progress | None) -> None:
     )
     if counts is not None and keeps_limits(search.problem, counts):
         _keep_better(search, counts, progress)
+
+
+def _raise_bound(search: _Search) -> None:
+    """What machines bought whole add to the bound."""
+    if not search.done:
+        search.bound = branched_bound(
+            search.view,
+            replace(search.prices, bound=search.bound),
+            cost=search.cost,
+            gap=search.gap * MET,
+            until=search.until,
+            most=BRANCHES,
+        )
 
 
 def _try_all(search: _Search, progress: Progress | None) -> None:

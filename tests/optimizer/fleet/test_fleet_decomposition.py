@@ -1,18 +1,25 @@
 """Large fleets: the bound is below, the cost above, what an independent program finds; more never hurts."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from optimizer.cp_sat.integers import MICRO
 from optimizer.fleet.bounds import tightened, undominated
+from optimizer.fleet.branched_bound import branched_bound
 from optimizer.fleet.draft import FleetDraft
 from optimizer.fleet.evaluate import evaluate
 from optimizer.fleet.master import separable
+from optimizer.fleet.one_program import TOLERANCE
 from optimizer.fleet.parts import part_of
+from optimizer.fleet.prices import find_prices
 from optimizer.fleet.solution import FleetStatus
 from optimizer.fleet.solve import solve_fleet as solve_any_fleet
 from tests.optimizer.fleet.fleets import mip_optimum, random_fleet
+
+LATER = time.perf_counter() + 3600
 
 
 def solve_fleet(problem, **limits):
@@ -61,6 +68,31 @@ def test_bound_optimum_and_cost_stand_in_this_order(seed, copies):
     assert solution.engine == "decomposition"
     assert solution.lower_bound_micro_usd <= optimum <= solution.cost_micro_usd
     assert solution.gap <= 0.02
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_branches_raise_the_bound_and_never_beyond_the_optimum(copies):
+    raised = 0
+    for seed in range(6):
+        problem = tightened(market(seed, 12, copies=copies))
+        view, optimum = separable(problem), mip_optimum(problem)[1] / MICRO
+        found = find_prices(view, goal=1e-6, until=LATER)
+        bounds = [
+            branched_bound(view, found, cost=optimum * 1.02, gap=0.0, until=LATER, most=most)
+            for most in (0, 2, 20, 100)
+        ]
+        assert bounds[0] == found.bound
+        assert bounds == sorted(bounds)
+        assert bounds[-1] <= optimum * (1 + TOLERANCE)
+        raised += bounds[-1] > found.bound * (1 + TOLERANCE)
+    assert raised >= 4
+
+
+def test_a_bound_that_is_near_enough_is_not_raised():
+    view = separable(tightened(market(1, 12)))
+    found = find_prices(view, goal=1e-6, until=LATER)
+    assert branched_bound(view, found, cost=found.bound, gap=0.0, until=LATER, most=9) == found.bound
+    assert branched_bound(view, found, cost=found.bound * 1.1, gap=0.2, until=LATER, most=9) == found.bound
 
 
 def test_hundreds_of_services_come_within_the_gap_asked_for():
