@@ -18,6 +18,8 @@ from optimizer.fleet.prices import Prices, find_prices
 WHOLE = 1e-6
 GOAL = 1e-5
 """Relative: what a branch's bound may miss of its mix."""
+WORTHWHILE = 0.02
+"""Of what the bound is short of: two branches that raise it by less say that something else keeps it down."""
 
 
 @dataclass(frozen=True, order=True)
@@ -49,21 +51,26 @@ def branched_bound(view: Separable, found: Prices, *, cost: float, gap: float, u
         until: `time.perf_counter()` at which to stop.
         most: branches, at most.
     """
-    enough, made = cost * (1 - gap), 0
-    open_branches, least = [_Branch(found.bound, 0, 0.0, view, found)], cost
-    while open_branches and open_branches[0].bound < enough and made < most and seconds_until(until) > 0:
-        branch = heappop(open_branches)
+    enough, made, least = cost * (1 - gap), 0, cost
+    branches = [_Branch(found.bound, 0, 0.0, view, found)]
+    while branches and branches[0].bound < enough and made < most and seconds_until(until) > 0:
+        branch = heappop(branches)
         split = _split(branch)
         if split is None:
-            least = min(least, branch.bound)
-            enough = min(enough, least)
+            least = enough = min(least, branch.bound)
             continue
         for bought, rest in split:
             made += 1
             better = _priced(branch, branch.bought + bought, rest, made, until)
             if better.bound < cost:
-                heappush(open_branches, better)
-    return min([least, *(branch.bound for branch in open_branches)])
+                heappush(branches, better)
+        if _least(branches, least) - branch.bound < WORTHWHILE * (enough - branch.bound):
+            break
+    return _least(branches, least)
+
+
+def _least(branches: list[_Branch], otherwise: float) -> float:
+    return min(branches[0].bound, otherwise) if branches else otherwise
 
 
 def _split(branch: _Branch) -> tuple[tuple[float, Separable], tuple[float, Separable]] | None:
