@@ -245,8 +245,8 @@ def weights_from(
     """Where the engine gets weights of this format from."""
     if served.weight_format == published.weight_format:
         return "checkpoint"
-    online = engine.quantizes_while_loading(served.weight_format)
-    return "online quantization" if online else "a quantized checkpoint to be named"
+    made = engine.makes_weights(published.weight_format, served.weight_format)
+    return "online quantization" if made else "a quantized checkpoint to be named"
 
 
 def totals_of(lines: tuple[Line, ...]) -> Totals:

@@ -7,7 +7,7 @@ less than a point of it, the solver is asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -167,19 +167,7 @@ def _all_plans(search: Search, requirements: Requirements) -> _Plans:
         "energy": plans.power_watts[kept] / tokens,
         **{axis: value[at] for axis, value in candidate_values(candidates, requirements).items()},
     }
-    return _Plans(_taken(columns, kept), replicas, plans.machines[kept], values)
-
-
-def _taken(columns: Columns, rows: Ints) -> Columns:
-    return replace(
-        columns,
-        machine=columns.machine[rows],
-        candidate=columns.candidate[rows],
-        gpus=columns.gpus[rows],
-        output_tokens_per_second=columns.output_tokens_per_second[rows],
-        concurrency=columns.concurrency[rows],
-        power_watts=columns.power_watts[rows],
-    )
+    return _Plans(columns.take(kept), replicas, plans.machines[kept], values)
 
 
 def quality(candidates: Candidates) -> Floats:

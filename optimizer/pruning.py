@@ -7,7 +7,7 @@ rule or a goal reads is at least as good.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,18 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.candidate)
+
+    def take(self, columns: Ints | Bools) -> Columns:
+        """Only these columns, all machines."""
+        return replace(
+            self,
+            machine=self.machine[columns],
+            candidate=self.candidate[columns],
+            gpus=self.gpus[columns],
+            output_tokens_per_second=self.output_tokens_per_second[columns],
+            concurrency=self.concurrency[columns],
+            power_watts=self.power_watts[columns],
+        )
 
 
 def cheapest_offers(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:

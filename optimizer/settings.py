@@ -186,9 +186,8 @@ def launch_of(
 
 
 def _named(published: ModelSpec, engine: Engine, weight_format: str) -> str:
-    if weight_format == published.weight_format or engine.quantizes_while_loading(weight_format):
-        return published.repo_id
-    return to_be_named(published.repo_id, weight_format)
+    made = engine.makes_weights(published.weight_format, weight_format)
+    return published.repo_id if made else to_be_named(published.repo_id, weight_format)
 
 
 def to_be_named(published: str, weight_format: str) -> str:

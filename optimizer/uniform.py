@@ -175,14 +175,10 @@ def with_columns(columns: Columns, kept: Bools) -> Columns:
     used = np.zeros(len(columns.offers), dtype=bool)
     used[columns.machine[kept]] = True
     number = np.cumsum(used) - 1
+    taken = columns.take(kept)
     return replace(
-        columns,
+        taken,
         offers=tuple(offer for offer, use in zip(columns.offers, used, strict=True) if use),
-        machine=number[columns.machine[kept]],
-        candidate=columns.candidate[kept],
-        gpus=columns.gpus[kept],
-        output_tokens_per_second=columns.output_tokens_per_second[kept],
-        concurrency=columns.concurrency[kept],
-        power_watts=columns.power_watts[kept],
+        machine=number[taken.machine],
         idle_watts=columns.idle_watts[used],
     )

@@ -78,7 +78,7 @@ def _beyond_the_card(asked: Configuration, answer: MemoryAnswer) -> Iterator[str
 def _another_checkpoint(asked: Configuration, answer: MemoryAnswer) -> Iterator[str]:
     layout, published = answer.layout, model_of(asked).weight_format
     engine = find_engine(layout.engine, layout.engine_version)
-    if layout.weight_format != published and not engine.quantizes_while_loading(layout.weight_format):
+    if not engine.makes_weights(published, layout.weight_format):
         yield (
             f"{layout.weight_format} weights need a checkpoint that somebody has quantized: put its name where the "
             f"command says {to_be_named(layout.model, layout.weight_format)}; {layout.model} is {published}."

@@ -420,6 +420,10 @@ class Engine(ABC):
         """
         return weight_format in self.facts["online_quantization"]["words"]
 
+    def makes_weights(self, published: str, wanted: str) -> bool:
+        """Whether a checkpoint published in one format is all that it needs to serve another, or the same."""
+        return wanted == published or self.quantizes_while_loading(wanted)
+
     def _online_quantization(self, launch: Launch) -> list[str]:
         """The option that quantizes while loading; none for a checkpoint that has the format already."""
         word = self.facts["online_quantization"]["words"].get(launch.weight_format)

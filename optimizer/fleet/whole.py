@@ -196,7 +196,7 @@ def _raise_bound(search: _Search) -> None:
     if not search.done:
         search.bound = branched_bound(
             search.view,
-            replace(search.prices, bound=search.bound),
+            search.prices,
             cost=search.cost,
             gap=search.gap * MET,
             until=search.until,
