@@ -6,6 +6,7 @@ named in `assumed`. Everything else that is missing is a reason, never a guess.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -179,6 +180,7 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
     cards = _cards(row)
     pool = number(row, AVAILABLE, -GIB_PER_GPU, GIB_PER_GPU)
     length = count(row, "max_model_len", 2**31)
+    batched, doubted = _batched_tokens(row, engine)
     return Start(
         model=model,
         engine=engine,
@@ -192,14 +194,37 @@ def read_start(row: Mapping[str, str], configs_dir: Path | None) -> Start:
         utilization=number(row, "gpu_memory_utilization", 0.001, 1),
         max_model_len=length or model.spec.max_context_tokens,
         max_num_seqs=count(row, "max_num_seqs", 1e6),
-        max_batched_tokens=count(row, "max_num_batched_tokens", 2**31),
+        max_batched_tokens=batched,
         enforce_eager=flag(row, "enforce_eager") or False,
         pool_bytes=None if pool is None else pool * GIB,
         weights_stated=bool(row.get("weights_dtype_or_quant", "").strip()),
         length_stated=length is not None,
         prints_groups=_prints_groups(row, engine),
-        assumed=tuple(each for each in (model.assumed, cards.assumed, *taken) if each),
+        assumed=tuple(each for each in (model.assumed, cards.assumed, *taken, doubted) if each),
     )
+
+
+PRINTS_OWN_SCHEDULER = ((0, 11, 1), (0, 12))
+"""vLLM releases, from the first to before the second, that print a step's tokens before they read their arguments.
+
+Source: `vllm/engine/arg_utils.py` of 0.11.2 makes a default SchedulerConfig, which prints, to list its options; 0.12.0
+makes it silently.
+"""
+OWN_SCHEDULER_TOKENS = 2048
+_ASKED_TOKENS = re.compile(
+    r"--max-num-batched-tokens|['\"]max_num_batched_tokens['\"] ?:|\bpid=[^/]*max_num_batched_tokens"
+)
+
+
+def _batched_tokens(row: Mapping[str, str], engine: Engine) -> tuple[int | None, str]:
+    """Tokens per step as a row states them; where it quotes a log that prints others, None and what is taken."""
+    stated, quote = count(row, "max_num_batched_tokens", 2**31), row.get("quote", "").strip()
+    since, until = PRINTS_OWN_SCHEDULER
+    prints_own = engine.name == "vllm" and since <= parse_version(engine.version) < until
+    asked = _ASKED_TOKENS.search(f"{quote} ; {row.get('note', '')}")
+    if stated != OWN_SCHEDULER_TOKENS or not (prints_own and quote) or asked:
+        return stated, ""
+    return None, f"{engine.title}'s default tokens per step, for it prints {stated:,} before it reads its arguments"
 
 
 def _cards(row: Mapping[str, str]) -> Cards:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,34 +43,48 @@ def spare_bytes(size: Ints) -> Ints:
     return np.where((size >= OWN_SEGMENT) & (spare <= SPLIT_BEYOND), spare, 0)
 
 
-def spare_by_stage(spec: ModelSpec, division: Division, spans: Spans) -> Ints:
-    """Spare bytes of all weights in 16 bit of every stage, shape (stages, keys).
+def spare_by_stage(spec: ModelSpec, division: Division, spans: Spans, weight_format: str = "") -> Ints:
+    """Spare bytes of all weights in 16 bit, or in another format, of every stage, shape (stages, keys).
 
-    Quantized weights are repacked after loading, into what the allocator has left over: they have none in public logs.
+    Only weights that stay as they were loaded, or are repacked into as much, keep segments of their own (MXFP4 by
+    Marlin). Those in other formats are repacked into what the allocator has left over: they have none in public logs.
 
     Source of the size of the effect: Qwen2.5 7B loads 14.25 GiB on one GPU, of which 14.19 are parameters and positions
-    (28 layers of 2 MiB), at TP 2 7.12 of 7.10, at TP 4 none more.
+    (28 layers of 2 MiB), at TP 2 7.12 of 7.10, at TP 4 none more. gpt-oss-120b, repacked by Marlin, loads 65.9651 GiB:
+    65.9285 are parameters and positions, and 36 layers have 69 MiB of scales in segments of 70.
 
     Args:
         spec: the model.
         division: ways to divide each stage.
         spans: the layers of each stage.
+        weight_format: whose weights; "" = those in 16 bit.
     """
-    of_layers = np.stack([_spare(allocated_matrices(group), division) for group in spec.layers])
+    of_layers = np.stack([_spare(allocated_matrices(group), division, weight_format) for group in spec.layers])
     stages = layers_by_stage(spec, spans) @ of_layers
     for matrix in spec.outside:
-        stages += holders(matrix, spec, spans)[:, None] * _spare((matrix,), division)
+        stages += holders(matrix, spec, spans)[:, None] * _spare((matrix,), division, weight_format)
     return stages
 
 
-def _spare(matrices: Iterable[Matrix], division: Division) -> Ints:
-    """Spare bytes of one layer's 16-bit tensors, shape (keys,)."""
+def _spare(matrices: Iterable[Matrix], division: Division, weight_format: str) -> Ints:
+    """Spare bytes of one layer's tensors in a format, shape (keys,)."""
     tensors: dict[str, Ints] = {}
     for matrix in matrices:
-        if matrix.inputs > 1 and find_scheme(matrix.stored_as).bits_per_weight == COPY_BITS:
-            block, _, name = matrix.name.rpartition(".")
-            outputs, inputs, copies = shard_shape(matrix, division)
-            tensor = f"{block}.{_FUSED.get(name, name)}"
-            tensors[tensor] = tensors.get(tensor, 0) + copies * outputs * inputs * (COPY_BITS // 8)
+        block, _, name = matrix.name.rpartition(".")
+        for kind, size in _tensors(matrix, division, weight_format):
+            tensor = f"{block}.{_FUSED.get(name, name)}.{kind}"
+            tensors[tensor] = tensors.get(tensor, 0) + size
     sizes = np.array([*tensors.values(), np.zeros_like(division.tensor_parallel)])
     return np.asarray(spare_bytes(sizes).sum(axis=0))
+
+
+def _tensors(matrix: Matrix, division: Division, weight_format: str) -> Iterator[tuple[str, Ints]]:
+    """The tensors of a matrix that is stored in a format: what they hold, and bytes of shape (keys,)."""
+    scheme = find_scheme(matrix.stored_as)
+    if matrix.inputs > 1 and (scheme.format == weight_format if weight_format else scheme.bits_per_weight == COPY_BITS):
+        outputs, inputs, copies = shard_shape(matrix, division)
+        yield "weight", copies * outputs * inputs * scheme.bits_per_weight // 8
+        if scheme.block is not None:
+            high, wide = scheme.block
+            scales = -(-outputs // high) * -(-inputs // wide)
+            yield "scale", np.asarray(copies * scales * scheme.scale_bytes_per_block, dtype=np.int64)

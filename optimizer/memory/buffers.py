@@ -19,6 +19,8 @@ Ints = NDArray[np.int64]
 CHOICE_BYTES = 4
 """An index of a token that sparse attention chose."""
 
+FP32_BYTES = 4
+
 
 def loading_buffers(spec: ModelSpec, engine: Engine, ranks: Ints, batched_tokens: Ints, max_model_len: int) -> Ints:
     """Bytes of all such buffers on one GPU of each stage, shape (stages,).
@@ -38,7 +40,7 @@ def position_table_bytes(spec: ModelSpec) -> int:
 
     One row per position that the checkpoint was made for, whatever max_model_len is, and one table per kind of turning:
 
-        max_context_tokens * rotary values * 2        fp32 for latent attention
+        max_context_tokens * rotary values * 2        fp32 for latent attention and gpt-oss
 
     Multimodal Qwen models keep four times as many rows, for positions in video; positions that are scaled linearly
     (Gemma 3) have rows for each of the scaled ones.
@@ -73,10 +75,11 @@ def _turnings(spec: ModelSpec) -> Iterator[_Turning]:
 def _bytes_per_row(turning: _Turning, architecture: str) -> int:
     known, (latent, values, apart) = _known(), turning
     if latent:
-        return values * int(known["latent"]["bytes_per_value"])
+        return values * FP32_BYTES
     turned = round(values * float(known["share_of_head"].get(architecture, 1)))
     longer = 1 if apart else int(known["full_times_longer"].get(architecture, 1))
-    return turned * int(known["bytes_per_value"]) * longer
+    width_bytes = FP32_BYTES if architecture in known["fp32"]["architectures"] else int(known["bytes_per_value"])
+    return turned * width_bytes * longer
 
 
 @cache

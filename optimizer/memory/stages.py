@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catalog.model import ModelSpec
+from gpu_db.gpu import Gpu
 from optimizer.engines.engine import Engine
 from optimizer.memory.activations import expert_workspace_bytes_per_token, forward_bytes_per_token
 from optimizer.memory.adapters import Adapters, adapters_by_stage
@@ -99,6 +100,8 @@ def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapte
     key = key[row]
     encoder = encoder_bytes_per_token(spec, division)[key]
     keeps = rows.gather([float(engine.keeps_expert_workspace(spec, gpu)) for gpu in rows.gpus])
+    repacked = spare_by_stage(spec, division, spans, "mxfp4")
+    alike = np.array([_repacks_alike(spec, engine, gpu) for gpu in rows.gpus], dtype=np.int64)[rows.gpu]
     return Stages(
         depths=depths,
         row=row,
@@ -107,13 +110,18 @@ def lay_out_stages(spec: ModelSpec, engine: Engine, rows: ReplicaColumns, adapte
         is_last=spans.is_last[span],
         layers=spans.layers[span],
         weight_bytes=weights[span, key],
-        spare_bytes=spare_by_stage(spec, division, spans)[span, key],
+        spare_bytes=spare_by_stage(spec, division, spans)[span, key] + repacked[span, key] * alike[row],
         forward_bytes_per_token=forward_bytes_per_token(spec, division)[key],
         workspace_bytes_per_token=expert_workspace_bytes_per_token(spec, division)[key] * keeps[row],
         encoder_bytes_per_token=np.where(spans.is_first[span], encoder, 0),
         adapter_bytes=added[span, key],
         layer_bytes=layers.max(axis=0)[key],
     )
+
+
+def _repacks_alike(spec: ModelSpec, engine: Engine, gpu: Gpu) -> bool:
+    """Whether a kernel repacks experts into tensors as large as those that were loaded."""
+    return engine.expert_padding(spec, gpu) == engine.expert_padding(spec, gpu, served=False)
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,22 @@ def test_the_printed_total_counts_even_when_nobody_named_the_card():
     assert named.values[AVAILABLE] - smaller.values[AVAILABLE] == pytest.approx(0.9, abs=0.01)
 
 
+def test_tokens_that_an_engine_prints_before_it_reads_its_arguments_are_not_taken_for_asked():
+    logged = {"engine_version": "0.11.2", "quote": "Model loading took 15.27 GiB"}
+    asked = {"note": "vllm serve --max-num-batched-tokens 2048"}
+    taken, default = predict(start(**logged)), predict(start(engine_version="0.11.2", max_num_batched_tokens=""))
+    assert taken.values[ACTIVATION] == default.values[ACTIVATION]
+    assert "prints 2,048 before it reads its arguments" in "; ".join(taken.assumed)
+    believed = [
+        predict(start(**logged, **asked)),
+        predict(start(engine_version="0.11.2")),  # somebody's own table: no log is quoted
+        predict(start(engine_version="0.12.0", quote=logged["quote"])),  # prints nothing before
+        predict(start(**logged, max_num_batched_tokens="2047")),
+    ]
+    assert all(each.values[ACTIVATION] < default.values[ACTIVATION] for each in believed)
+    assert not any("prints" in "; ".join(each.assumed) for each in believed)
+
+
 def test_a_class_of_cards_is_a_size_but_no_card_that_is_known():
     row = {"gpu_mem_gib": "", "max_num_seqs": "256", "max_num_batched_tokens": "2048"}
     sold, of_class = predict(start(gpu="RTX 3090", **row)), predict(start(gpu="24GB class (inferred)", **row))

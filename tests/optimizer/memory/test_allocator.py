@@ -48,6 +48,19 @@ def test_what_is_spare_fills_a_segment_and_is_never_much(size):
     assert spare == 0 or ((size + spare) % STEP == 0 and size >= OWN_SEGMENT)
 
 
+@pytest.mark.parametrize(
+    ("repo", "version", "gpu", "loaded"),
+    [
+        ("openai/gpt-oss-120b", "0.11.2", ("H100 SXM 80GB", "9.0"), 65.9651),  # 36 layers with 69 MiB of scales
+        ("openai/gpt-oss-20b", "0.19.0", ("A100 SXM 80GB", "8.0"), 13.72),  # 24 with 17.25 MiB
+    ],
+)
+def test_mxfp4_repacked_by_marlin_loads_what_public_logs_show(repo, version, gpu, loaded, make_gpu, make_rows):
+    rows, settings = make_rows([make_gpu(*gpu)], [1]), MemorySettings(8192, 8192)
+    memory = measure_memory(find_model(repo), find_engine("vllm", version), rows, "bf16", settings, np.array([8]))
+    assert memory.weight_bytes[0] / GIB == pytest.approx(loaded, abs=0.0015)
+
+
 def test_quantized_weights_are_repacked_into_what_is_left_over(make_gpu, make_rows):
     rows, settings = make_rows([make_gpu()], [1]), MemorySettings(8192, 8192)
     engine = find_engine("vllm", "0.19.0")
