@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from catalog.errors import BadModelConfig, UnknownQuantization
+from catalog.find import find_model
 from catalog.model import Matrix
 from catalog.quantization import SCHEMES, available_formats, requantized, stored_bytes
 from catalog.read import read_config
@@ -200,3 +201,9 @@ def test_modelopt_files_beside_the_config_are_read():
 
 def test_fp16_checkpoints_stay_fp16():
     assert read_config({**SMALL_LLAMA, "torch_dtype": "float16"}).weight_format == "fp16"
+
+
+def test_a_quantizers_own_list_decides_what_stays_in_sixteen_bit():
+    ours = find_model("cyankiwi/Kimi-Linear-48B-A3B-Instruct-AWQ-4bit")
+    assert weight_bytes(ours) == pytest.approx(30.53e9, rel=0.0005)  # its files on the Hub; all int4 would be 27.6
+    assert {m.part for g in ours.layers for m in g.matrices if m.stored_as.startswith("int4")} == {"experts"}
