@@ -20,7 +20,7 @@ def read(config: Fields) -> Shape:
 def text_shape(text: Fields, *, tied: bool, layer_path: str = "model.layers") -> Shape:
     """The language model that `text` describes; with `num_experts`, layers off the dense list have experts."""
     hidden = text.size("hidden_size")
-    sparse = _sparse_layers(text)
+    sparse = sparse_layers(text)
     mlp = _experts(text, hidden) if any(sparse) else ()
     layers = []
     for is_sparse, window in zip(sparse, qwen_windows(text), strict=True):
@@ -35,7 +35,7 @@ def text_shape(text: Fields, *, tied: bool, layer_path: str = "model.layers") ->
     return language_model(text, "Qwen 3", layers, tied=tied, layer_path=layer_path)
 
 
-def _sparse_layers(text: Fields) -> list[bool]:
+def sparse_layers(text: Fields) -> list[bool]:
     """Which layers have experts: every `decoder_sparse_step`-th that is not on the dense list."""
     count = text.layers()
     if "num_experts" not in text:
