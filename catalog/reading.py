@@ -168,8 +168,11 @@ def max_context(text: Fields) -> int:
 
     Llama-style rope scaling leaves `max_position_embeddings` as the extended value. YaRN does not everywhere: where the
     config is extended, the publisher raised max_position_embeddings too, so this number is what engines start with.
+    Where both are stated, engines believe model_max_length (Command R has 8192 positions and 131,072 tokens).
+
+    Source: vLLM 0.32 `vllm/transformers_utils/model_arch_config_convertor.py`.
     """
-    return text.size("max_position_embeddings", "model_max_length", "max_seq_len", largest=LARGEST_CONTEXT)
+    return text.size("model_max_length", "max_position_embeddings", "max_seq_len", largest=LARGEST_CONTEXT)
 
 
 def _shown(value: object) -> str:
@@ -200,3 +203,18 @@ def windows(text: Fields, layers: int, default: Sequence[bool] = ()) -> tuple[in
         slides = default or [False] * layers
     window = text.size("sliding_window", largest=LARGEST_CONTEXT) if any(slides) else None
     return tuple(window if slide else None for slide in slides)
+
+
+def sparse_layers(text: Fields, layers: int, dense: int) -> tuple[bool, ...]:
+    """Which layers have experts: as `mlp_layer_types` lists them ("dense" or "sparse"), else all but the first.
+
+    Args:
+        text: the config of the language model.
+        layers: how many layers.
+        dense: how many have none where the config has no list.
+    """
+    if "mlp_layer_types" not in text:
+        return tuple(i >= dense for i in range(layers))
+    kinds = text.words("mlp_layer_types", length=layers)
+    text.require({"dense", "sparse"}.issuperset(kinds), "mlp_layer_types", "made of dense and sparse")
+    return tuple(kind == "sparse" for kind in kinds)
