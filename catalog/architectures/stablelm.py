@@ -1,0 +1,27 @@
+"""StableLM: Llama's layers with LayerNorms; StableLM 2 with biased queries, keys and values, its 12B in parallel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from catalog.architectures.llama import read_attention
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, norm, pre_norms
+from catalog.reading import Fields
+
+ARCHITECTURES = ("StableLmForCausalLM", "StableLMEpochForCausalLM")
+MODEL_TYPES = ("stablelm", "stablelm_epoch")
+
+
+def read(config: Fields) -> Shape:
+    """Norms of queries and keys have one scale per head; halves side by side share their first norm."""
+    hidden, mixer = config.size("hidden_size"), read_attention(config)
+    normed = config.flag("qk_layernorm", default=False)
+    norms = (mixer.query_heads * mixer.head_dim, mixer.kv_heads * mixer.head_dim) if normed else None
+    together = config.flag("use_parallel_residual", default=False)
+    matrices = (
+        *attention(hidden, mixer, qkv_bias=config.flag("use_qkv_bias", default=False), qk_norm=norms),
+        *gated_mlp(hidden, config.size("intermediate_size")),
+        *pre_norms(hidden, bias=True)[: 1 if together else 2],
+    )
+    shape = language_model(config, "StableLM", [Layer((mixer,), matrices)] * config.layers())
+    return replace(shape, outside=(*shape.outside[:-1], norm("model.norm", hidden, bias=True)))
