@@ -250,12 +250,21 @@ class VisionTower:
         hidden_size: width of the encoder.
         whole_heads: attention heads, where every rank keeps the whole tower if TP does not divide them; None where
             engines always divide it, or refuse to.
+        whole_names: how the names begin of what is whole then; "" = of all of it.
+        idle: matrices that the checkpoint has and engines do not load: encoder layers behind the one that is read.
     """
 
     matrices: tuple[Matrix, ...]
     layers: int
     hidden_size: int
     whole_heads: int | None = None
+    whole_names: str = ""
+    idle: tuple[Matrix, ...] = ()
+
+    @property
+    def stored(self) -> tuple[Matrix, ...]:
+        """All that the checkpoint has of it."""
+        return (*self.matrices, *self.idle)
 
 
 @dataclass(frozen=True, slots=True)

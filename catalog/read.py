@@ -80,7 +80,7 @@ def read_config(
         BadModelConfig: a value is missing, of the wrong type or absurd.
         UnknownQuantization: the quantization is not known.
     """
-    architecture, family = _find_family(Fields(config))
+    architecture, family = find_family(Fields(config))
     spec = read_as(config, family.read, hf_quant_config, architecture)
     return replace(spec, repo_id=repo_id, source=source, as_of=as_of)
 
@@ -114,8 +114,13 @@ def read_as(
     return spec
 
 
-def _find_family(config: Fields) -> tuple[str, Family]:
-    """By the class name if there is one, else by model_type; unknown is an error that names it."""
+def find_family(config: Fields) -> tuple[str, Family]:
+    """The file that reads a config, by the class name if there is one, else by model_type; and that class name.
+
+    Raises:
+        UnknownArchitecture: there is no such file; the sentence names what was wanted.
+        BadModelConfig: the config names neither.
+    """
     architectures = config.words("architectures") if "architectures" in config else ()
     model_type = config.word("model_type", default=None)
     for name in (*architectures[:1], *(() if model_type is None or architectures else (model_type,))):
@@ -165,7 +170,10 @@ def _assemble(shape: Shape, storage: Storage, architecture: str) -> ModelSpec:
 
 
 def _stored_tower(tower: VisionTower, storage: Storage) -> VisionTower:
-    return replace(tower, matrices=tuple(replace(m, stored_as=storage.scheme_of(m, m.name)) for m in tower.matrices))
+    loaded, idle = (
+        tuple(replace(m, stored_as=storage.scheme_of(m, m.name)) for m in part) for part in (tower.matrices, tower.idle)
+    )
+    return replace(tower, matrices=loaded, idle=idle)
 
 
 def _group(shape: Shape, storage: Storage) -> tuple[Layers, ...]:

@@ -18,14 +18,14 @@ PARTS: tuple[Part, ...] = (
 
 
 def stored_matrices(spec: ModelSpec) -> Iterator[tuple[Matrix, int]]:
-    """Every matrix that a served model holds, with how many times it is stored."""
+    """Every matrix of a model that is not for speculative decoding, with how many times it is stored."""
     for group in spec.layers:
         if not group.next_token_prediction:
             times = group.count if group.stored_copies is None else group.stored_copies
             yield from ((matrix, times) for matrix in group.matrices)
     yield from ((matrix, 1) for matrix in spec.outside)
     if spec.vision is not None:
-        yield from ((matrix, 1) for matrix in spec.vision.matrices)
+        yield from ((matrix, 1) for matrix in spec.vision.stored)
 
 
 def used_matrices(spec: ModelSpec) -> Iterator[tuple[Matrix, int]]:
@@ -54,7 +54,7 @@ def active_parameters(spec: ModelSpec) -> int:
 
     Embedding and LM head are counted. OpenAI's 3.6 B and 5.1 B for gpt-oss leave the embedding out.
     """
-    vision = 0 if spec.vision is None else sum(matrix.parameters for matrix in spec.vision.matrices)
+    vision = 0 if spec.vision is None else sum(matrix.parameters for matrix in spec.vision.stored)
     idle = sum((matrix.parameters - matrix.active_parameters) * times for matrix, times in stored_matrices(spec))
     return total_parameters(spec) - vision - idle
 

@@ -275,13 +275,18 @@ def weights_by_stage(spec: ModelSpec, division: Division, spans: Spans, layers: 
 def tower_bytes(tower: VisionTower, division: Division) -> Ints:
     """Weight bytes of a vision tower on one rank, shape (keys,): divided by TP, or whole where its heads do not divide.
 
-    Source: vLLM 0.33.0 `vllm/model_executor/models/vision.py`, `is_vit_use_data_parallel`.
+    Source: vLLM 0.33.0 `vllm/model_executor/models/vision.py`, `is_vit_use_data_parallel`; `intern_vit.py`, where only
+    attention is whole.
     """
-    ranks = division.tensor_parallel
+    whole = division
     if tower.whole_heads is not None:
-        ranks = np.where(tower.whole_heads % ranks == 0, ranks, 1)
-    towers = replace(division, tensor_parallel=ranks)
-    return _total((shard_bytes(matrix, towers) for matrix in tower.matrices), division)
+        ranks = division.tensor_parallel
+        whole = replace(division, tensor_parallel=np.where(tower.whole_heads % ranks == 0, ranks, 1))
+    parts = (
+        shard_bytes(matrix, whole if matrix.name.startswith(tower.whole_names) else division)
+        for matrix in tower.matrices
+    )
+    return _total(parts, division)
 
 
 def _stored_layers(spec: ModelSpec, counts: Ints) -> Ints:

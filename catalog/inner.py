@@ -1,0 +1,49 @@
+"""The configs inside a config: the language model and the tower of a model that also sees.
+
+Published configs leave out of these what equals transformers' default for their model_type; it is put back here.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from catalog.blocks import Shape
+from catalog.read import find_family
+from catalog.reading import Fields
+
+
+def read_language_model(config: Fields, *names: str, model_type: str) -> Shape:
+    """The language model inside a config, as the file of its own family reads it.
+
+    Args:
+        config: the outer config.
+        names: of the key that holds the inner one.
+        model_type: what the inner config is when it does not say.
+
+    Raises:
+        UnknownArchitecture: no file reads that model_type.
+        BadModelConfig: a value is missing, of the wrong type or absurd.
+    """
+    text = filled(config.section(*names), model_type)
+    named = {key: value for key, value in text.values.items() if key != "architectures"}  # engines go by model_type
+    return find_family(Fields(named))[1].read(Fields(named, text.where))
+
+
+def filled(inner: Fields, model_type: str) -> Fields:
+    """The inner config with what transformers' class of its model_type, or of this one, takes for missing keys.
+
+    >>> filled(Fields({"hidden_size": 1024}), "clip_vision_model").size("patch_size")
+    32
+    """
+    kind = inner.word("model_type", default=model_type)
+    return Fields({**_defaults().get(str(kind), {}), **inner.values, "model_type": kind}, inner.where)
+
+
+@cache
+def _defaults() -> dict[str, dict[str, Any]]:
+    text = files("catalog").joinpath("data/library_defaults.json").read_text(encoding="utf-8")
+    known: dict[str, dict[str, Any]] = json.loads(text)["defaults"]
+    return known
