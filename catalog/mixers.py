@@ -1,4 +1,4 @@
-"""Weights of the mixers that the unusual families share: latent attention, its indexer, Mamba-2, gated delta nets.
+"""Weights of the mixers that the unusual families share: latent attention, its indexer, Mamba, gated delta nets.
 
 A module whose outputs engines split in several ways (Mamba's `in_proj` holds heads, groups and steps) appears as
 several matrices of one name.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from catalog.blocks import UNDECIDED, linear, norm, table
-from catalog.model import Indexer, LatentAttention, Matrix, RecurrentState, StateArray
+from catalog.model import Indexer, LatentAttention, Matrix, Part, RecurrentState, StateArray
 from catalog.reading import Fields
 
 
@@ -56,6 +56,55 @@ def sparse_indexer(
         # A LayerNorm: scale and bias, which engines keep in fp32.
         table(f"{name}.k_norm", "attention", 2, indexer.head_dim, stored_as="fp32"),
         linear(f"{name}.weights_proj", "attention", indexer.heads, hidden, stored_as="bf16", quantizable=False),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Mamba1:
+    """Shape of a Mamba mixer (arXiv:2312.00752).
+
+    Attributes:
+        hidden: width of the residual stream.
+        width: channels of the recurrence.
+        state_dim: values that each channel keeps.
+        kernel: taps of the convolution.
+        rank: of the projection to step sizes.
+        projection_bias, convolution_bias, norms: which optional weights it has (Jamba's norms are of step, B and C).
+    """
+
+    hidden: int
+    width: int
+    state_dim: int
+    kernel: int
+    rank: int
+    projection_bias: bool = False
+    convolution_bias: bool = True
+    norms: bool = False
+
+    @property
+    def state(self) -> RecurrentState:
+        """What a sequence keeps: the last kernel - 1 inputs of the convolution, and the recurrence."""
+        arrays = (
+            StateArray("convolution", (self.kernel - 1, self.width), 1, "bf16"),
+            StateArray("recurrence", (self.width, self.state_dim), 0, "bf16"),
+        )
+        return RecurrentState("mamba1", arrays, self.width, 1, self.state_dim)
+
+
+def mamba1(shape: Mamba1, *, name: str) -> tuple[Matrix, ...]:
+    """Weights of a Mamba mixer."""
+    bias, width, state = shape.projection_bias, shape.width, shape.state_dim
+    part: Part = "linear_attention"
+    norms = (("dt_layernorm", shape.rank), ("b_layernorm", state), ("c_layernorm", state)) if shape.norms else ()
+    return (
+        linear(f"{name}.in_proj", part, 2 * width, shape.hidden, "column", bias=bias),
+        linear(f"{name}.x_proj", part, shape.rank + 2 * state, width, "row"),
+        linear(f"{name}.dt_proj", part, width, shape.rank, "column", bias=True),
+        linear(f"{name}.out_proj", part, shape.hidden, width, "row", bias=bias),
+        table(f"{name}.conv1d", part, width, shape.kernel, "column", bias=shape.convolution_bias),
+        table(f"{name}.A_log", part, width, state, "column", stored_as="fp32"),
+        table(f"{name}.D", part, width, sharding="column"),
+        *(norm(f"{name}.{each}", size, part=part) for each, size in norms),
     )
 
 

@@ -1,4 +1,7 @@
-"""Gemma: tied embeddings; 2 and 3 have sliding windows between full layers, four norms a layer; 3 a SigLIP tower."""
+"""Gemma: tied embeddings; 2 and 3 have sliding windows between full layers, four norms a layer; 3 a SigLIP tower.
+
+VaultGemma is Gemma 2 without the norms behind attention and MLP.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,33 @@ from catalog.blocks import (
 from catalog.model import Attention, Matrix, VisionTower
 from catalog.reading import LARGEST_LAYERS, Fields, max_context, windows
 
-ARCHITECTURES = ("GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration")
-MODEL_TYPES = ("gemma", "gemma2", "gemma3_text", "gemma3")
+ARCHITECTURES = (
+    "GemmaForCausalLM",
+    "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "Gemma3ForConditionalGeneration",
+    "VaultGemmaForCausalLM",
+)
+MODEL_TYPES = ("gemma", "gemma2", "gemma3_text", "gemma3", "vaultgemma")
+
+SANDWICH_NORMS = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)
+_EVERY_SECOND = {"gemma2": ("Gemma 2", SANDWICH_NORMS), "vaultgemma": ("VaultGemma", SANDWICH_NORMS[::2])}
+"""Model types whose every second layer has a window: family, and the norms of a layer (VaultGemma's come first)."""
 
 
 def read(config: Fields) -> Shape:
     """Gemma 1 and 2, the text-only sizes of Gemma 3, and Gemma 3 with vision, whose text is in text_config."""
     if config.word("model_type") == "gemma":
         return _gemma_1(config)
-    if config.word("model_type") == "gemma2":
+    if config.word("model_type") in _EVERY_SECOND:
+        family, norms = _EVERY_SECOND[str(config.get("model_type"))]
         slides = [i % 2 == 0 for i in range(config.layers())]
-        return _text_shape(config, "Gemma 2", slides, config.size("vocab_size"), qk_norm=False)
+        return _text_shape(config, family, slides, config.size("vocab_size"), qk_norm=False, norms=norms)
     if "text_config" not in config:
         return _gemma_3(config)
     shape = _gemma_3(config.section("text_config"), "model.language_model.layers")
@@ -67,12 +86,13 @@ def _text_shape(
     vocabulary: int,
     *,
     qk_norm: bool = True,
+    norms: Sequence[str] = SANDWICH_NORMS,
     layer_path: str = "model.layers",
 ) -> Shape:
     hidden = text.size("hidden_size")
     tied = text.flag("tie_word_embeddings", default=True)
     layers = [
-        Layer((mixer,), _layer_matrices(text, hidden, mixer, qk_norm=qk_norm))
+        Layer((mixer,), (*_layer_matrices(text, hidden, mixer, qk_norm=qk_norm), *_norms(norms, hidden)))
         for mixer in (_read_attention(text, window) for window in windows(text, len(slides), slides))
     ]
     return Shape(
@@ -103,13 +123,15 @@ def _layer_matrices(text: Fields, hidden: int, mixer: Attention, *, qk_norm: boo
     return (
         *attention(hidden, mixer, qkv_bias=biased, output_bias=biased, qk_norm=sizes),
         *gated_mlp(hidden, text.size("intermediate_size")),
-        *sandwich_norms(hidden),
     )
 
 
 def sandwich_norms(hidden: int) -> tuple[Matrix, ...]:
     """Norms before and after both halves of a layer."""
-    names = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
+    return _norms(SANDWICH_NORMS, hidden)
+
+
+def _norms(names: Sequence[str], hidden: int) -> tuple[Matrix, ...]:
     return tuple(norm(name, hidden) for name in names)
 
 

@@ -60,7 +60,7 @@ def read(config: Fields) -> Shape:
         layers=[_layer(text, i) for i in range(text.layers)],
         outside=(
             *embedding_and_head(vocabulary, text.hidden, tied=tied),
-            *_per_layer_embedding(text),
+            *_small_embedding(text),
             norm("model.norm", text.hidden),
         ),
         layer_path="model.language_model.layers",
@@ -90,7 +90,7 @@ def _layer(text: _Text, index: int) -> Layer:
         *gated_mlp(text.hidden, 2 * width if doubled else width),
         *sandwich_norms(text.hidden),
         *_experts(text),
-        *_per_layer_gate(text),
+        *(() if text.per_layer_input is None else per_layer_gate(text.hidden, text.per_layer_input)),
     )
     return Layer((mixer,), matrices)
 
@@ -140,26 +140,28 @@ def _experts(text: _Text) -> tuple[Matrix, ...]:
     )
 
 
-def _per_layer_gate(text: _Text) -> tuple[Matrix, ...]:
+def _small_embedding(text: _Text) -> tuple[Matrix, ...]:
     if text.per_layer_input is None:
         return ()
+    rows = text.fields.size("vocab_size_per_layer_input", default=262_144)  # transformers' Gemma4TextConfig
+    return per_layer_embedding(rows, text.layers, text.hidden, text.per_layer_input)
+
+
+def per_layer_gate(hidden: int, width: int) -> tuple[Matrix, ...]:
+    """What a layer does with its small embedding of the token."""
     return (
-        linear("per_layer_input_gate", "other", text.per_layer_input, text.hidden),
-        linear("per_layer_projection", "other", text.hidden, text.per_layer_input),
-        norm("post_per_layer_input_norm", text.hidden),
+        linear("per_layer_input_gate", "other", width, hidden),
+        linear("per_layer_projection", "other", hidden, width),
+        norm("post_per_layer_input_norm", hidden),
     )
 
 
-def _per_layer_embedding(text: _Text) -> tuple[Matrix, ...]:
+def per_layer_embedding(rows: int, layers: int, hidden: int, width: int) -> tuple[Matrix, ...]:
     """One small embedding per token and layer: half of E4B's parameters."""
-    if text.per_layer_input is None:
-        return ()
-    width = text.layers * text.per_layer_input
-    rows = text.fields.size("vocab_size_per_layer_input", default=262_144)  # transformers' Gemma4TextConfig
     return (
-        table("model.embed_tokens_per_layer", "embedding", rows, width, "vocabulary"),
-        linear("model.per_layer_model_projection", "other", width, text.hidden, "column"),
-        norm("model.per_layer_projection_norm", text.per_layer_input),
+        table("model.embed_tokens_per_layer", "embedding", rows, layers * width, "vocabulary"),
+        linear("model.per_layer_model_projection", "other", layers * width, hidden, "column"),
+        norm("model.per_layer_projection_norm", width),
     )
 
 

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from catalog.blocks import (
-    Layer,
-    Shape,
-    attention,
-    embedding_and_head,
-    gated_mlp,
-    linear,
-    norm,
-    routed_experts,
-    router,
-    table,
-)
-from catalog.model import Attention, Matrix, Part, RecurrentState, StateArray
+from catalog.blocks import Layer, Shape, attention, embedding_and_head, gated_mlp, norm, routed_experts, router
+from catalog.mixers import Mamba1, mamba1
+from catalog.model import Attention, Matrix
 from catalog.reading import Fields, max_context
 
 ARCHITECTURES = ("JambaForCausalLM",)
 MODEL_TYPES = ("jamba",)
-
-_LINEAR: Part = "linear_attention"
 
 
 def read(config: Fields) -> Shape:
@@ -74,32 +62,15 @@ def _mixture(config: Fields, hidden: int) -> tuple[Matrix, ...]:
 
 
 def _mamba(config: Fields, hidden: int) -> Layer:
-    """Mamba-1 (arXiv:2312.00752), with Jamba's norms on step, B and C (arXiv:2403.19887)."""
-    width = hidden * config.size("mamba_expand", largest=64)
-    state, kernel = config.size("mamba_d_state"), config.size("mamba_d_conv", largest=64)
-    rank = config.size("mamba_dt_rank", default=-(-hidden // 16))  # transformers: "auto" is a 16th of the width
-    bias = config.flag("mamba_proj_bias", default=False)
-    arrays = (
-        StateArray("convolution", (kernel - 1, width), 1, "bf16"),
-        StateArray("recurrence", (width, state), 0, "bf16"),
+    """Mamba with Jamba's norms on step, B and C (arXiv:2403.19887)."""
+    shape = Mamba1(
+        hidden=hidden,
+        width=hidden * config.size("mamba_expand", largest=64),
+        state_dim=config.size("mamba_d_state"),
+        kernel=config.size("mamba_d_conv", largest=64),
+        rank=config.size("mamba_dt_rank", default=-(-hidden // 16)),  # transformers: "auto" is a 16th of the width
+        projection_bias=config.flag("mamba_proj_bias", default=False),
+        convolution_bias=config.flag("mamba_conv_bias", default=True),
+        norms=True,
     )
-    matrices = (
-        linear("mamba.in_proj", _LINEAR, 2 * width, hidden, "column", bias=bias),
-        linear("mamba.x_proj", _LINEAR, rank + 2 * state, width, "row"),
-        linear("mamba.dt_proj", _LINEAR, width, rank, "column", bias=True),
-        linear("mamba.out_proj", _LINEAR, hidden, width, "row", bias=bias),
-        *_mamba_vectors(config, width, kernel, state, rank),
-    )
-    return Layer((RecurrentState("mamba1", arrays, width, 1, state),), matrices)
-
-
-def _mamba_vectors(config: Fields, width: int, kernel: int, state: int, rank: int) -> tuple[Matrix, ...]:
-    bias = config.flag("mamba_conv_bias", default=True)
-    return (
-        table("mamba.conv1d", _LINEAR, width, kernel, "column", bias=bias),
-        table("mamba.A_log", _LINEAR, width, state, "column", stored_as="fp32"),
-        table("mamba.D", _LINEAR, width, sharding="column"),
-        norm("mamba.dt_layernorm", rank, part=_LINEAR),
-        norm("mamba.b_layernorm", state, part=_LINEAR),
-        norm("mamba.c_layernorm", state, part=_LINEAR),
-    )
+    return Layer((shape.state,), mamba1(shape, name="mamba"))
