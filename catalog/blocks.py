@@ -6,8 +6,8 @@ A family file puts these together into a `Shape`; how each matrix is stored is d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from catalog.model import Attention, Matrix, Mixer, Part, Sharding, VisionTower
 from catalog.reading import Fields, max_context
@@ -260,3 +260,17 @@ def column(name: str, outputs: int, inputs: int, *, copies: int = 1, bias: bool 
 def row(name: str, outputs: int, inputs: int, *, copies: int = 1, bias: bool = False) -> Matrix:
     """A matrix of a vision tower whose inputs TP divides; its bias is on every rank."""
     return linear(name, "vision", outputs, inputs, "row", copies=copies, bias=bias)
+
+
+def renamed(matrices: Iterable[Matrix], names: Mapping[str, str]) -> tuple[Matrix, ...]:
+    """The same matrices under the names of another checkpoint: the last word of each path is looked up in `names`.
+
+    >>> [m.name for m in renamed(gated_mlp(64, 128), {"down_proj": "wo"})]
+    ['mlp.gate_proj', 'mlp.up_proj', 'mlp.wo']
+    """
+
+    def name(path: str) -> str:
+        module, _, last = path.rpartition(".")
+        return f"{module}.{names.get(last, last)}"
+
+    return tuple(replace(matrix, name=name(matrix.name)) for matrix in matrices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from catalog.architectures.llama import read_attention
 from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, linear, pre_norms, routed_experts, router
 from catalog.model import Attention, Matrix
-from catalog.reading import LARGEST_EXPERTS, Fields, windows
+from catalog.reading import LARGEST_EXPERTS, Fields, sparse_layers, windows
 
 ARCHITECTURES = ("LagunaForCausalLM",)
 MODEL_TYPES = ("laguna",)
@@ -19,20 +19,11 @@ def read(config: Fields) -> Shape:
     sparse = _experts(config, hidden)
     plain = gated_mlp(hidden, config.size("intermediate_size"))
     layers = []
-    for window, number, kind in zip(windows(config, count), heads, _mlp_kinds(config, count), strict=True):
+    for window, number, is_sparse in zip(windows(config, count), heads, sparse_layers(config, count, 1), strict=True):
         mixer = read_attention(config, window, heads=number)
-        mlp = sparse if kind == "sparse" else plain
+        mlp = sparse if is_sparse else plain
         layers.append(Layer((mixer,), (*_projections(config, hidden, mixer), *mlp, *pre_norms(hidden))))
     return language_model(config, "Laguna", layers)
-
-
-def _mlp_kinds(config: Fields, count: int) -> tuple[str, ...]:
-    """Dense or sparse by layer; without the list, only the first is dense (transformers' LagunaConfig)."""
-    if "mlp_layer_types" not in config:
-        return ("dense", *("sparse",) * (count - 1))
-    kinds = config.words("mlp_layer_types", length=count)
-    config.require({"dense", "sparse"}.issuperset(kinds), "mlp_layer_types", "made of dense and sparse")
-    return kinds
 
 
 def _projections(config: Fields, hidden: int, mixer: Attention) -> tuple[Matrix, ...]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from catalog.blocks import Layer, Shape, attention, gated_mlp, outside, pre_norms, routed_experts, router, table
+from catalog.blocks import (
+    UNDECIDED,
+    Layer,
+    Shape,
+    attention,
+    gated_mlp,
+    outside,
+    pre_norms,
+    routed_experts,
+    router,
+    table,
+)
 from catalog.model import Attention, Matrix
 from catalog.reading import Fields, max_context
 
-ARCHITECTURES = ("MiMoV2FlashForCausalLM",)
-MODEL_TYPES = ("mimo_v2_flash",)
+ARCHITECTURES = ("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM")
+MODEL_TYPES = ("mimo_v2_flash", "mimo_v2")
 
 
 def read(config: Fields) -> Shape:
@@ -51,11 +60,12 @@ def _attention(config: Fields, hidden: int, *, sliding: bool) -> Layer:
 
 
 def _mixture(config: Fields, hidden: int) -> tuple[Matrix, ...]:
-    """Router in fp32 (vLLM 0.32) and experts."""
+    """Router, in fp32 unless `moe_router_dtype` says otherwise (vLLM 0.32), and experts."""
     experts = config.size("n_routed_experts", largest=2**16)
     top_k = config.size("num_experts_per_tok", largest=experts)
     width = config.size("moe_intermediate_size")
+    precise = config.word("moe_router_dtype", default="float32") == "float32"
     return (
-        replace(router(hidden, experts), stored_as="fp32"),
+        router(hidden, experts, stored_as="fp32" if precise else UNDECIDED),
         *routed_experts(hidden, width, experts, top_k),
     )

@@ -36,7 +36,7 @@ def read(config: Fields) -> Shape:
     kinds = text.words("layer_types")
     text.require(len(kinds) >= count and set(kinds) <= set(_KINDS), "layer_types", f"{count} of {' and '.join(_KINDS)}")
     by_kind = {kind: _attention(text, hidden, kind) for kind in _KINDS}
-    sparse = _layers_with_experts(text, count)
+    sparse = layers_with_experts(text, count)
     dense, mixture = gated_mlp(hidden, text.size("intermediate_size")), _mixture(text, hidden)
     layers = [_joined(by_kind[kinds[i]], mixture if i in sparse else dense, hidden) for i in range(count)]
     predictors = text.count("num_nextn_predict_layers", default=0, largest=64)
@@ -58,7 +58,7 @@ def _joined(mixer: Layer, feed_forward: tuple[Matrix, ...], hidden: int) -> Laye
     return Layer(mixer.mixers, (*mixer.matrices, *feed_forward, *pre_norms(hidden)))
 
 
-def _layers_with_experts(text: Fields, count: int) -> set[int]:
+def layers_with_experts(text: Fields, count: int) -> set[int]:
     """Listed as "3,4,5", or all after the first dense ones."""
     if "moe_layers_enum" not in text:
         return set(range(text.count("first_k_dense_replace", default=0, largest=1024), count))
