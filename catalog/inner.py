@@ -32,13 +32,18 @@ def read_language_model(config: Fields, *names: str, model_type: str) -> Shape:
     return find_family(Fields(named))[1].read(Fields(named, text.where))
 
 
-def filled(inner: Fields, model_type: str) -> Fields:
+def filled(inner: Fields, model_type: str, *, stated: bool = True) -> Fields:
     """The inner config with what transformers' class of its model_type, or of this one, takes for missing keys.
+
+    Args:
+        inner: as published.
+        model_type: what it is when it does not say.
+        stated: whether what it says counts; some outer classes do not ask.
 
     >>> filled(Fields({"hidden_size": 1024}), "clip_vision_model").size("patch_size")
     32
     """
-    kind = inner.word("model_type", default=model_type)
+    kind = inner.word("model_type", default=model_type) if stated else model_type
     return Fields({**_defaults().get(str(kind), {}), **inner.values, "model_type": kind}, inner.where)
 
 

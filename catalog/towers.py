@@ -5,6 +5,8 @@ Projectors into the language model are their families' own. Names are those of v
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from catalog.blocks import column, row, vision_linear, vision_norm
 from catalog.model import Matrix, VisionTower
 from catalog.reading import Fields
@@ -33,14 +35,31 @@ def clip(vision: Fields, read_layers: int, *, last_norm: bool | None = None) -> 
 def siglip(vision: Fields, read_layers: int | None = None, *, last_norm: bool | None = None) -> VisionTower:
     """SigLIP: a bias in the patches too, no class token. Arguments as in `clip`; None = all layers are read.
 
+    The library's own class has a head that pools, unless the config says no; engines that generate load none.
+
     Source: vLLM 0.32.0 `vllm/model_executor/models/siglip.py`, `idefics2_vision_model.py`.
     """
-    width = vision.size("hidden_size")
+    width, layers = vision.size("hidden_size"), vision.layers() if read_layers is None else read_layers
     front = (
         vision_linear("embeddings.patch_embedding", width, patch_values(vision), bias=True),
         vision_norm("embeddings.position_embedding", patches(vision) * width),
     )
-    return _cut(vision, front, vision.layers() if read_layers is None else read_layers, last_norm)
+    tower = _cut(vision, front, layers, last_norm)
+    pools = vision.get("model_type") == "siglip_vision_model" and vision.flag("vision_use_head", default=True)
+    return replace(tower, idle=(*tower.idle, *_pooling_head(vision, width))) if pools else tower
+
+
+def _pooling_head(vision: Fields, width: int) -> tuple[Matrix, ...]:
+    """One learned query that attends to all patches, and an MLP."""
+    inner = vision.size("intermediate_size")
+    return (
+        vision_norm("head.probe", width),
+        vision_linear("head.attention.in_proj", 3 * width, width, bias=True),
+        vision_linear("head.attention.out_proj", width, width, bias=True),
+        vision_norm("head.layernorm", width, bias=True),
+        vision_linear("head.mlp.fc1", inner, width, bias=True),
+        vision_linear("head.mlp.fc2", width, inner, bias=True),
+    )
 
 
 def _cut(vision: Fields, front: tuple[Matrix, ...], read_layers: int, last_norm: bool | None) -> VisionTower:
