@@ -10,6 +10,8 @@ from typing import Literal, TypeVar, cast, get_args
 
 from gpu_db.errors import BadGpuDb, UnknownName
 from gpu_db.gpu import Gpu
+from gpu_db.machines import scaleup, topology_of_gpu
+from gpu_db.offer import Offer
 from gpu_db.regions import country_of, region_classes
 from gpu_db.tables import Row, broken, number, read_table, required_day, required_number, required_text
 
@@ -101,6 +103,38 @@ def load_energy() -> tuple[EnergyFact, ...]:
 def load_systems() -> tuple[System, ...]:
     """Return every server and rack with its purchase price."""
     return tuple(_checked("systems.csv", ("system", "gpu", "price_typical_usd", "as_of", "source"), _system))
+
+
+def bought_machine(system: System, gpu: Gpu, provider: str, price_usd_per_hour: float, notes: str) -> Offer:
+    """A system as a machine that costs its owner so much in every hour.
+
+    Args:
+        system: what is bought.
+        gpu: the GPU that it names.
+        provider: the word for its owner.
+        price_usd_per_hour: purchase, upkeep and power, spread over the hours of its life.
+        notes: what the price is made of.
+    """
+    topology = topology_of_gpu(gpu)
+    domain, link = scaleup(topology, system.gpus)
+    return Offer(
+        offer_id=f"{provider}/{system.name}",
+        provider=provider,
+        instance_type=system.name,
+        gpu=gpu.name,
+        gpu_count=system.gpus,
+        region="any",
+        region_class="any",
+        billing="owned",
+        price_usd_per_hour=price_usd_per_hour,
+        as_of=system.as_of,
+        source=system.source,
+        confidence=system.confidence,
+        scaleup_domain_gpus=domain,
+        link_bytes_per_second=link,
+        internode_bytes_per_second=topology.internode_bytes_per_second,
+        notes=notes,
+    )
 
 
 def is_for_datacentres(gpu: Gpu) -> bool:

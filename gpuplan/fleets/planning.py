@@ -17,14 +17,22 @@ from gpu_db.gpu import Gpu
 from gpu_db.load import load_gpus, load_offers, load_user_offers
 from gpu_db.machines import scaleup, topology_of_gpu
 from gpu_db.offer import Offer
-from gpu_db.ownership import System, electricity_price, is_for_datacentres, load_systems, power_usage_effectiveness
+from gpu_db.ownership import (
+    System,
+    bought_machine,
+    electricity_price,
+    is_for_datacentres,
+    load_systems,
+    power_usage_effectiveness,
+)
 from gpu_db.query import find_gpu, override_offers, staleness_warnings
 from gpu_db.regions import region_classes
 from gpuplan import __version__
 from gpuplan.errors import nearest
 from gpuplan.fleets.explained import Again, Wishes, explain
 from gpuplan.planning import check_options, data_fingerprint, engine_named, in_known_names
-from optimizer.answer import HOURS_PER_MONTH, Stamp
+from optimizer.answer import Stamp
+from optimizer.cost import HOURS_PER_YEAR, KILO, Ownership
 from optimizer.cp_sat.integers import MICRO
 from optimizer.engines.find import ENGINES
 from optimizer.errors import AuditFailed, BadRequirements, OptimizerError
@@ -62,10 +70,6 @@ class Effort:
     gap: float = DEFAULT_GAP
     time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS
     seed: int = SEED
-
-
-HOURS_PER_YEAR = 12 * HOURS_PER_MONTH
-WATTS_PER_KILOWATT = 1000
 
 
 def plan_fleet(
@@ -296,29 +300,19 @@ def systems_to_buy(purchase: Purchase | None) -> tuple[Offer, ...]:
 
 
 def _bought(system: System, purchase: Purchase) -> Offer:
-    gpu = find_gpu(system.gpu)
-    domain, link = scaleup(topology_of_gpu(gpu), system.gpus)
     energy = purchase.usd_per_kilowatt_hour
     per_kilowatt_hour = electricity_price(purchase.place).value if energy is None else energy
-    kilowatts = system.power_watts * power_usage_effectiveness(purchase.room).value / WATTS_PER_KILOWATT
-    per_year = system.price_typical_usd * (1 / purchase.years + purchase.upkeep_share_per_year)
-    return Offer(
-        offer_id=f"{PURCHASED}/{system.name}",
-        provider=PURCHASED,
-        instance_type=system.name,
-        gpu=gpu.name,
-        gpu_count=system.gpus,
-        region="any",
-        region_class="any",
-        billing="owned",
-        price_usd_per_hour=round(per_year / HOURS_PER_YEAR + kilowatts * per_kilowatt_hour, 6),
-        as_of=system.as_of,
-        source=system.source,
-        confidence=system.confidence,
-        scaleup_domain_gpus=domain,
-        link_bytes_per_second=link,
-        notes=f"{system.price_typical_usd:,.0f} USD over {purchase.years:g} years, {kilowatts:.1f} kW with cooling",
+    watts = system.power_watts * power_usage_effectiveness(purchase.room).value
+    owned = Ownership(
+        machines_usd=system.price_typical_usd,
+        network_share=0,
+        life_years=purchase.years,
+        residual_share=0,
+        maintenance_share=purchase.upkeep_share_per_year,
+        running_usd_per_year=watts / KILO * HOURS_PER_YEAR * per_kilowatt_hour,
     )
+    made_of = f"{system.price_typical_usd:,.0f} USD over {purchase.years:g} years, {watts / KILO:.1f} kW with cooling"
+    return bought_machine(system, find_gpu(system.gpu), PURCHASED, round(owned.usd_per_hour, 6), made_of)
 
 
 def _odd_limits(fleet: Fleet) -> Iterator[str]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from gpu_db.errors import GpuDbError
-from gpu_db.machines import scaleup, topology_of_gpu
 from gpu_db.offer import Billing, Offer
-from gpu_db.ownership import System, is_for_datacentres, load_systems
+from gpu_db.ownership import System, bought_machine, is_for_datacentres, load_systems
 from gpu_db.query import find_gpu
 from gpuplan.errors import nearest
 from gpuplan.planning import Facts, answer, load_facts
@@ -251,27 +250,8 @@ def _has_a_rack(system: System) -> bool:
 
 def _as_offer(system: System, facts: Facts, assumptions: Assumptions) -> Offer:
     """A server as a machine that costs its owner so much in every hour; staff comes once, whatever is bought."""
-    topology = topology_of_gpu(facts.gpus[system.gpu])
-    domain, link = scaleup(topology, system.gpus)
     owned = ownership(system.price_typical_usd, system.power_watts, assumptions, 0.0)
-    return Offer(
-        offer_id=f"bought/{system.name}",
-        provider="bought",
-        instance_type=system.name,
-        gpu=system.gpu,
-        gpu_count=system.gpus,
-        region="any",
-        region_class="any",
-        billing="owned",
-        price_usd_per_hour=owned.usd_per_hour,
-        as_of=system.as_of,
-        source=system.source,
-        confidence=system.confidence,
-        scaleup_domain_gpus=domain,
-        link_bytes_per_second=link,
-        internode_bytes_per_second=topology.internode_bytes_per_second,
-        notes=system.notes,
-    )
+    return bought_machine(system, facts.gpus[system.gpu], "bought", owned.usd_per_hour, system.notes)
 
 
 # ── changed ──────────────────────────────────────────────────────────────────────────────────────────────────────────
