@@ -15,20 +15,27 @@ from catalog.read import find_family
 from catalog.reading import Fields
 
 
-def read_language_model(config: Fields, *names: str, model_type: str) -> Shape:
+def read_language_model(config: Fields, *names: str, model_type: str, tied: bool = False, flat: bool = False) -> Shape:
     """The language model inside a config, as the file of its own family reads it.
+
+    Its LM head is tied to its embedding if either config says so: transformers 5 asks the outer one.
 
     Args:
         config: the outer config.
         names: of the key that holds the inner one.
         model_type: what the inner config is when it does not say.
+        tied: what the outer class takes for tie_word_embeddings when its config does not say.
+        flat: whether the family also publishes configs whose outer object holds the keys of the inner one.
 
     Raises:
         UnknownArchitecture: no file reads that model_type.
         BadModelConfig: a value is missing, of the wrong type or absurd.
     """
-    text = filled(config.section(*names), model_type)
+    is_flat = flat and config.get(*names) is None
+    text = filled(config, model_type, stated=False) if is_flat else filled(config.section(*names), model_type)
     named = {key: value for key, value in text.values.items() if key != "architectures"}  # engines go by model_type
+    if config.flag("tie_word_embeddings", default=tied):
+        named["tie_word_embeddings"] = True
     return find_family(Fields(named))[1].read(Fields(named, text.where))
 
 

@@ -19,7 +19,7 @@ from catalog.model import Attention, Matrix
 from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields
 
 ARCHITECTURES = ("Glm4MoeForCausalLM",)
-MODEL_TYPES = ("glm4_moe",)
+MODEL_TYPES = ("glm4_moe", "glm4v_moe_text")
 
 
 def read(config: Fields) -> Shape:

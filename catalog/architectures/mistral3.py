@@ -1,9 +1,10 @@
-"""Mistral Small 3.1 and later, Devstral Small 2: a Mistral language model behind a Pixtral vision tower."""
+"""Mistral Small 3.1 to 4, Devstral Small 2: a Mistral language model behind a Pixtral vision tower."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from catalog.architectures import deepseek
 from catalog.architectures.llama import text_shape
 from catalog.blocks import Shape, column, row, vision_linear, vision_norm
 from catalog.model import Matrix, VisionTower
@@ -15,11 +16,12 @@ MODEL_TYPES = ("mistral3",)
 
 def read(config: Fields) -> Shape:
     """The language model of text_config, the tower of vision_config and the projector between them."""
-    text = text_shape(config.section("text_config"), "Mistral")
+    own = config.section("text_config")
+    text = deepseek.text_shape(own, "Mistral") if "kv_lora_rank" in own else text_shape(own, "Mistral")
     vision = config.section("vision_config")
     merge = config.size("spatial_merge_size", default=2, largest=64)
     bias = config.flag("multimodal_projector_bias", default=False)
-    matrices = (*_pixtral(vision), *_projector(vision.size("hidden_size"), text.hidden_size, merge, bias=bias))
+    matrices = (*_pixtral(vision), *merging_projector(vision.size("hidden_size"), text.hidden_size, merge, bias=bias))
     return replace(text, vision=VisionTower(matrices, vision.layers(), vision.size("hidden_size")))
 
 
@@ -39,7 +41,8 @@ def _pixtral(vision: Fields) -> tuple[Matrix, ...]:
     )
 
 
-def _projector(vision_hidden: int, hidden: int, merge: int, *, bias: bool) -> tuple[Matrix, ...]:
+def merging_projector(vision_hidden: int, hidden: int, merge: int, *, bias: bool) -> tuple[Matrix, ...]:
+    """A projector that makes one token of merge x merge patches before its two matrices."""
     return (
         vision_norm("multi_modal_projector.norm", vision_hidden),
         vision_linear("multi_modal_projector.patch_merger", vision_hidden, vision_hidden * merge**2),
