@@ -18,7 +18,7 @@ from catalog.blocks import (
     router,
     table,
 )
-from catalog.model import Attention, Matrix
+from catalog.model import Matrix
 from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields
 
 ARCHITECTURES = ("Ernie4_5_MoeForCausalLM",)
@@ -28,22 +28,15 @@ MODEL_TYPES = ("ernie4_5_moe",)
 def read(config: Fields) -> Shape:
     """What a published config leaves out is as transformers' Ernie4_5_MoeConfig has it."""
     hidden, mixer = config.size("hidden_size"), read_attention(config)
-    rest = _shared(config, hidden, mixer)
     biased = config.flag("use_bias", default=False)
+    rest = (*attention(hidden, mixer, qkv_bias=biased, output_bias=biased), *pre_norms(hidden))
     plain = Layer((mixer,), (*rest, *gated_mlp(hidden, config.size("intermediate_size"), bias=biased)))
     mixture = Layer((mixer,), (*rest, *_experts(config, hidden, biased=biased)))
     layers = [mixture if is_sparse else plain for is_sparse in _sparse_layers(config)]
     predictors = config.count("num_nextn_predict_layers", default=0, largest=16)
     predictor = replace(plain, matrices=(*plain.matrices, *_prediction(hidden)), next_token_prediction=True)
     tied = config.flag("tie_word_embeddings", default=True)
-    shape = language_model(config, "ERNIE 4.5", [*layers, *[predictor] * predictors], tied=tied)
-    return shape if not biased or tied else replace(shape, outside=_biased_head(shape.outside))
-
-
-def _shared(config: Fields, hidden: int, mixer: Attention) -> tuple[Matrix, ...]:
-    """What dense and sparse layers have alike."""
-    biased = config.flag("use_bias", default=False)
-    return (*attention(hidden, mixer, qkv_bias=biased, output_bias=biased), *pre_norms(hidden))
+    return language_model(config, "ERNIE 4.5", [*layers, *[predictor] * predictors], tied=tied)
 
 
 def _sparse_layers(config: Fields) -> list[bool]:
@@ -77,7 +70,3 @@ def _prediction(hidden: int) -> tuple[Matrix, ...]:
         norm("mtp_emb_norm", hidden),
         norm("mtp_hidden_norm", hidden),
     )
-
-
-def _biased_head(outside: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
-    return tuple(replace(m, bias=m.part == "lm_head") for m in outside)
