@@ -9,14 +9,22 @@ from catalog.errors import BadModelConfig, UnknownArchitecture, UnknownQuantizat
 from catalog.reading import LARGEST_CONTEXT, LARGEST_LAYERS, Fields
 
 DEFAULT_CONTEXT = 128_000
-_REFUSED = ("qk_nope_head_dim", "multimodal", "vision_encoder")
+_LATENT = ("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+_EXPERTS = {
+    "n_routed_experts": "num_experts",
+    "num_experts_per_tok": "num_experts_per_tok",
+    "n_shared_experts": "num_shared_experts",
+    "moe_intermediate_size": "expert_hidden_dim",
+    "first_k_dense_replace": "first_k_dense_replace",
+}
+"""DeepSeek V3's names of experts, whose layers Mistral Large 3 and Small 4 have, and Mistral's."""
 
 
 def config_of_params(params: object) -> dict[str, object]:
     """A config.json that says what this params.json says.
 
     Raises:
-        UnknownArchitecture: latent attention, shared experts, images or sound, whose names differ too much.
+        UnknownArchitecture: sound, or images in a form whose names differ too much.
         BadModelConfig: a value is missing, of the wrong type or absurd.
 
     >>> sizes = {"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8, "hidden_dim": 14336, "vocab_size": 32768}
@@ -24,14 +32,50 @@ def config_of_params(params: object) -> dict[str, object]:
     8
     """
     own = Fields(params, "params.json")
-    strange = next((name for name in _REFUSED if name in own), None)
-    experts = own.optional_section("moe")
-    if strange is not None or (experts is not None and experts.count("num_shared_experts", default=0)):
-        what = strange or "moe.num_shared_experts"
+    vision = own.optional_section("vision_encoder")
+    strange = "multimodal" in own or (vision is not None and vision.get("mm_projector_id") != "patch_merge")
+    if strange:
+        what = "multimodal" if "multimodal" in own else "a vision_encoder without patch_merge"
         raise UnknownArchitecture(f"The params.json has {what}, which is read from a config.json only; there is none.")
-    config: dict[str, object] = {
-        "architectures": ["MistralForCausalLM" if experts is None else "MixtralForCausalLM"],
+    config = {**_sizes(own), **_layers(own)}
+    return config if vision is None else _with_vision(config, vision)
+
+
+def _with_vision(text: dict[str, object], vision: Fields) -> dict[str, object]:
+    """The language model behind a Pixtral tower, whose sizes have the same names as in a config.json."""
+    stored = text.pop("quantization_config", None)
+    return {
+        "architectures": ["Mistral3ForConditionalGeneration"],
+        "model_type": "mistral3",
+        "text_config": text,
+        "vision_config": vision.values,
+        "spatial_merge_size": vision.size("spatial_merge_size", default=2, largest=64),
+        "multimodal_projector_bias": vision.flag("adapter_bias", default=True),
+        **({} if stored is None else {"quantization_config": stored}),
+    }
+
+
+def _layers(own: Fields) -> dict[str, object]:
+    """What the layers are made of: Mistral's or Mixtral's, or latent attention and shared experts as in DeepSeek V3."""
+    experts = own.optional_section("moe")
+    if "qk_nope_head_dim" in own or (experts is not None and experts.count("num_shared_experts", default=0)):
+        named = {} if experts is None else {name: experts.get(mistrals) for name, mistrals in _EXPERTS.items()}
+        dense = {"first_k_dense_replace": own.size("n_layers", largest=LARGEST_LAYERS)} if experts is None else {}
+        latent = {name: own.get(name) for name in _LATENT}
+        return {"architectures": ["MistralLarge3ForCausalLM"], "model_type": "mistral4", **named, **dense, **latent}
+    if experts is None:
+        return {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
+    return {
+        "architectures": ["MixtralForCausalLM"],
         "model_type": "mistral",
+        "num_local_experts": experts.size("num_experts"),
+        "num_experts_per_tok": experts.size("num_experts_per_tok"),
+    }
+
+
+def _sizes(own: Fields) -> dict[str, object]:
+    """What all of Mistral's models state."""
+    config: dict[str, object] = {
         "hidden_size": own.size("dim"),
         "num_hidden_layers": own.size("n_layers", largest=LARGEST_LAYERS),
         "num_attention_heads": own.size("n_heads"),
@@ -47,9 +91,6 @@ def config_of_params(params: object) -> dict[str, object]:
         config["head_dim"] = own.size("head_dim")
     if "sliding_window" in own:
         config["sliding_window"] = _window(own)
-    if experts is not None:
-        config["num_local_experts"] = experts.size("num_experts")
-        config["num_experts_per_tok"] = experts.size("num_experts_per_tok")
     quantization = own.optional_section("quantization")
     if quantization is not None:
         config["quantization_config"] = _quantization(quantization)

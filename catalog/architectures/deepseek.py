@@ -1,4 +1,4 @@
-"""DeepSeek V2 to V3.2, Kimi K2, GLM-5 and GLM-4.7-Flash: latent attention, a few dense layers, then experts."""
+"""DeepSeek V2 to V3.2, Kimi K2, GLM-5, Mistral Large 3 and A.X K1: latent attention, dense layers, then experts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,21 @@ ARCHITECTURES = (
     "DeepseekV32ForCausalLM",
     "GlmMoeDsaForCausalLM",
     "Glm4MoeLiteForCausalLM",
+    "MistralLarge3ForCausalLM",
+    "Mistral4ForCausalLM",
+    "AXK1ForCausalLM",
 )
-MODEL_TYPES = ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm_moe_dsa", "glm4_moe_lite")
+MODEL_TYPES = (
+    "deepseek_v2",
+    "deepseek_v3",
+    "deepseek_v32",
+    "kimi_k2",
+    "glm_moe_dsa",
+    "glm4_moe_lite",
+    "mistral4",
+    "axk1",
+    "AXK1",
+)
 
 _FAMILIES = {
     "deepseek_v2": "DeepSeek V2",
@@ -36,6 +49,8 @@ _FAMILIES = {
     "kimi_k2": "Kimi K2",
     "glm_moe_dsa": "GLM-5",
     "glm4_moe_lite": "GLM-4.7",
+    "mistral4": "Mistral",
+    **dict.fromkeys(("axk1", "AXK1"), "A.X K1"),
 }
 
 
@@ -111,7 +126,10 @@ def mixture(text: Fields, hidden: int, *, name: str = "mlp") -> tuple[Matrix, ..
 
 def _layer(text: Fields, hidden: int, mla: LatentAttention, *, dense: bool) -> Layer:
     feed_forward = gated_mlp(hidden, text.size("intermediate_size")) if dense else mixture(text, hidden)
-    return Layer((mla,), (*latent_attention(hidden, mla), *_indexer(hidden, mla), *feed_forward, *pre_norms(hidden)))
+    matrices = (*latent_attention(hidden, mla), *_indexer(hidden, mla), *feed_forward, *pre_norms(hidden))
+    closed = not dense and text.get("model_type") in ("axk1", "AXK1")
+    behind = (norm("post_mlp_layernorm", hidden),) if closed else ()
+    return Layer((mla,), (*matrices, *behind))
 
 
 def _indexer(hidden: int, mla: LatentAttention) -> tuple[Matrix, ...]:

@@ -13,7 +13,7 @@ from catalog.find import bundled_models, find_model
 from catalog.hub import asked_in, search_hub
 from catalog.model import Adapter
 from catalog.read import read_config
-from catalog.sizes import total_parameters, weight_bytes
+from catalog.sizes import parameters_by_part, total_parameters, weight_bytes
 from tests.catalog.hub_files import LLAMA, PARAMETERS, llama_gguf, llama_tensors, safetensors
 
 ORACLES = Path(__file__).parent.parent / "oracles"
@@ -204,9 +204,35 @@ def test_mistrals_params_stand_in_for_a_config(hub):
     assert (total_parameters(spec), spec.max_context_tokens, spec.notes) == (PARAMETERS, 4096, ())
     hub.add("org/moe", {"params.json": params | {"moe": {"num_experts": 8, "num_experts_per_tok": 2}}})
     assert find_model("org/moe").architecture == "MixtralForCausalLM"
-    hub.add("org/latent", {"params.json": params | {"qk_nope_head_dim": 128}})
-    with pytest.raises(UnknownArchitecture, match=r"org/latent: .*qk_nope_head_dim"):
-        find_model("org/latent")
+    hub.add("org/hears", {"params.json": params | {"multimodal": {"whisper_model_args": {}}}})
+    with pytest.raises(UnknownArchitecture, match=r"org/hears: .*multimodal"):
+        find_model("org/hears")
+
+
+MISTRAL_SMALL_4 = {
+    **{"dim": 4096, "n_layers": 36, "n_heads": 32, "n_kv_heads": 32, "hidden_dim": 12288, "vocab_size": 131072},
+    **{"head_dim": 128, "kv_lora_rank": 256, "q_lora_rank": 1024, "qk_nope_head_dim": 64, "qk_rope_head_dim": 64},
+    **{"v_head_dim": 128, "max_position_embeddings": 1048576, "quantization": {"qformat_weight": "fp8_e4m3"}},
+    "moe": {"num_experts": 128, "num_experts_per_tok": 4, "num_shared_experts": 1, "expert_hidden_dim": 2048},
+    "vision_encoder": {
+        **{"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
+        **{"num_channels": 3, "patch_size": 14, "image_size": 1540, "mm_projector_id": "patch_merge"},
+        **{"spatial_merge_size": 2, "adapter_bias": False},
+    },
+}
+"""Sizes of Mistral Small 4 119B A6B: those of transformers' Mistral4Config."""
+
+
+def test_mistrals_params_of_latent_attention_shared_experts_and_images_are_read(hub):
+    hub.add("org/small-4", {"params.json": MISTRAL_SMALL_4})
+    spec = find_model("org/small-4")
+    mixer = next(spec.mixers)
+    assert (mixer.kv_rank + mixer.rope_dim, spec.layer_count, spec.weight_format) == (320, 36, "fp8")
+    assert total_parameters(spec) == pytest.approx(119.4e9, rel=0.001)  # as the publisher counts
+    without = {key: value for key, value in MISTRAL_SMALL_4.items() if key not in ("moe", "vision_encoder")}
+    hub.add("org/dense", {"params.json": without})
+    dense = find_model("org/dense")
+    assert (dense.architecture, parameters_by_part(dense)["experts"]) == ("MistralLarge3ForCausalLM", 0)
 
 
 def test_the_limit_in_generation_config_is_said(hub):
