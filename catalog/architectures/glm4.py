@@ -12,6 +12,7 @@ MODEL_TYPES = ("glm", "glm4", "glm4v_text", "glm_ocr_text")
 
 def read(config: Fields) -> Shape:
     """All but the first have norms behind both halves of a layer, too; all but GLM-OCR biases, which are not stated."""
+    config.require("vision_config" not in config, "vision_config", "left out, as GLM-Edge's towers are not described")
     hidden, mixer = config.size("hidden_size"), read_attention(config)
     after = ("post_self_attn_layernorm", "post_mlp_layernorm") if config.get("model_type") != "glm" else ()
     biased = config.flag("attention_bias", default=config.get("model_type") != "glm_ocr_text")
