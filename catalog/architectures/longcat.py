@@ -34,11 +34,16 @@ def _half(hidden: int, mla: LatentAttention, dense: int, number: str = "") -> tu
 
 
 def _experts(config: Fields, hidden: int) -> tuple[Matrix, ...]:
-    """The router also scores `zero_expert_num` experts that return their input: they have no weights."""
+    """The router also scores `zero_expert_num` experts that return their input: they have no weights.
+
+    A token's share of them is taken to be theirs of all experts: 8 of 12 chosen have weights in LongCat-Flash, which
+    makes 28 billion parameters active; 27 on average were published (arXiv:2509.01322).
+    """
     experts = config.size("n_routed_experts", largest=LARGEST_EXPERTS)
     top_k = config.size("moe_topk", "num_experts_per_tok", largest=experts)
     scored = experts + config.count("zero_expert_num", default=0)
+    active = max(1, round(top_k * experts / scored))
     return (
         router(hidden, scored, name="mlp.router.classifier", stored_as="fp32"),  # vLLM 0.32 longcat_flash.py
-        *routed_experts(hidden, config.size("expert_ffn_hidden_size", "moe_intermediate_size"), experts, top_k),
+        *routed_experts(hidden, config.size("expert_ffn_hidden_size", "moe_intermediate_size"), experts, active),
     )
