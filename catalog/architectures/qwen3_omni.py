@@ -27,11 +27,11 @@ def read(config: Fields) -> Shape:
     vision = thinker.section("vision_config")
     tied = thinker.flag("tie_word_embeddings", default=False)
     shape = qwen3.text_shape(thinker.section("text_config"), tied=tied, layer_path="thinker.model.layers")
-    matrices = (*qwen3_tower(vision), *_sound_encoder(thinker.section("audio_config")))
+    matrices = (*qwen3_tower(vision), *sound_encoder(thinker.section("audio_config")))
     return replace(shape, vision=VisionTower(matrices, vision.layers("depth"), vision.size("hidden_size")))
 
 
-def _sound_encoder(audio: Fields) -> tuple[Matrix, ...]:
+def sound_encoder(audio: Fields) -> tuple[Matrix, ...]:
     """Convolutions, then Whisper's layers with biases everywhere; its positions are computed, not stored.
 
     Source: vLLM, vllm/model_executor/models/qwen3_omni_moe_thinker.py, Qwen3OmniMoeAudioEncoder.

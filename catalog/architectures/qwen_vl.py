@@ -26,7 +26,7 @@ def read(config: Fields) -> Shape:
         shape = qwen2.text_shape(text, "Qwen 2")
         return replace(shape, vision=_tower_2(vision, shape.hidden_size))
     if config.word("model_type", default="") == "qwen2_5_vl":
-        shape, matrices = qwen2.text_shape(text, "Qwen 2.5"), _tower_2_5(vision)
+        shape, matrices = qwen2.text_shape(text, "Qwen 2.5"), qwen2_5_tower(vision)
     else:
         tied = config.flag("tie_word_embeddings", default=False)
         shape = qwen3.text_shape(text, tied=tied, layer_path="model.language_model.layers")
@@ -73,7 +73,7 @@ def _head_dim(vision: Fields) -> int:
     return hidden // heads
 
 
-def _tower_2_5(vision: Fields) -> tuple[Matrix, ...]:
+def qwen2_5_tower(vision: Fields) -> tuple[Matrix, ...]:
     """RMS norms, a gated MLP with biases, no position table; the merger joins merge x merge patches."""
     hidden, depth, width = vision.size("hidden_size"), vision.layers("depth"), vision.size("intermediate_size")
     merged = hidden * _merged(vision)
