@@ -1,4 +1,4 @@
-"""Kimi K2.5 (K2 with a vision tower), Kimi Linear and Kimi K3 (delta attention between latent attention)."""
+"""Kimi VL and K2.5 (Moonlight and K2 with a vision tower), Kimi Linear and K3 (delta between latent attention)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ from catalog.mixers import latent_attention
 from catalog.model import LatentAttention, Matrix, RecurrentState, Sharding, StateArray, VisionTower
 from catalog.reading import Fields, max_context, text_section
 
-ARCHITECTURES = ("KimiK25ForConditionalGeneration", "KimiLinearForCausalLM", "KimiK3ForConditionalGeneration")
-MODEL_TYPES = ("kimi_k25", "kimi_linear", "kimi_k3")
+ARCHITECTURES = (
+    "KimiK25ForConditionalGeneration",
+    "KimiLinearForCausalLM",
+    "KimiK3ForConditionalGeneration",
+    "KimiVLForConditionalGeneration",
+)
+MODEL_TYPES = ("kimi_k25", "kimi_linear", "kimi_k3", "kimi_vl")
 
 
 def read(config: Fields) -> Shape:
@@ -35,13 +40,16 @@ def read(config: Fields) -> Shape:
         family = "Kimi Linear" if vision is None else "Kimi K3"
         shape = replace(_delta_text(text, family), layer_path=path)
     else:
-        shape = deepseek.text_shape(text, "Kimi K2", path)
+        shape = deepseek.text_shape(text, "Kimi VL" if config.get("model_type") == "kimi_vl" else "Kimi K2", path)
     return shape if vision is None else replace(shape, vision=_vision(vision, shape.hidden_size))
 
 
 def _vision(vision: Fields, text_hidden: int) -> VisionTower:
     """MoonViT: patches, learned positions, encoder layers, and a projector that merges 2 x 2 patches."""
-    width, layers = vision.size("vt_hidden_size", "hidden_size"), vision.layers("vt_num_hidden_layers")
+    width, layers = (
+        vision.size("vt_hidden_size", "hidden_size"),
+        vision.layers("vt_num_hidden_layers", "num_hidden_layers"),
+    )
     patch, merge = vision.size("patch_size", largest=1024), vision.sizes("merge_kernel_size", length=2)
     height, breadth = vision.size("init_pos_emb_height"), vision.size("init_pos_emb_width")
     matrices = (
@@ -100,7 +108,7 @@ def _delta_text(text: Fields, family: str) -> Shape:
     tied = text.flag("tie_word_embeddings", default=False)
     linear_config = text.section("linear_attn_config")
     delta_layers = set(linear_config.sizes("kda_layers"))  # counted from 1
-    state, delta = _delta_attention(hidden, linear_config)
+    state, delta = delta_attention(hidden, linear_config)
     mla = deepseek.read_latent_attention(text)
     latent = (*latent_attention(hidden, mla), *_output_gate(text, hidden, mla))
     dense, extra = text.count("first_k_dense_replace", default=0), _block_residuals(text, hidden)
@@ -122,13 +130,14 @@ def _delta_text(text: Fields, family: str) -> Shape:
     )
 
 
-def _delta_attention(hidden: int, config: Fields) -> tuple[RecurrentState, tuple[Matrix, ...]]:
+def delta_attention(hidden: int, config: Fields) -> tuple[RecurrentState, tuple[Matrix, ...]]:
     """Kimi delta attention: a delta net that decays each key channel by itself. Engines keep its state in fp32.
 
     Source: Kimi Linear (arXiv:2510.26692), section 3; vLLM 0.32 for storage types.
     """
-    heads, head_dim = config.size("num_heads", largest=2**16), config.size("head_dim")
-    kernel, width = config.size("short_conv_kernel_size", largest=64), heads * head_dim
+    heads = config.size("linear_num_heads", "num_heads", largest=2**16)
+    head_dim = config.size("linear_head_dim", "head_dim")
+    kernel, width = config.size("linear_conv_kernel_dim", "short_conv_kernel_size", largest=64), heads * head_dim
     arrays = (
         StateArray("convolution", (kernel - 1, 3 * width), 1, "bf16"),
         StateArray("recurrence", (heads, head_dim, head_dim), 0, "fp32"),
