@@ -1,4 +1,4 @@
-"""StarCoder and SantaCoder: GPT-2 with one KV head for all query heads, and learned positions."""
+"""GPT-2, and StarCoder and SantaCoder, which have one KV head for all query heads: learned positions, biases."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from catalog.blocks import Layer, Shape, attention, embedding_and_head, norm, pl
 from catalog.model import Attention
 from catalog.reading import Fields
 
-ARCHITECTURES = ("GPTBigCodeForCausalLM",)
-MODEL_TYPES = ("gpt_bigcode",)
+ARCHITECTURES = ("GPTBigCodeForCausalLM", "GPT2LMHeadModel")
+MODEL_TYPES = ("gpt_bigcode", "gpt2")
 
 
 def read(config: Fields) -> Shape:
@@ -15,7 +15,8 @@ def read(config: Fields) -> Shape:
     hidden, vocabulary = config.size("n_embd"), config.size("vocab_size")
     positions, heads = config.size("n_positions"), config.size("n_head", largest=hidden)
     config.require(hidden % heads == 0, "n_head", f"a divisor of n_embd = {hidden}")
-    kv_heads = 1 if config.flag("multi_query", default=True) else heads
+    gpt2 = config.get("model_type") == "gpt2"
+    kv_heads = 1 if config.flag("multi_query", default=not gpt2) else heads
     mixer = Attention(heads, kv_heads, hidden // heads, hidden // heads)
     matrices = (
         *attention(hidden, mixer, name="attn", qkv_bias=True, output_bias=True),
@@ -24,7 +25,7 @@ def read(config: Fields) -> Shape:
         norm("ln_2", hidden, bias=True),
     )
     return Shape(
-        family="StarCoder",
+        family="GPT-2" if gpt2 else "StarCoder",
         hidden_size=hidden,
         vocabulary=vocabulary,
         max_context_tokens=positions,

@@ -1,4 +1,4 @@
-"""Hunyuan MoE (A13B): normalized queries and keys, experts and one shared MLP in every layer."""
+"""Hunyuan: normalized queries and keys; in the MoE (A13B) experts and one shared MLP in every layer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, n
 from catalog.model import Attention, Matrix
 from catalog.reading import LARGEST_EXPERTS, Fields
 
-ARCHITECTURES = ("HunYuanMoEV1ForCausalLM",)
-MODEL_TYPES = ("hunyuan_v1_moe",)
+ARCHITECTURES = ("HunYuanMoEV1ForCausalLM", "HunYuanDenseV1ForCausalLM")
+MODEL_TYPES = ("hunyuan_v1_moe", "hunyuan_v1_dense")
 
 
 def read(config: Fields) -> Shape:
@@ -16,6 +16,9 @@ def read(config: Fields) -> Shape:
     config.require(not config.flag("use_cla", default=False), "use_cla", "false: shared caches are not described here")
     hidden, count, mixer = config.size("hidden_size"), config.layers(), read_attention(config)
     rest = (*_attention(config, hidden, mixer), *pre_norms(hidden))
+    if config.get("model_type") == "hunyuan_v1_dense":
+        dense = Layer((mixer,), (*rest, *gated_mlp(hidden, config.size("intermediate_size"))))
+        return language_model(config, "Hunyuan", [dense] * count)
     per_layer = zip(
         _by_layer(config, count, "num_experts"),
         _by_layer(config, count, "moe_topk", "num_experts_per_tok"),

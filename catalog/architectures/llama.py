@@ -1,10 +1,12 @@
-"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Granite 3, Yi, Aquila, Baichuan."""
+"""Llama 1 to 3, and families whose layers have the same matrices: Mistral, Granite 3, Yi, Aquila, InternLM 3, Solar."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, pre_norms
 from catalog.model import Attention
-from catalog.reading import LARGEST_CONTEXT, Fields
+from catalog.reading import LARGEST_CONTEXT, Fields, windows
 
 ARCHITECTURES = (
     "LlamaForCausalLM",
@@ -15,8 +17,10 @@ ARCHITECTURES = (
     "AquilaModel",
     "BaichuanForCausalLM",
     "BaiChuanForCausalLM",
+    "InternLM3ForCausalLM",
+    "SolarForCausalLM",
 )
-MODEL_TYPES = ("llama", "mistral", "ministral3", "granite", "aquila", "baichuan")
+MODEL_TYPES = ("llama", "mistral", "ministral3", "granite", "aquila", "baichuan", "internlm3", "solar")
 
 _FAMILIES = {
     "llama": "Llama",
@@ -25,6 +29,8 @@ _FAMILIES = {
     "granite": "Granite",
     "aquila": "Aquila",
     "baichuan": "Baichuan",
+    "internlm3": "InternLM 3",
+    "solar": "Solar",
 }
 
 
@@ -35,19 +41,26 @@ def read(config: Fields) -> Shape:
 
 def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> Shape:
     """The language model that `text` describes."""
-    hidden = text.size("hidden_size")
-    mixer = read_attention(text, window=text.optional_size("sliding_window", largest=LARGEST_CONTEXT))
+    hidden, mixer = text.size("hidden_size"), read_attention(text)
     matrices = (
         *attention(
             hidden,
             mixer,
-            qkv_bias=text.flag("attention_bias", "qkv_bias", default=False),
-            output_bias=text.flag("attention_bias", default=False),
+            qkv_bias=text.flag("qkv_bias", "attention_bias", "bias", "use_bias", default=False),
+            output_bias=text.flag("attention_out_bias", "attention_bias", "bias", "use_bias", default=False),
         ),
-        *gated_mlp(hidden, text.size("intermediate_size"), bias=text.flag("mlp_bias", default=False)),
+        *gated_mlp(hidden, text.size("intermediate_size"), bias=text.flag("mlp_bias", "use_bias", default=False)),
         *pre_norms(hidden),
     )
-    return language_model(text, family, [Layer((mixer,), matrices)] * text.layers(), layer_path=layer_path)
+    layers = [Layer((replace(mixer, window=window),), matrices) for window in layer_windows(text)]
+    return language_model(text, family, layers, layer_path=layer_path)
+
+
+def layer_windows(text: Fields) -> tuple[int | None, ...]:
+    """The window of each layer: as `layer_types` says, without it the one `sliding_window` of all."""
+    if "layer_types" in text:
+        return windows(text, text.layers())
+    return (text.optional_size("sliding_window", largest=LARGEST_CONTEXT),) * text.layers()
 
 
 def read_attention(text: Fields, window: int | None = None, *, heads: int | None = None) -> Attention:

@@ -1,4 +1,4 @@
-"""StableLM: Llama's layers with LayerNorms; StableLM 2 with biased queries, keys and values, its 12B in parallel."""
+"""StableLM and Orion: Llama's layers with LayerNorms; StableLM 2 with biased queries and keys, its 12B in parallel."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from catalog.architectures.llama import read_attention
 from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, norm, pre_norms
 from catalog.reading import Fields
 
-ARCHITECTURES = ("StableLmForCausalLM", "StableLMEpochForCausalLM")
-MODEL_TYPES = ("stablelm", "stablelm_epoch")
+ARCHITECTURES = ("StableLmForCausalLM", "StableLMEpochForCausalLM", "OrionForCausalLM")
+MODEL_TYPES = ("stablelm", "stablelm_epoch", "orion")
 
 
 def read(config: Fields) -> Shape:
@@ -23,5 +23,6 @@ def read(config: Fields) -> Shape:
         *gated_mlp(hidden, config.size("intermediate_size")),
         *pre_norms(hidden, bias=True)[: 1 if together else 2],
     )
-    shape = language_model(config, "StableLM", [Layer((mixer,), matrices)] * config.layers())
+    family = "Orion" if config.get("model_type") == "orion" else "StableLM"
+    shape = language_model(config, family, [Layer((mixer,), matrices)] * config.layers())
     return replace(shape, outside=(*shape.outside[:-1], norm("model.norm", hidden, bias=True)))
