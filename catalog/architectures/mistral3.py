@@ -17,11 +17,15 @@ MODEL_TYPES = ("mistral3",)
 def read(config: Fields) -> Shape:
     """The language model of text_config, the tower of vision_config and the projector between them."""
     own = config.section("text_config")
-    text = deepseek.text_shape(own, "Mistral") if "kv_lora_rank" in own else text_shape(own, "Mistral")
+    latent = "kv_lora_rank" in own
+    text = deepseek.text_shape(own, "Mistral") if latent else text_shape(own, "Mistral")
     vision = config.section("vision_config")
     merge = config.size("spatial_merge_size", default=2, largest=64)
     bias = config.flag("multimodal_projector_bias", default=False)
-    matrices = (*_pixtral(vision), *merging_projector(vision.size("hidden_size"), text.hidden_size, merge, bias=bias))
+    projector = merging_projector(vision.size("hidden_size"), text.hidden_size, merge, bias=bias)
+    if latent:  # vLLM 0.32 serves it by pixtral.py, whose VisionLanguageAdapter every rank has whole
+        projector = tuple(replace(matrix, sharding="replicated") for matrix in projector)
+    matrices = (*_pixtral(vision), *projector)
     return replace(text, vision=VisionTower(matrices, vision.layers(), vision.size("hidden_size")))
 
 
