@@ -46,10 +46,10 @@ def siglip(vision: Fields, read_layers: int | None = None, *, last_norm: bool | 
     )
     tower = _cut(vision, front, layers, last_norm)
     pools = vision.get("model_type") == "siglip_vision_model" and vision.flag("vision_use_head", default=True)
-    return replace(tower, idle=(*tower.idle, *_pooling_head(vision, width))) if pools else tower
+    return replace(tower, idle=(*tower.idle, *pooling_head(vision, width))) if pools else tower
 
 
-def _pooling_head(vision: Fields, width: int) -> tuple[Matrix, ...]:
+def pooling_head(vision: Fields, width: int) -> tuple[Matrix, ...]:
     """One learned query that attends to all patches, and an MLP."""
     inner = vision.size("intermediate_size")
     return (
