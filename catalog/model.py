@@ -81,6 +81,7 @@ class Matrix:
         granule: outputs that TP must keep together (head_dim for projections by head); 1 = none.
         gemm: whether tokens are multiplied with it (False for norms, tables, convolutions, buffers).
         quantizable: False where engines keep it in 16 bit whatever the checkpoint's scheme says.
+        on_host: whether engines keep it in the host's memory, as a table of n-grams of which a token reads few rows.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Matrix:
     granule: int = 1
     gemm: bool = True
     quantizable: bool = True
+    on_host: bool = False
 
     @property
     def parameters(self) -> int:

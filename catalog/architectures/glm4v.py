@@ -39,12 +39,15 @@ def _tower(vision: Fields) -> tuple[Matrix, ...]:
 
 
 def _ocr_tower(vision: Fields) -> tuple[Matrix, ...]:
-    """Biases and normalized queries and keys in its layers, no table of positions."""
-    channels, head = vision.size("in_channels", default=3, largest=16), _head_dim(vision)
+    return ocr_tower(vision, vision.size("in_channels", default=3, largest=16) * vision.size("out_hidden_size"))
+
+
+def ocr_tower(vision: Fields, width: int) -> tuple[Matrix, ...]:
+    """Biases and normalized queries and keys in its layers, no table of positions; a projector of this width."""
     return (
         *_layers(vision, vision.size("intermediate_size"), bias=True),
-        vision_norm("blocks.attn.qk_norm", 2 * head, copies=vision.layers("depth")),
-        *_ends(vision, channels * vision.size("out_hidden_size")),
+        vision_norm("blocks.attn.qk_norm", 2 * _head_dim(vision), copies=vision.layers("depth")),
+        *_ends(vision, width),
     )
 
 

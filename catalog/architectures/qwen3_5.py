@@ -70,11 +70,12 @@ def _layer_kinds(text: Fields, count: int) -> tuple[str, ...]:
 
 
 def _layer(text: Fields, hidden: int, kind: str, is_next: bool) -> Layer:
-    mixer, matrices = _attention(text, hidden) if kind == "full_attention" else _delta_net(text, hidden, is_next)
-    return Layer((mixer,), (*matrices, *_feed_forward(text, hidden), *pre_norms(hidden)))
+    mixer, matrices = gated_attention(text, hidden) if kind == "full_attention" else _delta_net(text, hidden, is_next)
+    return Layer((mixer,), (*matrices, *feed_forward(text, hidden), *pre_norms(hidden)))
 
 
-def _attention(text: Fields, hidden: int) -> tuple[Mixer, tuple[Matrix, ...]]:
+def gated_attention(text: Fields, hidden: int) -> tuple[Attention, tuple[Matrix, ...]]:
+    """Attention whose queries come with a gate of their output."""
     heads = text.size("num_attention_heads", largest=2**16)
     kv_heads, head_dim = text.size("num_key_value_heads", largest=2**16), text.size("head_dim", default=256)
     text.require(heads % kv_heads == 0, "num_key_value_heads", f"a divisor of num_attention_heads = {heads}")
@@ -86,7 +87,13 @@ def _attention(text: Fields, hidden: int) -> tuple[Mixer, tuple[Matrix, ...]]:
 
 
 def _delta_net(text: Fields, hidden: int, is_next: bool) -> tuple[Mixer, tuple[Matrix, ...]]:
-    shape = GatedDeltaNet(
+    shape = read_delta_net(text, hidden)
+    return shape.state, gated_delta_net(shape, QWEN3_NEXT_INPUTS if is_next else QWEN3_5_INPUTS)
+
+
+def read_delta_net(text: Fields, hidden: int) -> GatedDeltaNet:
+    """Heads as Qwen's configs state them."""
+    return GatedDeltaNet(
         hidden=hidden,
         key_heads=text.size("linear_num_key_heads", largest=2**16),
         key_head_dim=text.size("linear_key_head_dim"),
@@ -95,10 +102,9 @@ def _delta_net(text: Fields, hidden: int, is_next: bool) -> tuple[Mixer, tuple[M
         kernel=text.size("linear_conv_kernel_dim", largest=64),
         state_stored_as=state_type(text, "mamba_ssm_dtype", default="bf16"),
     )
-    return shape.state, gated_delta_net(shape, QWEN3_NEXT_INPUTS if is_next else QWEN3_5_INPUTS)
 
 
-def _feed_forward(text: Fields, hidden: int) -> tuple[Matrix, ...]:
+def feed_forward(text: Fields, hidden: int) -> tuple[Matrix, ...]:
     """A gated MLP, or experts with one gated shared expert."""
     if "num_experts" not in text:
         return gated_mlp(hidden, text.size("intermediate_size"))

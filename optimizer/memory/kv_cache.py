@@ -7,7 +7,7 @@ blocks for them is `page_groups.py`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import Literal
@@ -233,7 +233,8 @@ def _attention_caches(mixer: Attention, tensor_parallel: int, kv_format: str) ->
         shape=(heads, mixer.head_dim, mixer.value_head_dim),
     )
     if mixer.indexer is not None and not mixer.indexer.shared:
-        yield _key_cache(mixer.indexer)
+        keys = _key_cache(mixer.indexer)
+        yield replace(keys, latent=keys.tokens_per_entry == 1)  # pooled keys follow the blocks of softmax attention
 
 
 def _attention_kind(mixer: Attention) -> Kind:
@@ -278,8 +279,9 @@ def _key_bytes(indexer: Indexer) -> int:
 
 
 def _key_cache(indexer: Indexer) -> LayerCache:
+    """One key per `compression` tokens; what is kept of an unfinished one, some KB per request, is not counted."""
     size = _key_bytes(indexer)
-    return LayerCache("full", size, latent=True, shape=(size,))
+    return LayerCache("full", size, latent=True, tokens_per_entry=indexer.compression, shape=(size,))
 
 
 def _compressed_entry_bytes(kv_rank: int, rope_dim: int) -> int:

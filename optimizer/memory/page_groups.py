@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -296,15 +296,30 @@ def _packed_groups(pages: list[_Page]) -> tuple[Group, ...]:
     buckets of one size are split into groups of about as many repeats as the longest pattern of several sizes has.
     """
     buckets: dict[tuple[Kind, int | None, int], list[_Page]] = defaultdict(list)
-    for page in pages:
-        buckets[page.merges_with].append(page)
+    largest = max(page.size for page in pages)
+    for page in pages:  # states are as large as a page of attention, which was made to hold the largest of them
+        buckets[page.merges_with].append(replace(page, size=largest) if page.cache.kind == "state" else page)
     repeats = _repeats_per_group([Counter(page.size for page in bucket) for bucket in buckets.values()])
+    counts = [_groups_of(bucket, repeats) for bucket in buckets.values()]
+    widest = max(_widest(b, n) for b, n in zip(buckets.values(), counts, strict=True) if b[0].cache.kind != "state")
     groups: list[Group] = []
-    for bucket in buckets.values():
-        sizes = Counter(page.size for page in bucket)
-        count = -(-max(sizes.values()) // repeats) if repeats and _is_balanced(sizes) else 1
-        groups += [_group(part) for part in _split(bucket, count)]
+    for bucket, count in zip(buckets.values(), counts, strict=True):
+        first = bucket[0]
+        states = first.cache.kind == "state"  # no more of them in a group than the block of the others holds
+        parts = max(count, -(-len(bucket) // max(widest // first.size, 1))) if states else count
+        groups += [_group(part, pages_per_request=first.cache.pages_per_request) for part in _split(bucket, parts)]
     return tuple(groups)
+
+
+def _groups_of(bucket: list[_Page], repeats: int) -> int:
+    sizes = Counter(page.size for page in bucket)
+    return -(-max(sizes.values()) // repeats) if repeats and _is_balanced(sizes) else 1
+
+
+def _widest(bucket: list[_Page], count: int) -> int:
+    """Bytes of the largest of the groups that a bucket is split into."""
+    sizes = Counter(page.size for page in bucket)
+    return sum(size * -(-layers // count) for size, layers in sizes.items())
 
 
 def _is_balanced(sizes: Counter[int]) -> bool:

@@ -117,7 +117,11 @@ def _finer(cut: Ints, divides: Ints, block: int) -> Ints:
 def shard_shape(matrix: Matrix, division: Division) -> tuple[Ints, Ints, Ints]:
     """Outputs, inputs and copies of the largest shard, each of shape (keys,)."""
     whole = np.ones_like(division.tensor_parallel)
-    outputs, inputs, copies = whole * matrix.outputs, whole * matrix.inputs, whole * matrix.copies
+    outputs, inputs, copies = (
+        whole * matrix.outputs,
+        whole * matrix.inputs,
+        whole * (0 if matrix.on_host else matrix.copies),
+    )
     ranks = division.tensor_parallel
     if matrix.sharding in ("column", "kv_heads"):
         outputs = _divided(outputs, ranks, matrix.granule)
