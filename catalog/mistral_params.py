@@ -24,7 +24,7 @@ def config_of_params(params: object) -> dict[str, object]:
     """A config.json that says what this params.json says.
 
     Raises:
-        UnknownArchitecture: sound, or images in a form whose names differ too much.
+        UnknownArchitecture: sound, whose names differ too much.
         BadModelConfig: a value is missing, of the wrong type or absurd.
 
     >>> sizes = {"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8, "hidden_dim": 14336, "vocab_size": 32768}
@@ -33,10 +33,10 @@ def config_of_params(params: object) -> dict[str, object]:
     """
     own = Fields(params, "params.json")
     vision = own.optional_section("vision_encoder")
-    strange = "multimodal" in own or (vision is not None and vision.get("mm_projector_id") != "patch_merge")
-    if strange:
-        what = "multimodal" if "multimodal" in own else "a vision_encoder without patch_merge"
-        raise UnknownArchitecture(f"The params.json has {what}, which is read from a config.json only; there is none.")
+    if "multimodal" in own:
+        raise UnknownArchitecture(
+            "The params.json has multimodal, which is read from a config.json only; there is none."
+        )
     config = {**_sizes(own), **_layers(own)}
     return config if vision is None else _with_vision(config, vision)
 
@@ -45,12 +45,10 @@ def _with_vision(text: dict[str, object], vision: Fields) -> dict[str, object]:
     """The language model behind a Pixtral tower, whose sizes have the same names as in a config.json."""
     stored = text.pop("quantization_config", None)
     return {
-        "architectures": ["Mistral3ForConditionalGeneration"],
-        "model_type": "mistral3",
+        "architectures": ["PixtralForConditionalGeneration"],
+        "model_type": "pixtral",
         "text_config": text,
         "vision_config": vision.values,
-        "spatial_merge_size": vision.size("spatial_merge_size", default=2, largest=64),
-        "multimodal_projector_bias": vision.flag("adapter_bias", default=True),
         **({} if stored is None else {"quantization_config": stored}),
     }
 
@@ -67,7 +65,7 @@ def _layers(own: Fields) -> dict[str, object]:
         return {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
     return {
         "architectures": ["MixtralForCausalLM"],
-        "model_type": "mistral",
+        "model_type": "mixtral",
         "num_local_experts": experts.size("num_experts"),
         "num_experts_per_tok": experts.size("num_experts_per_tok"),
     }

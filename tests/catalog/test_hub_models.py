@@ -235,6 +235,23 @@ def test_mistrals_params_of_latent_attention_shared_experts_and_images_are_read(
     assert (dense.architecture, parameters_by_part(dense)["experts"]) == ("MistralLarge3ForCausalLM", 0)
 
 
+PIXTRAL = {
+    **{"dim": 5120, "n_layers": 40, "n_heads": 32, "n_kv_heads": 8, "hidden_dim": 14336, "vocab_size": 131072},
+    "head_dim": 128,
+    "vision_encoder": {
+        **{"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
+        **{"num_channels": 3, "patch_size": 16, "image_size": 1024, "rope_theta": 10000.0, "image_token_id": 10},
+    },
+}
+"""Pixtral 12B 2409; transformers' class counts as many parameters for its other form."""
+
+
+def test_mistrals_params_of_a_tower_without_merging_are_read_as_engines_read_them(hub):
+    hub.add("org/pixtral", {"params.json": PIXTRAL})
+    spec = find_model("org/pixtral")
+    assert (spec.architecture, total_parameters(spec)) == ("PixtralForConditionalGeneration", 12_682_739_712)
+
+
 def test_the_limit_in_generation_config_is_said(hub):
     hub.add("org/tiny", {"config.json": LLAMA, "generation_config.json": {"max_new_tokens": 2048, "top_p": 0.9}})
     assert find_model("org/tiny").notes == (
