@@ -1,7 +1,7 @@
 """Ling and Ring (Bailing MoE), and the models of Sarvam and Param 2, which have the same keys and the same experts.
 
-Ling 1 and 2 have grouped-query attention. Ring 2.5 puts lightning attention between layers of latent attention, Ring
-2 Linear between layers of grouped-query attention.
+Ling 1 and 2 have grouped-query attention. Ling 2.5 puts lightning attention between layers of latent attention, Ring
+2 Linear between layers of grouped-query attention. Ling 3 has delta attention where Ling 2.5 has lightning attention.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from catalog.architectures.deepseek import predictor
+from catalog.architectures.kimi import delta_attention
 from catalog.architectures.llama import read_attention
 from catalog.blocks import (
     UNDECIDED,
@@ -34,6 +35,7 @@ ARCHITECTURES = (
     "BailingMoeForCausalLM",
     "BailingMoeV2ForCausalLM",
     "BailingMoeV2_5ForCausalLM",
+    "BailingMoeV3ForCausalLM",
     "BailingMoeLinearForCausalLM",
     "BailingMoeLinearV2ForCausalLM",
     "SarvamMoEForCausalLM",
@@ -55,9 +57,7 @@ def read(config: Fields) -> Shape:
     """Dense layers first; every `layer_group_size`th layer, or every one without it, has softmax attention."""
     hidden, count = config.size("hidden_size"), config.layers()
     full = _full_attention(config, hidden)
-    group = config.count("layer_group_size", default=1, largest=LARGEST_LAYERS)
-    other = _lightning_attention(config, hidden) if group > 1 else full
-    mixers = [full if group < 2 or (i + 1) % group == 0 else other for i in range(count)]
+    mixers = _mixers(config, hidden, full, count)
     dense = config.count("first_k_dense_replace", default=1 if _is_sarvams(config) else 0, largest=LARGEST_LAYERS)
     plain = gated_mlp(hidden, config.size("intermediate_size"), bias=_biased(config)) if dense else ()
     sparse = _mixture(config, hidden)
@@ -69,6 +69,17 @@ def read(config: Fields) -> Shape:
         shape.vocabulary, hidden, tied=shape.tied_embeddings, name=f"model.{_embedding_name(config)}"
     )
     return replace(shape, outside=(*ends, norm("model.norm", hidden)))
+
+
+def _mixers(config: Fields, hidden: int, full: Layer, count: int) -> list[Layer]:
+    """One layer of a group has softmax attention, and in Ling 3 each behind the last whole group."""
+    group = config.count("layer_group_size", default=1, largest=LARGEST_LAYERS)
+    if group < 2:
+        return [full] * count
+    delta = "short_conv_kernel_size" in config
+    other = _delta_attention(config, hidden) if delta else _lightning_attention(config, hidden)
+    whole = count // group * group if delta else count
+    return [full if (i + 1) % group == 0 or i >= whole else other for i in range(count)]
 
 
 def _kind(config: Fields) -> str:
@@ -101,7 +112,8 @@ def _full_attention(config: Fields, hidden: int) -> Layer:
         mla = _latent(config)
         own_name = _kind(config) == "sarvam_mla"
         weights = latent_attention(hidden, mla, name="self_attn" if own_name else "attention")
-        return Layer((mla,), weights if own_name else renamed(weights, {"o_proj": "dense"}))
+        own = weights if own_name else renamed(weights, {"o_proj": "dense"})
+        return Layer((mla,), (*own, *_output_gate(config, hidden, mla)))
     mixer = read_attention(config)
     norms = (mixer.head_dim, mixer.head_dim) if config.flag("use_qk_norm", default=False) else None
     biased = _biased(config) or config.flag("use_qkv_bias", default=False)
@@ -119,6 +131,29 @@ def _latent(config: Fields) -> LatentAttention:
         value_dim=config.size("v_head_dim", default=128),
         q_rank=config.optional_size("q_lora_rank"),
     )
+
+
+def _output_gate(config: Fields, hidden: int, mla: LatentAttention) -> tuple[Matrix, ...]:
+    """Ling 3 scales what each head says, or each of its values."""
+    kind = config.word("gated_attention_proj_granularity_type", default=None)
+    widths = {"head_wise": 1, "element_wise": mla.value_dim}
+    if kind not in widths:
+        return ()
+    width = widths[kind]
+    return (linear("attention.g_proj", "attention", mla.query_heads * width, hidden, "column", granule=width),)
+
+
+def _delta_attention(config: Fields, hidden: int) -> Layer:
+    """Kimi's, without low ranks. Source: vLLM 0.32 bailing_moe_v3.py."""
+    config.require(config.flag("no_kda_lora", default=False), "no_kda_lora", "true: engines know no other")
+    sizes = {
+        "num_heads": config.size("num_attention_heads", largest=2**16),
+        "head_dim": read_attention(config).head_dim,
+        "short_conv_kernel_size": config.get("short_conv_kernel_size"),
+        "use_full_rank_gate": True,
+    }
+    state, matrices = delta_attention(hidden, Fields(sizes, config.where), full_rank_decay=True)
+    return Layer((state,), tuple(replace(m, name=m.name.replace("self_attn.", "attention.", 1)) for m in matrices))
 
 
 def _lightning_attention(config: Fields, hidden: int) -> Layer:

@@ -130,8 +130,12 @@ def _delta_text(text: Fields, family: str) -> Shape:
     )
 
 
-def delta_attention(hidden: int, config: Fields) -> tuple[RecurrentState, tuple[Matrix, ...]]:
+def delta_attention(
+    hidden: int, config: Fields, *, full_rank_decay: bool = False
+) -> tuple[RecurrentState, tuple[Matrix, ...]]:
     """Kimi delta attention: a delta net that decays each key channel by itself. Engines keep its state in fp32.
+
+    Decay and output gate are projected through `head_dim` values, or at once where they are of full rank.
 
     Source: Kimi Linear (arXiv:2510.26692), section 3; vLLM 0.32 for storage types.
     """
@@ -144,9 +148,8 @@ def delta_attention(hidden: int, config: Fields) -> tuple[RecurrentState, tuple[
     )
     matrices = (
         *(_delta_projection(f"self_attn.{n}_proj", width, hidden, head_dim) for n in "qkv"),
-        *_delta_gate(hidden, width, head_dim, full_rank=config.flag("use_full_rank_gate", default=False)),
-        linear("self_attn.f_a_proj", "linear_attention", head_dim, hidden),
-        _delta_projection("self_attn.f_b_proj", width, head_dim, head_dim),
+        *_delta_gate("g", hidden, width, head_dim, full_rank=config.flag("use_full_rank_gate", default=False)),
+        *_delta_gate("f", hidden, width, head_dim, full_rank=full_rank_decay),
         linear("self_attn.b_proj", "linear_attention", heads, hidden, "column"),
         *_delta_vectors(heads, head_dim, kernel),
         linear("self_attn.o_proj", "linear_attention", hidden, width, "row", granule=head_dim),
@@ -158,11 +161,11 @@ def _delta_projection(name: str, outputs: int, inputs: int, head_dim: int) -> Ma
     return linear(name, "linear_attention", outputs, inputs, "column", granule=head_dim)
 
 
-def _delta_gate(hidden: int, width: int, head_dim: int, *, full_rank: bool) -> tuple[Matrix, ...]:
+def _delta_gate(letter: str, hidden: int, width: int, head_dim: int, *, full_rank: bool) -> tuple[Matrix, ...]:
     if full_rank:
-        return (_delta_projection("self_attn.g_proj", width, hidden, head_dim),)
-    low = linear("self_attn.g_a_proj", "linear_attention", head_dim, hidden)
-    return low, _delta_projection("self_attn.g_b_proj", width, head_dim, head_dim)
+        return (_delta_projection(f"self_attn.{letter}_proj", width, hidden, head_dim),)
+    low = linear(f"self_attn.{letter}_a_proj", "linear_attention", head_dim, hidden)
+    return low, _delta_projection(f"self_attn.{letter}_b_proj", width, head_dim, head_dim)
 
 
 def _delta_vectors(heads: int, head_dim: int, kernel: int) -> tuple[Matrix, ...]:
