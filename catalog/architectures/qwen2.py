@@ -7,7 +7,7 @@ from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, p
 from catalog.reading import LARGEST_CONTEXT, Fields, windows
 
 ARCHITECTURES = ("Qwen2ForCausalLM",)
-MODEL_TYPES = ("qwen2",)
+MODEL_TYPES = ("qwen2", "qwen2_5_omni_text")
 
 
 def read(config: Fields) -> Shape:
