@@ -4,7 +4,8 @@ In reading order:
 
     model                         the nouns: ModelSpec, its layers, their matrices and mixers
     sizes, quantization           pure arithmetic on them: parameters; bytes per weight in each format
-    blocks, mixers, towers        what most families are built of, as matrices
+    blocks, mixers, towers, audio_towers, primes
+                                  what most families are built of, as matrices
     architectures, usual_decoder  one family, one file: config.json -> layers; the shape that most families have
     reading, storage, read        checked access to a config; how weights are stored; both together -> ModelSpec
     inner                         configs inside a config: the language model of a model that also sees
