@@ -87,7 +87,8 @@ def _recut_scales(matrix: Matrix, outputs: Ints, inputs: Ints, copies: Ints) -> 
     """Bytes that scales of a shard of experts take beyond one for every block that it touches, shape (keys,).
 
     Square fp8 blocks that TP cuts become the largest smaller squares that it does not cut, groups of integers smaller
-    groups; of NVFP4's sixteens only whole ones have a scale.
+    groups, of which GPTQ's have no zero points (its integers are symmetric); of NVFP4's sixteens only whole ones have a
+    scale.
 
     Source: vLLM 0.32.0 `vllm/model_executor/layers/fused_moe/oracle/fp8.py`, `refine_fp8_moe_block_shape`;
     `quantization/modelopt.py`, `ModelOptNvFp4FusedMoE.create_weights`; `quantization/moe_wna16.py`.
@@ -98,14 +99,18 @@ def _recut_scales(matrix: Matrix, outputs: Ints, inputs: Ints, copies: Ints) -> 
     high, wide = scheme.block
     cut = inputs if is_row_parallel_expert(matrix) else outputs
     blocks = -(-outputs // high) * -(-inputs // wide)
+    bits = round(scheme.scale_bytes_per_block * 8)
+    kept: Ints | int = bits
     if scheme.format == "nvfp4":
         recut = outputs * (inputs // wide)
     elif high == wide:
         edge = _finer(cut, np.gcd(outputs, inputs), wide)
         recut = -(-outputs // edge) * -(-inputs // edge)
     else:
-        recut = -(-outputs // high) * -(-inputs // _finer(cut, cut, wide))
-    return np.asarray(copies * round(scheme.scale_bytes_per_block * 8) * (recut - blocks) // 8)
+        group = _finer(cut, cut, wide)
+        recut = -(-outputs // high) * -(-inputs // group)
+        kept = np.where((group != wide) & (scheme.input_bytes > 0), COPY_BITS, bits)
+    return np.asarray(copies * (kept * recut - bits * blocks) // 8)
 
 
 def _finer(cut: Ints, divides: Ints, block: int) -> Ints:

@@ -53,13 +53,14 @@ def test_a_sixteen_that_tp_cuts_has_no_nvfp4_scale():
     assert held == 2688 * 232 // 2 + 2688 * (232 // 16) + 8
 
 
-def test_groups_of_integers_that_tp_cuts_become_smaller_and_engines_keep_no_group_index():
+def test_groups_of_integers_that_tp_cuts_become_smaller_and_gptq_keeps_no_group_index_nor_zero_points_in_them():
     awq, gptq = expert(768, "int4_group128"), expert(768, "int4_group128_gptq")
     ranks = Division.of(np.array([1, 4]))
     values = np.array([768, 192]) * 2048 // 2
     scales = np.array([768, 192]) * 2048 // np.array([128, 64]) * 5 // 2
     assert (shard_bytes(awq, ranks) == 4 * (values + scales)).all()
-    assert (shard_bytes(gptq, ranks) == shard_bytes(awq, ranks)).all()
+    without_zero_points = np.array([768, 192]) * 2048 // np.array([128, 64]) * np.array([5, 4]) // 2
+    assert (shard_bytes(gptq, ranks) == 4 * (values + without_zero_points)).all()
 
 
 def test_a_tower_whose_heads_tp_does_not_divide_is_whole_on_every_rank():
