@@ -13,18 +13,17 @@ from catalog.blocks import (
     Layer,
     Shape,
     attention,
-    column,
     gated_mlp,
     language_model,
     norm,
     outside,
     pre_norms,
-    row,
     vision_linear,
     vision_norm,
 )
 from catalog.model import Attention, Matrix, VisionTower
 from catalog.reading import LARGEST_LAYERS, Fields, max_context, windows
+from catalog.towers import siglip
 
 ARCHITECTURES = (
     "GemmaForCausalLM",
@@ -56,7 +55,7 @@ def read(config: Fields) -> Shape:
     if "text_config" not in config:
         return _gemma_3(config)
     shape = _gemma_3(config.section("text_config"), "model.language_model.layers")
-    return replace(shape, vision=_siglip(config.section("vision_config"), shape.hidden_size))
+    return replace(shape, vision=_seeing(config.section("vision_config"), shape.hidden_size))
 
 
 def _gemma_1(config: Fields) -> Shape:
@@ -135,23 +134,11 @@ def _norms(names: Sequence[str], hidden: int) -> tuple[Matrix, ...]:
     return tuple(norm(name, hidden) for name in names)
 
 
-def _siglip(vision: Fields, hidden: int) -> VisionTower:
-    """SigLIP's encoder with biases everywhere, and one matrix into the language model."""
-    width, layers = vision.size("hidden_size"), vision.layers()
-    inner, patch = vision.size("intermediate_size"), vision.size("patch_size", largest=1024)
-    heads = vision.size("num_attention_heads", largest=2**10)
-    positions = (vision.size("image_size", largest=2**14) // patch) ** 2
-    pixels = vision.size("num_channels", default=3) * patch**2
-    matrices = (
-        vision_linear("embeddings.patch_embedding", width, pixels, bias=True),
-        vision_norm("embeddings.position_embedding", positions * width),
-        column("self_attn.qkv_proj", 3 * width, width, copies=layers, bias=True, granule=max(1, width // heads)),
-        row("self_attn.out_proj", width, width, copies=layers, bias=True),
-        column("mlp.fc1", inner, width, copies=layers, bias=True),
-        row("mlp.fc2", width, inner, copies=layers, bias=True),
-        vision_norm("norms", 2 * width, copies=layers, bias=True),
-        vision_norm("post_layernorm", width, bias=True),
-        vision_norm("multi_modal_projector.mm_soft_emb_norm", width),
-        vision_linear("multi_modal_projector.mm_input_projection", hidden, width),
+def _seeing(vision: Fields, hidden: int) -> VisionTower:
+    """SigLIP, and one matrix behind a norm into the language model."""
+    tower = siglip(vision)
+    joined = (
+        vision_norm("multi_modal_projector.mm_soft_emb_norm", tower.hidden_size),
+        vision_linear("multi_modal_projector.mm_input_projection", hidden, tower.hidden_size),
     )
-    return VisionTower(matrices, layers, width)
+    return replace(tower, matrices=(*tower.matrices, *joined))

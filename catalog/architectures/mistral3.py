@@ -7,8 +7,9 @@ from dataclasses import replace
 from catalog.architectures import deepseek
 from catalog.architectures.llama import text_shape
 from catalog.blocks import Shape, column, row, vision_linear, vision_norm
-from catalog.model import Matrix, VisionTower
+from catalog.model import Matrix
 from catalog.reading import Fields
+from catalog.towers import pixtral
 
 ARCHITECTURES = ("Mistral3ForConditionalGeneration",)
 MODEL_TYPES = ("mistral3",)
@@ -25,24 +26,8 @@ def read(config: Fields) -> Shape:
     projector = merging_projector(vision.size("hidden_size"), text.hidden_size, merge, bias=bias)
     if latent:  # vLLM 0.32 serves it by pixtral.py, whose VisionLanguageAdapter every rank has whole
         projector = tuple(replace(matrix, sharding="replicated") for matrix in projector)
-    matrices = (*_pixtral(vision), *projector)
-    return replace(text, vision=VisionTower(matrices, vision.layers(), vision.size("hidden_size")))
-
-
-def _pixtral(vision: Fields) -> tuple[Matrix, ...]:
-    hidden, layers, width = vision.size("hidden_size"), vision.layers(), vision.size("intermediate_size")
-    heads = vision.size("num_attention_heads", largest=2**10)
-    head = vision.size("head_dim", default=hidden // heads)
-    pixels = vision.size("num_channels", default=3, largest=16) * vision.size("patch_size", largest=1024) ** 2
-    return (
-        vision_linear("patch_conv", hidden, pixels),
-        vision_norm("ln_pre", hidden),
-        column("attention.qkv_proj", 3 * heads * head, hidden, copies=layers, granule=head),
-        row("attention.o_proj", hidden, heads * head, copies=layers),
-        column("feed_forward.gate_up_proj", 2 * width, hidden, copies=layers),
-        row("feed_forward.down_proj", hidden, width, copies=layers),
-        vision_norm("norms", 2 * hidden, copies=layers),
-    )
+    tower = pixtral(vision)
+    return replace(text, vision=replace(tower, matrices=(*tower.matrices, *projector)))
 
 
 def merging_projector(vision_hidden: int, hidden: int, merge: int, *, bias: bool) -> tuple[Matrix, ...]:
