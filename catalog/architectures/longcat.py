@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from catalog.architectures.deepseek import predictor, read_latent_attention
-from catalog.blocks import Layer, Shape, gated_mlp, language_model, norm, routed_experts, router
+from catalog.blocks import Layer, Shape, gated_mlp, language_model, linear, norm, routed_experts, router, table
 from catalog.mixers import latent_attention
 from catalog.model import LatentAttention, Matrix
 from catalog.reading import LARGEST_EXPERTS, Fields
 
-ARCHITECTURES = ("LongcatFlashForCausalLM",)
-MODEL_TYPES = ("longcat_flash",)
+ARCHITECTURES = ("LongcatFlashForCausalLM", "LongcatFlashNgramForCausalLM")
+MODEL_TYPES = ("longcat_flash", "longcat_flash_ngram")
 
 
 def read(config: Fields) -> Shape:
@@ -21,7 +23,26 @@ def read(config: Fields) -> Shape:
     predictors = config.count("num_nextn_predict_layers", default=0, largest=64)  # half a layer each, without experts
     layers = [whole] * config.layers("num_layers")
     layers += [predictor(Layer((mla,), _half(hidden, mla, dense)), hidden)] * predictors
-    return language_model(config, "LongCat", layers)
+    shape = language_model(config, "LongCat", layers)
+    return replace(shape, outside=(*_ngrams(config, hidden), *shape.outside))
+
+
+def _ngrams(config: Fields, hidden: int) -> tuple[Matrix, ...]:
+    """LongCat-Flash-Lite's: embeddings of the 2 to `emb_neighbor_num` last tokens, by hashes of several sizes.
+
+    Source: vLLM 0.32 longcat_flash_ngram.py: one table for all hashes, one projection for each.
+    """
+    if "ngram_vocab_size_ratio" not in config:
+        return ()
+    ratio = config.size("ngram_vocab_size_ratio", largest=2**12)
+    neighbours, splits = config.size("emb_neighbor_num", largest=64), config.size("emb_split_num", largest=64)
+    tables = splits * (neighbours - 1)
+    config.require(0 < tables <= hidden, "emb_neighbor_num", f"at least 2, for at most {hidden} tables")
+    rows, width = sum(ratio * config.size("vocab_size") + 2 * i + 1 for i in range(tables)), hidden // tables
+    return (
+        table("model.ngram_embeddings.embedders", "embedding", rows, width, "vocabulary"),
+        linear("model.ngram_embeddings.post_projs", "embedding", hidden, width, copies=tables, quantizable=False),
+    )
 
 
 def _half(hidden: int, mla: LatentAttention, dense: int, number: str = "") -> tuple[Matrix, ...]:

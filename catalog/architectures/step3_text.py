@@ -1,17 +1,40 @@
-"""Step 3: multi-matrix factorization attention (one key and value head, a narrow shared query), then experts."""
+"""Step 3: multi-matrix factorization attention (one key and value head, a narrow shared query), experts, vision."""
 
 from __future__ import annotations
 
-from catalog.architectures.step3p7 import layers_with_experts
-from catalog.blocks import Layer, Shape, gated_mlp, language_model, linear, norm, pre_norms, routed_experts, router
-from catalog.model import Attention, Matrix
-from catalog.reading import LARGEST_EXPERTS, Fields
+from dataclasses import replace
 
-ARCHITECTURES = ("Step3TextForCausalLM",)
-MODEL_TYPES = ("step3_text",)
+from catalog.architectures.step3p7 import layers_with_experts
+from catalog.blocks import (
+    Layer,
+    Shape,
+    column,
+    gated_mlp,
+    language_model,
+    linear,
+    norm,
+    pre_norms,
+    routed_experts,
+    router,
+    row,
+    table,
+    vision_linear,
+    vision_norm,
+)
+from catalog.model import Attention, Matrix, VisionTower
+from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields, text_section
+
+ARCHITECTURES = ("Step3VLForConditionalGeneration", "Step3TextForCausalLM")
+MODEL_TYPES = ("step3_vl", "step3_text")
 
 
 def read(config: Fields) -> Shape:
+    """The language model, behind its vision tower unless it is published alone."""
+    text, vision = _language_model(text_section(config)), config.optional_section("vision_config")
+    return text if vision is None else replace(text, vision=_vision(config, vision, text.hidden_size))
+
+
+def _language_model(config: Fields) -> Shape:
     """Attention is alike in every layer; `moe_layers_enum` lists the layers that have experts."""
     hidden, count = config.size("hidden_size"), config.layers()
     mixer, weights = _attention(config, hidden)
@@ -51,3 +74,30 @@ def _mixture(config: Fields, hidden: int) -> tuple[Matrix, ...]:
         *routed_experts(hidden, config.size("moe_intermediate_size"), experts, top_k, name="moe.experts"),
         *gated_mlp(hidden, config.size("share_expert_dim"), name="share_expert", part="shared_experts"),
     )
+
+
+def _vision(config: Fields, vision: Fields, text_hidden: int) -> VisionTower:
+    """An encoder, two convolutions that shrink what it saw, and a projector. Defaults are vLLM 0.32's."""
+    width, layers = (
+        vision.size("hidden_size", default=1792),
+        vision.size("num_hidden_layers", default=63, largest=LARGEST_LAYERS),
+    )
+    wide, out = vision.size("intermediate_size", default=3072), vision.size("output_hidden_size", default=4096)
+    heads = vision.size("num_attention_heads", default=16, largest=width)
+    patch, image = vision.size("patch_size", default=14, largest=1024), vision.size("image_size", default=728)
+    pixels = vision.size("num_channels", default=3, largest=64) * patch**2
+    matrices = (
+        vision_linear("vision_model.embeddings.patch_embedding", width, pixels, bias=True),
+        table("vision_model.embeddings.position_embedding", "vision", (image // patch) ** 2 + 1, width),
+        table("vision_model.embeddings.class_embedding", "vision", width),
+        column("layers.self_attn.qkv_proj", 3 * width, width, copies=layers, bias=True, granule=max(1, width // heads)),
+        row("layers.self_attn.out_proj", width, width, copies=layers, bias=True),
+        column("layers.mlp.fc1", wide, width, copies=layers, bias=True),
+        row("layers.mlp.fc2", width, wide, copies=layers, bias=True),
+        vision_norm("layers.layer_norm1", width, copies=layers, bias=True),
+        vision_norm("layers.layer_norm2", width, copies=layers, bias=True),
+        vision_linear("vit_downsampler", out, 4 * width, bias=True),
+        vision_linear("vit_downsampler2", 2 * out, 9 * out, bias=True),
+        vision_linear("vit_large_projector", text_hidden, 2 * out, bias=config.flag("projector_bias", default=True)),
+    )
+    return VisionTower(matrices, layers, width)
