@@ -40,14 +40,15 @@ class Family(Protocol):
 def _families() -> dict[str, Family]:
     """Every architecture name and model type, with the module that reads it."""
     found: dict[str, Family] = {}
-    for family in _modules():
+    for family in families():
         for name in (*family.ARCHITECTURES, *family.MODEL_TYPES):
             if found.setdefault(name, family) is not family:
                 raise RuntimeError(f"Two files of catalog/architectures/ declare {name!r}.")
     return found
 
 
-def _modules() -> Iterator[Family]:
+def families() -> Iterator[Family]:
+    """Every file of `catalog/architectures/` that reads configs, by name."""
     for module in pkgutil.iter_modules(catalog.architectures.__path__):
         imported = importlib.import_module(f"catalog.architectures.{module.name}")
         if hasattr(imported, "ARCHITECTURES"):  # others are parts that several families share
