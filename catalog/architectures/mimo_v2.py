@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from catalog.architectures.mimo_towers import towers
 from catalog.blocks import (
     UNDECIDED,
     Layer,
@@ -17,12 +18,13 @@ from catalog.blocks import (
 from catalog.model import Attention, Matrix
 from catalog.reading import Fields, max_context
 
-ARCHITECTURES = ("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM")
+ARCHITECTURES = ("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM", "MiMoV2OmniForCausalLM")
 MODEL_TYPES = ("mimo_v2_flash", "mimo_v2")
 
 
 def read(config: Fields) -> Shape:
-    """Attention by the hybrid pattern (1 = sliding), experts by moe_layer_freq (1 = experts)."""
+    """Attention by the hybrid pattern (1 = sliding), experts by moe_layer_freq (1 = experts); V2.5 sees and hears."""
+    vision = config.optional_section("vision_config")
     hidden, vocabulary, count = config.size("hidden_size"), config.size("vocab_size"), config.layers()
     tied = config.flag("tie_word_embeddings", default=False)
     by_kind = {kind: _attention(config, hidden, sliding=kind) for kind in (False, True)}
@@ -42,6 +44,7 @@ def read(config: Fields) -> Shape:
         tied_embeddings=tied,
         layers=layers,
         outside=outside(vocabulary, hidden, tied=tied),
+        vision=None if vision is None else towers(vision, config.optional_section("audio_config")),
     )
 
 
