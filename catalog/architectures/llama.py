@@ -19,8 +19,24 @@ ARCHITECTURES = (
     "BaiChuanForCausalLM",
     "InternLM3ForCausalLM",
     "SolarForCausalLM",
+    "LLaMAForCausalLM",
+    "IQuestCoderForCausalLM",
+    "TeleChat3ForCausalLM",
+    "XverseForCausalLM",
 )
-MODEL_TYPES = ("llama", "mistral", "ministral3", "granite", "aquila", "baichuan", "internlm3", "solar")
+MODEL_TYPES = (
+    "llama",
+    "mistral",
+    "ministral3",
+    "granite",
+    "aquila",
+    "baichuan",
+    "internlm3",
+    "solar",
+    "iquestcoder",
+    "telechat3",
+    "xverse",
+)
 
 _FAMILIES = {
     "llama": "Llama",
@@ -31,6 +47,9 @@ _FAMILIES = {
     "baichuan": "Baichuan",
     "internlm3": "InternLM 3",
     "solar": "Solar",
+    "iquestcoder": "IQuest Coder",
+    "telechat3": "TeleChat",
+    "xverse": "XVERSE",
 }
 
 

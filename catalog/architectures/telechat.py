@@ -1,4 +1,4 @@
-"""TeleChat 2: Llama's layers; of their projections only those back into the residual stream have biases."""
+"""TeleChat 1 and 2: Llama's layers; of their projections only those back into the residual stream have biases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, p
 from catalog.model import Matrix
 from catalog.reading import Fields
 
-ARCHITECTURES = ("TeleChat2ForCausalLM",)
+ARCHITECTURES = ("TeleChat2ForCausalLM", "TeleChatForCausalLM")
 MODEL_TYPES = ("telechat", "telechat2")
 
 _OTHER_NAMES = {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head", "intermediate_size": "ffn_hidden_size"}
