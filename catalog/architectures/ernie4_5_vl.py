@@ -39,7 +39,7 @@ def read(config: Fields) -> Shape:
     tied = config.flag("tie_word_embeddings", default=True)
     shape = language_model(text, "ERNIE 4.5 VL", layers, tied=tied)
     matrices = (*_tower(vision), *_resampler(config, vision, hidden))
-    return replace(shape, vision=VisionTower(matrices, vision.layers("depth"), vision.size("hidden_size")))
+    return replace(shape, vision=VisionTower(matrices, vision.layers("depth"), vision.size("embed_dim", "hidden_size")))
 
 
 def _sparse_layers(text: Fields) -> list[bool]:
@@ -88,7 +88,7 @@ def _of_both(text: Fields, name: str) -> int:
 
 def _tower(vision: Fields) -> tuple[Matrix, ...]:
     """Layer norms, plain MLPs, no table of positions."""
-    width, layers = vision.size("hidden_size"), vision.layers("depth")
+    width, layers = vision.size("embed_dim", "hidden_size"), vision.layers("depth")
     heads, patch = vision.size("num_heads", largest=2**10), vision.size("patch_size", largest=1024)
     vision.require(width % heads == 0, "hidden_size", f"divisible by num_heads = {heads}")
     inner = vision.size("intermediate_size", default=width * vision.size("mlp_ratio", default=4, largest=64))
@@ -107,7 +107,7 @@ def _resampler(config: Fields, vision: Fields, hidden: int) -> tuple[Matrix, ...
     """Joins patches of a square, then of neighbouring frames; TP divides the outputs of every matrix."""
     square = config.size("spatial_conv_size", default=vision.size("spatial_merge_size", default=2, largest=64))
     frames = config.size("temporal_conv_size", default=vision.size("temporal_merge_size", default=2, largest=64))
-    width = vision.size("hidden_size") * square**2
+    width = vision.size("embed_dim", "hidden_size") * square**2
     name = "model.resampler_model"
     in_time = (
         column(f"{name}.temporal_linear1", width, width * frames, bias=True),
