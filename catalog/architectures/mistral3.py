@@ -7,6 +7,7 @@ from dataclasses import replace
 from catalog.architectures import deepseek
 from catalog.architectures.llama import text_shape
 from catalog.blocks import Shape, column, row, vision_linear, vision_norm
+from catalog.inner import filled
 from catalog.model import Matrix
 from catalog.reading import Fields
 from catalog.towers import pixtral
@@ -17,10 +18,10 @@ MODEL_TYPES = ("mistral3",)
 
 def read(config: Fields) -> Shape:
     """The language model of text_config, the tower of vision_config and the projector between them."""
-    own = config.section("text_config")
+    own = filled(config.section("text_config"), "mistral")
     latent = "kv_lora_rank" in own
     text = deepseek.text_shape(own, "Mistral") if latent else text_shape(own, "Mistral")
-    vision = config.section("vision_config")
+    vision = filled(config.section("vision_config"), "pixtral")
     merge = config.size("spatial_merge_size", default=2, largest=64)
     bias = config.flag("multimodal_projector_bias", default=False)
     projector = merging_projector(vision.size("hidden_size"), text.hidden_size, merge, bias=bias)
