@@ -18,7 +18,7 @@ from catalog.blocks import (
 )
 from catalog.mixers import latent_attention, sparse_indexer
 from catalog.model import Indexer, LatentAttention, Matrix
-from catalog.reading import Fields, max_context
+from catalog.reading import Fields, max_context, sparse_layers
 
 ARCHITECTURES = (
     "DeepseekV2ForCausalLM",
@@ -65,8 +65,8 @@ def text_shape(text: Fields, family: str, layer_path: str = "model.layers") -> S
     tied = text.flag("tie_word_embeddings", default=False)
     indexers = _indexers(text, count)
     mla = read_latent_attention(text)
-    dense = text.count("first_k_dense_replace", default=0)
-    layers = [_layer(text, hidden, replace(mla, indexer=indexers[i]), dense=i < dense) for i in range(count)]
+    sparse = sparse_layers(text, count, text.count("first_k_dense_replace", default=0))
+    layers = [_layer(text, hidden, replace(mla, indexer=indexers[i]), dense=not sparse[i]) for i in range(count)]
     predictors = text.count("num_nextn_predict_layers", default=0, largest=64)
     if predictors:  # they share no other layer's indexer
         own = replace(mla, indexer=_read_indexer(text))

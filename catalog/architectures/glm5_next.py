@@ -15,14 +15,13 @@ from catalog.architectures.kimi import delta_attention
 from catalog.blocks import Layer, Shape, gated_mlp, language_model, linear, pre_norms, table
 from catalog.mixers import latent_attention, sparse_indexer
 from catalog.model import Indexer, LatentAttention, Matrix, Part, VisionTower
-from catalog.reading import Fields, text_section
+from catalog.reading import Fields, sparse_layers, text_section
 
 ARCHITECTURES = ("Glm5NextForConditionalGeneration", "Glm5NextForCausalLM")
 MODEL_TYPES = ("glm5_next", "glm5_next_text")
 
 _DELTA = "linear_attention"
 _KINDS = (_DELTA, "indexed_attention", "deepseek_sparse_attention", "full_attention")
-_MLPS = ("dense", "sparse")
 
 
 def read(config: Fields) -> Shape:
@@ -43,16 +42,14 @@ def _tower(vision: Fields) -> VisionTower:
 def _layers(text: Fields, hidden: int, count: int) -> list[Layer]:
     streams = _streams(hidden, text.size("hc_mult", default=4, largest=64))
     delta, latent = _delta_layer(text, hidden), _latent_layer(text, hidden)
-    mlps = {
-        "dense": gated_mlp(hidden, text.size("intermediate_size")),
-        "sparse": mixture(text, hidden),
-    }
+    experts, dense = mixture(text, hidden), gated_mlp(hidden, text.size("intermediate_size"))
+    sparse = sparse_layers(text, count, text.count("first_k_dense_replace", default=3))
     layers = [
-        replace(mixer, matrices=(*mixer.matrices, *mlps[mlp], *pre_norms(hidden), *streams))
-        for mixer, mlp in zip(_mixers(text, count, delta, latent), _mlp_kinds(text, count), strict=True)
+        replace(mixer, matrices=(*mixer.matrices, *(experts if each else dense), *pre_norms(hidden), *streams))
+        for mixer, each in zip(_mixers(text, count, delta, latent), sparse, strict=True)
     ]
     predictors = text.count("num_nextn_predict_layers", default=0, largest=64)
-    last = replace(latent, matrices=(*latent.matrices, *mlps["sparse"], *pre_norms(hidden)))
+    last = replace(latent, matrices=(*latent.matrices, *experts, *pre_norms(hidden)))
     return [*layers, *([predictor(last, hidden)] * predictors)]
 
 
@@ -62,15 +59,6 @@ def _mixers(text: Fields, count: int, delta: Layer, latent: Layer) -> list[Layer
     kinds = text.words("layer_types", length=count)
     text.require(set(kinds) <= set(_KINDS), "layer_types", f"a list of {', '.join(_KINDS)}")
     return [delta if kind == _DELTA else latent for kind in kinds]
-
-
-def _mlp_kinds(text: Fields, count: int) -> tuple[str, ...]:
-    if "mlp_layer_types" not in text:
-        dense = text.count("first_k_dense_replace", default=3)
-        return tuple(_MLPS[i >= dense] for i in range(count))
-    kinds = text.words("mlp_layer_types", length=count)
-    text.require(set(kinds) <= set(_MLPS), "mlp_layer_types", f"a list of {' and '.join(_MLPS)}")
-    return kinds
 
 
 def _delta_layer(text: Fields, hidden: int) -> Layer:

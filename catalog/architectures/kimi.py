@@ -21,7 +21,7 @@ from catalog.blocks import (
 )
 from catalog.mixers import latent_attention
 from catalog.model import LatentAttention, Matrix, RecurrentState, Sharding, StateArray, VisionTower
-from catalog.reading import Fields, max_context, text_section
+from catalog.reading import Fields, max_context, sparse_layers, text_section
 
 ARCHITECTURES = (
     "KimiK25ForConditionalGeneration",
@@ -36,7 +36,7 @@ def read(config: Fields) -> Shape:
     """The language model by its kind of attention; behind a vision tower where there is one."""
     text, vision = text_section(config), config.optional_section("vision_config")
     path = "model.layers" if vision is None else "language_model.model.layers"
-    if "linear_attn_config" in text:
+    if "linear_attn_config" in text or "linear_num_heads" in text:
         family = "Kimi Linear" if vision is None else "Kimi K3"
         shape = replace(_delta_text(text, family), layer_path=path)
     else:
@@ -106,17 +106,16 @@ def _projector(vision: Fields, width: int, merged: int, text_hidden: int) -> tup
 def _delta_text(text: Fields, family: str) -> Shape:
     hidden, vocabulary, count = text.size("hidden_size"), text.size("vocab_size"), text.layers()
     tied = text.flag("tie_word_embeddings", default=False)
-    linear_config = text.section("linear_attn_config")
-    delta_layers = set(linear_config.sizes("kda_layers"))  # counted from 1
-    state, delta = delta_attention(hidden, linear_config)
+    delta_layers = _delta_layers(text, count)
+    state, delta = delta_attention(hidden, text.optional_section("linear_attn_config") or text)
     mla = deepseek.read_latent_attention(text)
     latent = (*latent_attention(hidden, mla), *_output_gate(text, hidden, mla))
-    dense, extra = text.count("first_k_dense_replace", default=0), _block_residuals(text, hidden)
-    mixture = _latent_mixture(text, hidden)
+    sparse = sparse_layers(text, count, text.count("first_k_dense_replace", default=0))
+    mixture, extra = _latent_mixture(text, hidden), _block_residuals(text, hidden)
     layers = []
     for i in range(count):
-        feed_forward = gated_mlp(hidden, text.size("intermediate_size")) if i < dense else mixture
-        mixer, matrices = (state, delta) if i + 1 in delta_layers else (mla, latent)
+        feed_forward = mixture if sparse[i] else gated_mlp(hidden, text.size("intermediate_size"))
+        mixer, matrices = (state, delta) if i in delta_layers else (mla, latent)
         layers.append(Layer((mixer,), (*matrices, *feed_forward, *pre_norms(hidden), *extra)))
     last = (norm("model.output_attn_res_norm", hidden), linear("model.output_attn_res_proj", "other", 1, hidden))
     return Shape(
@@ -128,6 +127,14 @@ def _delta_text(text: Fields, family: str) -> Shape:
         layers=layers,
         outside=(*outside(vocabulary, hidden, tied=tied), *(last if extra else ())),
     )
+
+
+def _delta_layers(text: Fields, count: int) -> set[int]:
+    """Moonshot's configs list them, counted from 1; transformers' KimiLinearConfig writes the kind of every layer."""
+    if "linear_attn_config" in text:
+        return {i - 1 for i in text.section("linear_attn_config").sizes("kda_layers")}
+    kinds = text.words("layer_types", length=count)
+    return {i for i, kind in enumerate(kinds) if kind == "linear_attention"}
 
 
 def delta_attention(

@@ -86,8 +86,6 @@ def _tower(vision: Fields, hidden: int) -> VisionTower:
     patches = (vision.size("image_size", largest=2**14) // patch) ** 2
     heads = vision.size("num_attention_heads", largest=2**10)
     adapted, out = vision.size("projector_input_dim"), vision.size("projector_output_dim")
-    shuffled = round(width / vision.number("pixel_shuffle_ratio") ** 2)
-    vision.require(0 < shuffled < 2**24, "pixel_shuffle_ratio", "between 0 and 1")
     matrices = (
         column("patch_embedding.linear", width, vision.size("num_channels", default=3) * patch**2),
         table("class_embedding", "vision", width),
@@ -98,7 +96,7 @@ def _tower(vision: Fields, hidden: int) -> VisionTower:
         column("mlp.fc1", inner, width, copies=layers, bias=True),
         row("mlp.fc2", width, inner, copies=layers, bias=True),
         vision_norm("norms", 2 * width, copies=layers, bias=True),
-        column("vision_adapter.mlp.fc1", adapted, shuffled),
+        column("vision_adapter.mlp.fc1", adapted, inner),
         row("vision_adapter.mlp.fc2", out, adapted),
         column("multi_modal_projector.linear_1", hidden, vision.size("vision_output_dim")),
     )

@@ -11,6 +11,9 @@ from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
 MODEL_TYPES = ("qwen3", "qwen3_moe")
 
+_EXPERTS = ("num_experts", "num_local_experts")
+"""As Qwen's configs call their number, and as transformers 5 writes it."""
+
 
 def read(config: Fields) -> Shape:
     """The text models."""
@@ -38,7 +41,7 @@ def text_shape(text: Fields, *, tied: bool, layer_path: str = "model.layers") ->
 def sparse_layers(text: Fields) -> list[bool]:
     """Which layers have experts: every `decoder_sparse_step`-th that is not on the dense list."""
     count = text.layers()
-    if "num_experts" not in text:
+    if text.get(*_EXPERTS) is None:
         return [False] * count
     step = text.size("decoder_sparse_step", default=1, largest=LARGEST_LAYERS)
     dense = set(text.sizes("mlp_only_layers", least=0)) if "mlp_only_layers" in text else set()
@@ -46,7 +49,7 @@ def sparse_layers(text: Fields) -> list[bool]:
 
 
 def _experts(text: Fields, hidden: int) -> tuple[Matrix, ...]:
-    experts = text.size("num_experts", largest=LARGEST_EXPERTS)
+    experts = text.size(*_EXPERTS, largest=LARGEST_EXPERTS)
     top_k = text.size("num_experts_per_tok", largest=experts)
     return (
         router(hidden, experts),
