@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import BadModelConfig
+from catalog.find import find_model
 from catalog.read import read_config
-from catalog.sizes import total_parameters
+from catalog.sizes import active_parameters, total_parameters
 
 ORACLES = Path(__file__).parent.parent / "oracles" / "architectures"
 
@@ -48,10 +49,12 @@ def test_a_hunyuan_that_cannot_be_is_refused(change):
 
 
 def test_hy_3_states_its_experts_under_two_names():
-    library = config_of("HYV3")
-    published = without(library, "mlp_layer_types", "moe_intermediate_size")
-    published |= {"first_k_dense_replace": 1, "expert_hidden_dim": library["moe_intermediate_size"], "qk_norm": True}
-    assert read_config(published) == read_config(library)
+    published = config_of("HYV3")
+    kinds = ["dense"] + ["sparse"] * (published["num_hidden_layers"] - 1)
+    library = without(published, "first_k_dense_replace", "expert_hidden_dim", "qk_norm")
+    library |= {"moe_intermediate_size": published["expert_hidden_dim"], "mlp_layer_types": kinds}
+    assert read_config(library) == read_config(published)
+    assert read_config(without(library, "mlp_layer_types")) == read_config(published)
 
 
 def test_every_other_layer_of_ernie_has_experts_from_the_first_to_the_last_that_may():
@@ -66,5 +69,28 @@ def test_layers_that_predict_a_further_token_are_not_counted():
     for name in ("Ernie4_5_Moe", "HYV3"):
         config = config_of(name)
         predicting = read_config(config | {"num_nextn_predict_layers": 1})
-        assert total_parameters(predicting) == total_parameters(read_config(config))
+        plain = read_config(without(config, "num_nextn_predict_layers"))
+        assert total_parameters(predicting) == total_parameters(plain)
         assert sum(group.next_token_prediction for group in predicting.layers) == 1
+
+
+def test_hy_3_with_its_layer_that_predicts_has_the_parameters_of_its_weight_files():
+    spec = read_config(config_of("HYV3"))
+    layers = sum(matrix.parameters * group.count for group in spec.layers for matrix in group.matrices)
+    # metadata of tencent/Hy3@716aa7241bd6: 298,786,140,416 in bf16, and 15,360 corrections of routers in fp32
+    assert layers + sum(matrix.parameters for matrix in spec.outside) == 298_786_140_416
+
+
+@pytest.mark.parametrize(
+    ("repo", "active_billions"),
+    [
+        ("tencent/Hy3", 21),
+        ("databricks/dbrx-instruct", 36),
+        ("rednote-hilab/dots.llm1.inst", 14),
+        ("microsoft/Phi-3.5-MoE-instruct", 6.6),
+        ("allenai/OLMoE-1B-7B-0924", 1.3),
+        ("Qwen/Qwen1.5-MoE-A2.7B-Chat", 2.7),
+    ],
+)
+def test_a_token_passes_as_many_parameters_as_publishers_say(repo, active_billions):
+    assert active_parameters(find_model(repo)) / 1e9 == pytest.approx(active_billions, rel=0.02)
