@@ -201,6 +201,32 @@ def routed_experts(
     )
 
 
+def mixture_of_experts(
+    hidden: int,
+    width: int,
+    experts: int,
+    top_k: int,
+    *,
+    shared: int = 0,
+    gate: Matrix | None = None,
+    shared_bias: bool = False,
+) -> tuple[Matrix, ...]:
+    """Router, routed experts, and the shared expert that every token passes.
+
+    Args:
+        hidden: width of the residual stream.
+        width: of a routed expert.
+        experts: how many are routed.
+        top_k: how many of them a token uses.
+        shared: width of all shared experts together; 0 = there is none.
+        gate: the router, where it is not a plain one.
+        shared_bias: whether the shared expert has biases.
+    """
+    name = "mlp.shared_experts"
+    always = gated_mlp(hidden, shared, name=name, part="shared_experts", bias=shared_bias) if shared else ()
+    return (gate or router(hidden, experts), *routed_experts(hidden, width, experts, top_k), *always)
+
+
 def embedding_and_head(
     vocabulary: int, hidden: int, *, tied: bool, name: str = "model.embed_tokens", head_name: str = "lm_head"
 ) -> tuple[Matrix, ...]:

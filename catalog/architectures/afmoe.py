@@ -10,9 +10,9 @@ from catalog.blocks import (
     gated_mlp,
     language_model,
     linear,
+    mixture_of_experts,
     norm,
     pre_norms,
-    routed_experts,
     router,
     table,
 )
@@ -53,9 +53,8 @@ def _mixture(config: Fields, hidden: int) -> tuple[Matrix, ...]:
     top_k = config.size("num_experts_per_tok", default=min(6, experts), largest=experts)
     width = config.size("moe_intermediate_size")
     shared = width * config.count("num_shared_experts", default=2, largest=1024)
+    gate = router(hidden, experts, name="mlp.router.gate", stored_as="fp32")  # vLLM 0.32 afmoe.py: params_dtype
     return (
-        router(hidden, experts, name="mlp.router.gate", stored_as="fp32"),  # vLLM 0.32 afmoe.py: params_dtype float32
+        *mixture_of_experts(hidden, width, experts, top_k, shared=shared, gate=gate),
         table("mlp.expert_bias", "router", experts, stored_as="fp32"),
-        *routed_experts(hidden, width, experts, top_k),
-        *(gated_mlp(hidden, shared, name="mlp.shared_experts", part="shared_experts") if shared else ()),
     )

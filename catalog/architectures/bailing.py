@@ -20,10 +20,10 @@ from catalog.blocks import (
     gated_mlp,
     language_model,
     linear,
+    mixture_of_experts,
     norm,
     pre_norms,
     renamed,
-    routed_experts,
     router,
     table,
 )
@@ -181,16 +181,9 @@ def _lightning_attention(config: Fields, hidden: int) -> Layer:
 def _mixture(config: Fields, hidden: int) -> tuple[Matrix, ...]:
     experts = config.size("num_experts", largest=LARGEST_EXPERTS)
     top_k, width = config.size("num_experts_per_tok", largest=experts), config.size("moe_intermediate_size")
+    gate = router(hidden, experts, stored_as=_router_type(config))
     shared = _shared_width(config, width)
-    return (
-        router(hidden, experts, stored_as=_router_type(config)),
-        *routed_experts(hidden, width, experts, top_k),
-        *(_shared_experts(config, hidden, shared) if shared else ()),
-    )
-
-
-def _shared_experts(config: Fields, hidden: int, width: int) -> tuple[Matrix, ...]:
-    return gated_mlp(hidden, width, name="mlp.shared_experts", part="shared_experts", bias=_biased(config))
+    return mixture_of_experts(hidden, width, experts, top_k, shared=shared, gate=gate, shared_bias=_biased(config))
 
 
 def _shared_width(config: Fields, width: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, norm, routed_experts, router
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, mixture_of_experts, norm
 from catalog.model import Matrix
 from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields, sparse_layers, windows
 
@@ -43,8 +43,4 @@ def _mixture(config: Fields, hidden: int) -> tuple[Matrix, ...]:
     top_k = config.size("num_experts_per_tok", default=min(2, experts), largest=experts)
     width = config.size("intermediate_size")
     shared = width * config.count("num_shared_experts", default=0, largest=1024)
-    return (
-        router(hidden, experts),
-        *routed_experts(hidden, width, experts, top_k),
-        *(gated_mlp(hidden, shared, name="mlp.shared_experts", part="shared_experts") if shared else ()),
-    )
+    return mixture_of_experts(hidden, width, experts, top_k, shared=shared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from catalog.architectures.deepseek import predictor
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, pre_norms, routed_experts, router
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, mixture_of_experts, pre_norms
 from catalog.model import Attention, Matrix
 from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields, sparse_layers, windows
 
@@ -51,8 +51,4 @@ def _mixture(config: Fields, hidden: int) -> tuple[Matrix, ...]:
     top_k = config.size("num_experts_per_tok", default=min(8, experts), largest=experts)
     width = config.size("moe_intermediate_size", default=1024)
     shared = width * config.count("num_shared_experts", default=1, largest=1024)
-    return (
-        router(hidden, experts),
-        *routed_experts(hidden, width, experts, top_k),
-        *(gated_mlp(hidden, shared, name="mlp.shared_experts", part="shared_experts") if shared else ()),
-    )
+    return mixture_of_experts(hidden, width, experts, top_k, shared=shared)

@@ -10,10 +10,9 @@ from catalog.blocks import (
     attention,
     gated_mlp,
     language_model,
+    mixture_of_experts,
     norm,
     pre_norms,
-    routed_experts,
-    router,
     table,
 )
 from catalog.mixers import latent_attention
@@ -89,8 +88,4 @@ def _mixture(config: Fields, hidden: int) -> tuple[Matrix, ...]:
     experts = config.size("n_routed_experts", largest=LARGEST_EXPERTS)
     top_k, width = config.size("num_experts_per_tok", largest=experts), config.size("moe_intermediate_size")
     shared = width * config.count("n_shared_experts", default=0, largest=1024)
-    return (
-        router(hidden, experts),
-        *routed_experts(hidden, width, experts, top_k),
-        *(gated_mlp(hidden, shared, name="mlp.shared_experts", part="shared_experts") if shared else ()),
-    )
+    return mixture_of_experts(hidden, width, experts, top_k, shared=shared)
