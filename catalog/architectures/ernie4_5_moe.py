@@ -51,8 +51,8 @@ def _sparse_layers(config: Fields) -> list[bool]:
 
 def _experts(config: Fields, hidden: int, *, biased: bool) -> tuple[Matrix, ...]:
     """Router and its correction in fp32 (vLLM 0.32 ernie45_moe.py: params_dtype float32)."""
-    experts = config.size("moe_num_experts", largest=LARGEST_EXPERTS)
-    width, top_k = config.size("moe_intermediate_size"), config.size("moe_k", largest=experts)
+    experts = config.size("moe_num_experts", "num_experts", largest=LARGEST_EXPERTS)
+    width, top_k = config.size("moe_intermediate_size"), config.size("moe_k", "num_experts_per_tok", largest=experts)
     shared = width * config.count("moe_num_shared_experts", default=2)
     name = "mlp.shared_experts"
     return (

@@ -20,7 +20,7 @@ def read(config: Fields) -> Shape:
         dense = Layer((mixer,), (*rest, *gated_mlp(hidden, config.size("intermediate_size"))))
         return language_model(config, "Hunyuan", [dense] * count)
     per_layer = zip(
-        _by_layer(config, count, "num_experts"),
+        _by_layer(config, count, "num_experts", "num_local_experts"),
         _by_layer(config, count, "moe_topk", "num_experts_per_tok"),
         _by_layer(config, count, "moe_intermediate_size", "intermediate_size"),
         _by_layer(config, count, "num_shared_expert", default=1),

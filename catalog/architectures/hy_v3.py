@@ -40,7 +40,7 @@ def _sparse_layers(config: Fields, count: int) -> list[bool]:
 
 
 def _experts(config: Fields, hidden: int) -> tuple[Matrix, ...]:
-    experts = config.size("num_experts", largest=LARGEST_EXPERTS)
+    experts = config.size("num_experts", "num_local_experts", largest=LARGEST_EXPERTS)
     width = config.size("expert_hidden_dim", "moe_intermediate_size")
     shared = width * config.count("num_shared_experts", default=1)
     return (

@@ -13,7 +13,7 @@ MODEL_TYPES = ("olmoe", "flex_olmo")
 def read(config: Fields) -> Shape:
     """OLMoE normalizes before attention and experts, FlexOlmo behind them, as OLMo 2 does."""
     hidden, mixer = config.size("hidden_size"), read_attention(config)
-    experts = config.size("num_experts", largest=LARGEST_EXPERTS)
+    experts = config.size("num_experts", "num_local_experts", largest=LARGEST_EXPERTS)
     top_k = config.size("num_experts_per_tok", largest=experts)
     biased = config.flag("attention_bias", default=False)
     over_all_heads = (mixer.query_heads * mixer.head_dim, mixer.kv_heads * mixer.head_dim)
