@@ -1,4 +1,4 @@
-"""DeepSeek-VL2 and DeepSeek-OCR: DeepSeek V2 behind towers whose sizes are in the engine's code, not in the config."""
+"""DeepSeek-VL2, DeepSeek-OCR, Unlimited-OCR: DeepSeek V2 behind towers whose sizes the engine knows, not the config."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from catalog.model import Matrix, VisionTower
 from catalog.reading import Fields
 from catalog.towers import clip
 
-ARCHITECTURES = ("DeepseekVLV2ForCausalLM", "DeepseekOCRForCausalLM")
-MODEL_TYPES = ("deepseek_vl_v2", "deepseek_ocr")
+ARCHITECTURES = ("DeepseekVLV2ForCausalLM", "DeepseekOCRForCausalLM", "UnlimitedOCRForCausalLM")
+MODEL_TYPES = ("deepseek_vl_v2", "deepseek_ocr", "unlimited-ocr", "unlimited_ocr")
+
+_READS_DOCUMENTS = {
+    "DeepseekOCRForCausalLM",
+    "UnlimitedOCRForCausalLM",
+    "deepseek_ocr",
+    "unlimited-ocr",
+    "unlimited_ocr",
+}
 
 _SIGLIP = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "patches": 27**2}
 """timm's vit_so400m_patch14_siglip_384: vLLM 0.32.0 `deepseek_vl2.py` builds it whatever the config says."""
@@ -34,8 +42,8 @@ def read(config: Fields) -> Shape:
     """The language model is in language_config, or in transformers' word for it."""
     text = _text(config.section("language_config", "text_config"))
     projector = config.section("projector_config")
-    reads_documents = "DeepseekOCRForCausalLM" in config.words("architectures") if "architectures" in config else False
-    tower = _document_tower() if reads_documents else _tower()
+    names = (*(config.words("architectures") if "architectures" in config else ()), config.get("model_type"))
+    tower = _tower() if _READS_DOCUMENTS.isdisjoint(map(str, names)) else _document_tower()
     joined = (*_projector(projector), vision_norm("image_newline_and_view_separator", 2 * text.hidden_size))
     return replace(text, vision=replace(tower, matrices=(*tower.matrices, *joined)))
 
