@@ -167,6 +167,7 @@ def _assemble(shape: Shape, storage: Storage, architecture: str) -> ModelSpec:
         kv_cache_format=storage.kv_cache_format,
         query_heads=max((m.query_heads for m in heads), default=0),
         kv_heads=max((m.kv_heads if isinstance(m, Attention) else 1 for m in heads), default=0),
+        notes=shape.notes,
     )
 
 

@@ -19,6 +19,8 @@ MODEL_TYPES = ("mistral3",)
 def read(config: Fields) -> Shape:
     """The language model of text_config, the tower of vision_config and the projector between them."""
     own = filled(config.section("text_config"), "mistral")
+    if config.flag("tie_word_embeddings", default=False):  # transformers 5 asks the outer config
+        own = Fields({**own.values, "tie_word_embeddings": True}, own.where)
     latent = "kv_lora_rank" in own
     text = deepseek.text_shape(own, "Mistral") if latent else text_shape(own, "Mistral")
     vision = filled(config.section("vision_config"), "pixtral")

@@ -5,6 +5,7 @@ Source: vLLM 0.32.0 `vllm/models/qwen4_exp`; transformers 5.19's Qwen4ExpTextCon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from catalog.architectures.qwen3_5 import feed_forward, gated_attention, read_delta_net, vision_tower
@@ -28,20 +29,30 @@ def read(config: Fields) -> Shape:
     hidden, vocabulary = text.size("hidden_size"), text.size("vocab_size")
     tied = text.flag("tie_word_embeddings", default=False)
     predictors = text.count("mtp_num_hidden_layers", default=0, largest=64)
+    layers = [*_layers(text, hidden), *(_predictor(text, hidden, i) for i in range(predictors))]
     return Shape(
         family="Qwen 3.8 Flash Next",
         hidden_size=hidden,
         vocabulary=vocabulary,
         max_context_tokens=max_context(text),
         tied_embeddings=tied,
-        layers=[*_layers(text, hidden), *(_predictor(text, hidden, i) for i in range(predictors))],
+        layers=layers,
         outside=(
             *embedding_and_head(vocabulary, hidden, tied=tied),
             *_streams(text, hidden, "model.hyper_connection_mixer", combines=False),
         ),
         layer_path="model.layers" if tower is None else "model.language_model.layers",
         vision=None if tower is None else vision_tower(tower),
+        notes=_host_tables(layers),
     )
+
+
+def _host_tables(layers: Sequence[Layer]) -> tuple[str, ...]:
+    values = sum(matrix.parameters for layer in layers for matrix in layer.matrices if matrix.on_host)
+    if not values:
+        return ()
+    size = f"{values / 1e9:.1f} billion values"
+    return (f"Its table of n-grams ({size}) is taken to lie in the host's memory, as vLLM keeps it.",)
 
 
 def _layers(text: Fields, hidden: int) -> list[Layer]:

@@ -217,9 +217,16 @@ def _default(name: str) -> ModelSpec | None:
         return None
     from catalog.read import read_config
 
-    known = json.loads(files(__package__).joinpath("data/default_configs.json").read_text(encoding="utf-8"))
+    known = _known_defaults()
     config = known["configs"].get(name.removeprefix(DEFAULTS))
     return config and read_config(config, None, repo_id=name, source=known["source"])
+
+
+@cache
+def _known_defaults() -> dict[str, Any]:
+    text = files(__package__).joinpath("data/default_configs.json").read_text(encoding="utf-8")
+    known: dict[str, Any] = json.loads(text)
+    return known
 
 
 def _stem(name: str) -> str:

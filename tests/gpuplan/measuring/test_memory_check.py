@@ -325,9 +325,9 @@ def test_a_format_that_is_not_described_costs_the_weights_and_not_the_cache(name
 
 def test_a_quantizer_that_is_known_stores_weights_as_it_always_does():
     # A public log of cyankiwi/Qwen3.5-35B-A3B-AWQ-4bit says groups of 32.
-    by_habit = named_model({"model": "cyankiwi/Kimi-Linear-48B-A3B-Instruct-AWQ-4bit"}, None)
+    by_habit = named_model({"model": "cyankiwi/Qwen3.5-27B-AWQ-4bit"}, None)
     assert by_habit.assumed.endswith("stored as int4_group32")
-    assert named_model({"model": "somebody/Kimi-Linear-48B-A3B-Instruct-AWQ"}, None).assumed.endswith("stored as int4")
+    assert named_model({"model": "somebody/Qwen3.5-27B-AWQ"}, None).assumed.endswith("stored as int4")
 
 
 def test_weights_that_were_offloaded_are_not_on_the_card():

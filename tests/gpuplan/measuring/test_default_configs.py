@@ -1,0 +1,64 @@
+"""Defaults of the library's config classes, which tables name tfdefault/CLASS, against its and the engine's classes."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from catalog.sizes import total_parameters
+from gpu_db.query import find_gpu
+from gpuplan.measuring.memory_check import check_memory
+from gpuplan.measuring.names import named_model
+from gpuplan.measuring.truth import FULL, WEIGHT_BYTES
+from optimizer.engines.find import find_engine
+from optimizer.memory.page_groups import plan_pages
+from optimizer.memory.pipelines import pipelines
+from optimizer.memory.weights import Division, weights_by_stage
+
+with (Path(__file__).parents[2] / "oracles" / "default_configs.csv").open(encoding="utf-8") as _table:
+    ROWS = {row["model"]: row for row in csv.DictReader(_table)}
+BUILT = [name for name, row in ROWS.items() if row["weight_bytes_rank0"]]
+VLLM = find_engine("vllm", "0.32.0")
+CACHES = ("kv_bytes_per_token_full", "kv_bytes_per_token_window", "state_bytes_per_request")
+
+
+def spec_of(name):
+    return named_model({"model": name}, None).spec
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row["parameters"]])
+def test_defaults_have_the_parameters_of_the_librarys_own_class(name):
+    assert total_parameters(spec_of(name)) == int(ROWS[name]["parameters"])
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_defaults_weigh_and_keep_what_the_engines_own_class_does(name):
+    spec, gpu, one = spec_of(name), find_gpu("H100 SXM 80GB"), np.ones(1, dtype=np.int64)
+    inner, hidden = VLLM.expert_padding(spec, gpu, served=False)
+    division = Division(one, one, one, one * inner, one * hidden)
+    weights = int(weights_by_stage(spec, division, pipelines(spec.layer_count, (1,)))[0, 0])
+    assert weights == pytest.approx(int(ROWS[name]["weight_bytes_rank0"]), rel=0.0005)
+    kv_format = spec.kv_cache_format or "bf16"
+    plan = plan_pages(spec, 1, kv_format, VLLM.block_rule(spec, gpu, kv_format))
+    ours = (plan.full_bytes_per_token, plan.window_bytes_per_token, plan.state_bytes_per_request)
+    assert ours == tuple(float(ROWS[name][kind]) for kind in CACHES)
+
+
+QUANTIZED = """\
+model,gpu,tp,dtype,quant,max_model_len,kv_bytes_per_token_full,weight_bytes_rank0
+synthetic--Qwen2.5-7B-AWQ,h100,1,float16,auto_awq,32768,57344,5570747392
+synthetic--Meta-Llama-3.1-8B-GPTQ,h100,1,float16,auto_gptq,32768,131072,5727854592
+synthetic--Meta-Llama-3.1-8B-GPTQ,h100,8,float16,gptq_marlin,32768,16384,716447744
+synthetic--Llama-3.1-70B-Instruct-GPTQ-Int4,h100,8,float16,auto_gptq,32768,40960,4973281280
+synthetic/Mixtral-8x7B-v0.1-AWQ,h100,8,float16,awq_marlin,32768,16384,3084001280
+"""
+"""Real models with the usual block of AWQ or GPTQ in their config, built by vLLM 0.32's own classes."""
+
+
+def test_a_name_with_a_quantizers_word_is_the_real_model_so_quantized(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text(QUANTIZED, encoding="utf-8")
+    report = check_memory(table)
+    assert report.predicted == 5
+    assert all(report.of(part).within_a_thousandth == 1 for part in (FULL, WEIGHT_BYTES))
