@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from catalog.architectures.qwen3_omni import sound_encoder
+from catalog.architectures.qwen3_omni import sound_tower
 from catalog.blocks import Shape
 from catalog.inner import filled, read_language_model
-from catalog.model import VisionTower
 from catalog.reading import Fields
 
 ARCHITECTURES = ("Qwen3ASRForConditionalGeneration", "Qwen3ASRRealtimeGeneration")
@@ -18,6 +17,5 @@ def read(config: Fields) -> Shape:
     """Published configs hold both parts in thinker_config, transformers' at the top."""
     thinker = config.section("thinker_config") if "thinker_config" in config else config
     text = read_language_model(thinker, "text_config", model_type="qwen3", tied=True)
-    audio = filled(thinker.section("audio_config"), "qwen3_asr_encoder")
-    tower = VisionTower(sound_encoder(audio), audio.layers("encoder_layers"), audio.size("d_model"))
+    tower = sound_tower(filled(thinker.section("audio_config"), "qwen3_asr_encoder"))
     return replace(text, layer_path="thinker.model.layers", vision=tower)

@@ -27,17 +27,25 @@ def read(config: Fields) -> Shape:
     vision = thinker.section("vision_config")
     tied = thinker.flag("tie_word_embeddings", default=False)
     shape = qwen3.text_shape(thinker.section("text_config"), tied=tied, layer_path="thinker.model.layers")
-    matrices = (*qwen3_tower(vision), *sound_encoder(thinker.section("audio_config")))
-    return replace(shape, vision=VisionTower(matrices, vision.layers("depth"), vision.size("hidden_size")))
+    sound = sound_tower(thinker.section("audio_config"))
+    matrices = (*qwen3_tower(vision), *sound.matrices)
+    layers, width = vision.layers("depth"), vision.size("hidden_size")
+    return replace(shape, vision=replace(sound, matrices=matrices, layers=layers, hidden_size=width))
 
 
-def sound_encoder(audio: Fields) -> tuple[Matrix, ...]:
+def sound_tower(audio: Fields) -> VisionTower:
+    """The encoder of sound, which is whole on every rank where TP does not divide its heads (20 of them)."""
+    heads = audio.size("encoder_attention_heads", largest=2**10)
+    matrices, layers = _sound_encoder(audio, heads), audio.layers("encoder_layers")
+    return VisionTower(matrices, layers, audio.size("d_model"), heads, "audio_tower.")
+
+
+def _sound_encoder(audio: Fields, heads: int) -> tuple[Matrix, ...]:
     """Convolutions, then Whisper's layers with biases everywhere; its positions are computed, not stored.
 
     Source: vLLM, vllm/model_executor/models/qwen3_omni_moe_thinker.py, Qwen3OmniMoeAudioEncoder.
     """
     hidden, depth, width = audio.size("d_model"), audio.layers("encoder_layers"), audio.size("encoder_ffn_dim")
-    heads = audio.size("encoder_attention_heads", largest=2**10)
     audio.require(hidden % heads == 0, "d_model", f"divisible by encoder_attention_heads = {heads}")
     channels = audio.size("downsample_hidden_size", largest=2**16)
     return (

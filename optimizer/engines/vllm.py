@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from catalog.model import ModelSpec, RecurrentState
 from gpu_db.gpu import Gpu
 from optimizer.engines.engine import Engine
 from optimizer.engines.facts import Facts, fact_at, parse_version
 from optimizer.engines.launch import HEAD_ADDRESS, Launch
-from optimizer.engines.shape_refusals import routed_experts
+from optimizer.engines.shape_refusals import RefusedShape, routed_experts
 from optimizer.memory.adapters import Adapters
 from optimizer.memory.factors import GIB
 from optimizer.memory.speculation import Speculation
+from optimizer.memory.weights import is_tower_divisible
+from optimizer.replica_columns import ReplicaColumns
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Source: vLLM 0.33.0 `vllm/config/lora.py`, MaxLoRARanks."""
@@ -55,6 +60,16 @@ class Vllm(Engine):
         """What is known of the second model runner where it serves a model by default; None where it does not."""
         runner = fact_at(self.facts["second_runner"], self.version)
         return runner if _is_served_by(runner, spec) else None
+
+    def _own_refusals(self, spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
+        """A tower that TP does not divide and that the model's class cannot keep whole."""
+        if spec.vision is not None and spec.vision.whole_heads is None and not self._keeps_towers_whole(spec):
+            reason = "the model's encoder is not divisible by TP, and vLLM cannot keep it whole"
+            yield ~is_tower_divisible(spec.vision, rows.tensor_parallel), reason
+
+    def _keeps_towers_whole(self, spec: ModelSpec) -> bool:
+        """Whether it can be told to."""
+        return spec.architecture in self.facts["whole_towers"]["architectures"]
 
     def refuses_launch(self, launch: Launch) -> str | None:
         """A LoRA rank that its option does not take; see Engine.refuses_launch."""
@@ -111,7 +126,17 @@ def _additions(launch: Launch) -> list[str]:
         options += ["--cpu-offload-gb", f"{launch.offload_bytes / GIB:g}"]
     if launch.language_model_only:
         options += ["--language-model-only"]
+    elif _wants_whole_tower(launch):
+        options += ["--mm-encoder-tp-mode", "data"]
     return options + (["--enforce-eager"] if launch.enforce_eager else [])
+
+
+def _wants_whole_tower(launch: Launch) -> bool:
+    """Whether TP does not divide the model's tower, so that every rank must have it whole."""
+    tower = launch.spec.vision
+    if tower is None or tower.whole_heads is not None:
+        return False
+    return not is_tower_divisible(tower, np.array([launch.tensor_parallel]))[0]
 
 
 def _prefix_word(wanted: bool) -> str:

@@ -282,20 +282,29 @@ def weights_by_stage(spec: ModelSpec, division: Division, spans: Spans, layers: 
 
 
 def tower_bytes(tower: VisionTower, division: Division) -> Ints:
-    """Weight bytes of a vision tower on one rank, shape (keys,): divided by TP, or whole where its heads do not divide.
+    """Weight bytes of a vision tower on one rank, shape (keys,): divided by TP, or whole where TP does not divide it.
 
     Source: vLLM 0.33.0 `vllm/model_executor/models/vision.py`, `is_vit_use_data_parallel`; `intern_vit.py`, where only
     attention is whole.
     """
-    whole = division
-    if tower.whole_heads is not None:
-        ranks = division.tensor_parallel
-        whole = replace(division, tensor_parallel=np.where(tower.whole_heads % ranks == 0, ranks, 1))
+    ranks = division.tensor_parallel
+    divided = is_tower_divisible(tower, ranks) if tower.whole_heads is None else tower.whole_heads % ranks == 0
+    whole = replace(division, tensor_parallel=np.where(divided, ranks, 1))
     parts = (
         shard_bytes(matrix, whole if matrix.name.startswith(tower.whole_names) else division)
         for matrix in tower.matrices
     )
     return _total(parts, division)
+
+
+def is_tower_divisible(tower: VisionTower, ranks: Ints) -> Bools:
+    """Whether TP divides the heads and widths of all that it divides of a tower, shape (keys,).
+
+    Where it does not, engines start only if told to keep the tower whole on every rank.
+    """
+    parts = [matrix.outputs // matrix.granule for matrix in tower.matrices if matrix.sharding == "column"]
+    parts += [matrix.inputs for matrix in tower.matrices if matrix.sharding == "row"]
+    return np.asarray(np.all([part % ranks == 0 for part in (0, *parts)], axis=0), dtype=np.bool_)
 
 
 def _stored_layers(spec: ModelSpec, counts: Ints) -> Ints:

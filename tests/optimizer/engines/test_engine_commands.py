@@ -175,3 +175,13 @@ def test_tensorrt_guesses_and_adapts_by_its_file():
 )
 def test_what_an_engine_has_no_option_for_is_refused(name, asked, said):
     assert said in find_engine(name).refuses_launch(launch(**asked))
+
+
+@pytest.mark.parametrize(("tensor_parallel", "whole"), [(1, False), (4, False), (8, True)])
+def test_a_tower_of_twelve_heads_is_whole_where_tp_does_not_divide_it(tensor_parallel, whole):
+    words = command("vllm", "zai-org/GLM-4.1V-9B-Thinking", tensor_parallel=tensor_parallel)
+    assert ("--mm-encoder-tp-mode" in words) == whole
+    only_text = command(
+        "vllm", "zai-org/GLM-4.1V-9B-Thinking", tensor_parallel=tensor_parallel, language_model_only=True
+    )
+    assert "--mm-encoder-tp-mode" not in only_text

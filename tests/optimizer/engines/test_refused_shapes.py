@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,16 @@ def test_old_models_run_where_their_class_still_is(repo, engines, make_gpu):
     said = {name: find_engine(name).weight_refusals(find_model(repo), [make_gpu()])[0][0] for name in names}
     assert {name for name, reason in said.items() if not reason} == engines
     assert all("does not implement" in reason for name, reason in said.items() if name not in engines)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "refuses"), [("Glm4vForConditionalGeneration", False), ("VoxtralForConditionalGeneration", True)]
+)
+def test_a_tower_that_tp_does_not_divide_is_refused_where_it_cannot_be_whole(
+    architecture, refuses, make_gpu, make_rows
+):
+    # The tower has twelve heads: vLLM stops at TP 8, unless the model's class takes --mm-encoder-tp-mode data.
+    spec = replace(find_model("zai-org/GLM-4.1V-9B-Thinking"), architecture=architecture)
+    four, eight = refused(spec, make_rows([make_gpu()], [4, 8]))
+    assert not four
+    assert any("encoder is not divisible" in reason for reason in eight) == refuses
