@@ -1,4 +1,4 @@
-"""Whisper's encoder of sound, as weight matrices, for the families that put it before a language model."""
+"""Encoders of sound that several families put before a language model, as weight matrices: Whisper's, conformers'."""
 
 from __future__ import annotations
 
@@ -71,3 +71,32 @@ def _head_dim(audio: Fields) -> int:
     hidden, heads = audio_width(audio), audio.size("encoder_attention_heads", "num_attention_heads", largest=2**10)
     audio.require(hidden % heads == 0, "encoder_attention_heads", f"a divisor of the width, {hidden}")
     return hidden // heads
+
+
+def halving_convolutions(name: str, width: int, bins: int, channels: int, factor: int) -> tuple[Matrix, ...]:
+    """What shortens sound before a conformer: 3 x 3, the first in full, the others by channel and then across.
+
+    Args:
+        name: module path.
+        width: of the conformer.
+        bins: mel bins, which are halved with the frames.
+        channels: of every convolution.
+        factor: by how much frames are shortened, a power of two from 4 on.
+
+    Source: vLLM 0.32.0 `vllm/model_executor/models/phi4mm_utils.py`, `NemoConvSubsampling`; transformers 5.19
+    `models/parakeet/modeling_parakeet.py`.
+    """
+    others = factor.bit_length() - 2
+    return (
+        vision_linear(f"{name}.conv", channels, 9, bias=True),
+        vision_linear(f"{name}.depthwise", channels, 9, copies=others, bias=True),
+        vision_linear(f"{name}.pointwise", channels, channels, copies=others, bias=True),
+        vision_linear(f"{name}.out", width, channels * -(-bins // factor), bias=True),
+    )
+
+
+def halving_factor(audio: Fields, name: str, default: int) -> int:
+    """By how much a conformer's convolutions shorten sound."""
+    factor = audio.size(name, default=default, largest=1024)
+    audio.require(factor >= 4 and factor & (factor - 1) == 0, name, "a power of 2, at least 4")
+    return factor

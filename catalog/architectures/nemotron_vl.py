@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from catalog.audio_towers import halving_convolutions, halving_factor
 from catalog.blocks import Shape, vision_linear, vision_norm
 from catalog.inner import read_language_model
 from catalog.model import Matrix
@@ -64,8 +65,11 @@ def _parakeet(sound: Fields, hidden: int) -> tuple[Matrix, ...]:
     inner, kernel = sound.size("intermediate_size"), sound.size("conv_kernel_size", default=9, largest=1024)
     biased = sound.flag("convolution_bias", default=True)
     projected, bias = sound.size("projection_hidden_size"), sound.flag("projection_bias", default=False)
+    bins, channels = sound.size("num_mel_bins", default=80), sound.size("subsampling_conv_channels", default=256)
     return (
-        *_shortening(sound, width),
+        *halving_convolutions(
+            "sound.subsampling", width, bins, channels, halving_factor(sound, "subsampling_factor", 8)
+        ),
         vision_linear("sound.feed_forward.linear1", inner, width, copies=2 * layers),
         vision_linear("sound.feed_forward.linear2", width, inner, copies=2 * layers),
         vision_linear("sound.self_attn", width, width, copies=5 * layers),
@@ -77,20 +81,4 @@ def _parakeet(sound: Fields, hidden: int) -> tuple[Matrix, ...]:
         vision_norm("sound.projection.norm", width),
         vision_linear("sound.projection.linear1", projected, width, bias=bias),
         vision_linear("sound.projection.linear2", hidden, projected, bias=bias),
-    )
-
-
-def _shortening(sound: Fields, width: int) -> tuple[Matrix, ...]:
-    """Convolutions that halve frames and frequencies, the first in full, the others by channel and then across."""
-    channels = sound.size("subsampling_conv_channels", default=256)
-    square = sound.size("subsampling_conv_kernel_size", default=3, largest=64) ** 2
-    factor, bins = sound.size("subsampling_factor", default=8, largest=1024), sound.size("num_mel_bins", default=80)
-    times = factor.bit_length() - 1
-    sound.require(factor == 2**times >= 4, "subsampling_factor", "a power of 2, at least 4")
-    sound.require(bins >= factor, "num_mel_bins", f"at least subsampling_factor = {factor}")
-    return (
-        vision_linear("sound.subsampling.conv", channels, square, bias=True),
-        vision_linear("sound.subsampling.depthwise", channels, square, copies=times - 1, bias=True),
-        vision_linear("sound.subsampling.pointwise", channels, channels, copies=times - 1, bias=True),
-        vision_linear("sound.subsampling.linear", width, channels * (bins // factor), bias=True),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from catalog.architectures.llama import text_shape
+from catalog.audio_towers import halving_convolutions, halving_factor
 from catalog.blocks import Shape, vision_linear, vision_norm
 from catalog.model import Matrix
 from catalog.reading import Fields
@@ -23,9 +24,6 @@ _SIGLIP = {
     "model_type": "siglip_vision_model",
 }
 """As vLLM 0.32.0 `vllm/model_executor/models/phi4mm.py` writes it down; no config states it."""
-
-_KERNEL = 3
-"""Edge of the convolutions that shorten sound."""
 
 
 def read(config: Fields) -> Shape:
@@ -58,26 +56,13 @@ def _hearing(audio: Fields, hidden: int) -> tuple[Matrix, ...]:
     """A conformer whose positions are T5's biases, and one projection for speech alone, one for speech with images."""
     width, bins, heads = audio.size("attention_dim"), audio.size("input_size"), audio.size("attention_heads")
     relative = audio.section("relative_attention_bias_args").size("t5_bias_max_distance")
+    channels = audio.section("nemo_conv_settings").size("conv_channels")
     return (
-        *_shortening(audio, width, bins),
+        *halving_convolutions("encoder.embed", width, bins, channels, halving_factor(audio, "time_reduction", 4)),
         vision_norm("encoder.encoder_embedding", 2 * bins),
         vision_norm("encoder.relative_attention_bias", 2 * relative * heads),
         *_conformer_layers(audio, width),
         *_projection("audio_projection", width, hidden, copies=2),
-    )
-
-
-def _shortening(audio: Fields, width: int, bins: int) -> tuple[Matrix, ...]:
-    """Convolutions that halve frames and frequencies, the first in full, the others by channel and then across."""
-    channels = audio.section("nemo_conv_settings").size("conv_channels")
-    times = audio.size("time_reduction", largest=1024).bit_length() - 1
-    audio.require(times >= 2, "time_reduction", "4 or more")
-    left = -(-bins // 2**times)
-    return (
-        vision_linear("encoder.embed.conv", channels, _KERNEL**2, bias=True),
-        vision_linear("encoder.embed.depthwise", channels, _KERNEL**2, copies=times - 1, bias=True),
-        vision_linear("encoder.embed.pointwise", channels, channels, copies=times - 1, bias=True),
-        vision_linear("encoder.embed.out", width, channels * left, bias=True),
     )
 
 
