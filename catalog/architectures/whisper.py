@@ -11,7 +11,6 @@ from catalog.blocks import (
     column,
     linear,
     norm,
-    plain_mlp,
     row,
     table,
     vision_linear,
@@ -59,7 +58,8 @@ def _decoder_layer(config: Fields, hidden: int) -> Layer:
     matrices = (
         *_attention(hidden, own, "self_attn"),
         *_attention(hidden, cross, "encoder_attn"),
-        *plain_mlp(hidden, width, bias=True),
+        linear("fc1", "mlp", width, hidden, "column", bias=True),
+        linear("fc2", "mlp", hidden, width, "row", bias=True),
         *(norm(f"{n}_layer_norm", hidden, bias=True) for n in ("self_attn", "encoder_attn", "final")),
     )
     return Layer((own, cross), matrices)
