@@ -62,7 +62,9 @@ class Vllm(Engine):
         return runner if _is_served_by(runner, spec) else None
 
     def _own_refusals(self, spec: ModelSpec, rows: ReplicaColumns) -> Iterator[RefusedShape]:
-        """A tower that TP does not divide and that the model's class cannot keep whole."""
+        """Stages of a class that has none; a tower that TP does not divide and that the class cannot keep whole."""
+        if spec.architecture in self.facts["without_stages"]["architectures"]:
+            yield rows.pipeline_parallel > 1, f"vLLM does not cut {spec.architecture} into pipeline stages"
         if spec.vision is not None and spec.vision.whole_heads is None and not self._keeps_towers_whole(spec):
             reason = "the model's encoder is not divisible by TP, and vLLM cannot keep it whole"
             yield ~is_tower_divisible(spec.vision, rows.tensor_parallel), reason

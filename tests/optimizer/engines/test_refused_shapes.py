@@ -148,3 +148,12 @@ def test_a_tower_that_tp_does_not_divide_is_refused_where_it_cannot_be_whole(
     four, eight = refused(spec, make_rows([make_gpu()], [4, 8]))
     assert not four
     assert any("encoder is not divisible" in reason for reason in eight) == refuses
+
+
+@pytest.mark.parametrize(
+    ("repo", "refuses"), [("microsoft/Phi-4-multimodal-instruct", True), ("OpenGVLab/InternVL2_5-78B", False)]
+)
+def test_a_class_without_stages_is_not_cut(repo, refuses, make_gpu, make_rows):
+    one, two = refused(find_model(repo), make_rows([make_gpu()], [1, 1], pp=[1, 2]))
+    assert not one
+    assert any("pipeline stages" in reason for reason in two) == refuses
