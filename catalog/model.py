@@ -153,6 +153,7 @@ class Indexer:
         compressor: what it keeps of tokens that are not compressed yet.
         block: tokens that are chosen together; 1 = single entries (MiniMax-M3 chooses blocks of 128).
         keys_stored_as: "fp8" (one byte per value and a 4-byte scale per 128) or "bf16".
+        open_values: 16-bit values that it keeps of each token whose `compression` tokens are not yet complete.
     """
 
     heads: int
@@ -163,6 +164,7 @@ class Indexer:
     compressor: Compressor | None = None
     block: int = 1
     keys_stored_as: str = "fp8"
+    open_values: int = 0
 
 
 @dataclass(frozen=True, slots=True)

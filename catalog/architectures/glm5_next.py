@@ -73,6 +73,7 @@ def _latent_layer(text: Fields, hidden: int) -> Layer:
         text.size("index_head_dim", default=128),
         text.size("index_topk", default=2048),
         compression=text.size("index_kpool", default=16, largest=2**10),
+        open_values=2 * text.size("index_head_dim", default=128),  # a key and its score
     )
     mla = LatentAttention(
         query_heads=text.size("num_attention_heads", largest=2**16),

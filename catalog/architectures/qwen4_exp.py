@@ -96,6 +96,7 @@ def _read_indexer(text: Fields) -> Indexer | None:
         top_k=text.size("indexer_budget"),
         compression=ratio,
         keys_stored_as="bf16",
+        open_values=text.size("indexer_head_dim"),
     )
 
 

@@ -84,7 +84,7 @@ class LayerCache:
             per request whatever its length.
         entry_bytes: bytes of one entry (0 for a state).
         state_bytes: bytes per request (0 unless a state).
-        reach: tokens that a window or chunk keeps; None otherwise.
+        reach: tokens that a window, a chunk or a ring of an indexer keeps; None otherwise.
         latent: latent attention, whose pages cannot be padded freely.
         tokens_per_entry: tokens that one entry stands for.
         block_tokens: tokens per block when its kernel fixes them, else None.
@@ -235,6 +235,7 @@ def _attention_caches(mixer: Attention, tensor_parallel: int, kv_format: str) ->
     if mixer.indexer is not None and not mixer.indexer.shared:
         keys = _key_cache(mixer.indexer)
         yield replace(keys, latent=keys.tokens_per_entry == 1)  # pooled keys follow the blocks of softmax attention
+        yield from _open_keys(mixer.indexer)
 
 
 def _attention_kind(mixer: Attention) -> Kind:
@@ -260,6 +261,7 @@ def _latent_caches(mixer: LatentAttention, kv_format: str, rule: BlockRule) -> I
     )
     if indexer is not None:
         yield _key_cache(indexer)
+        yield from _open_keys(indexer)
 
 
 def _latent_entry_bytes(mixer: LatentAttention, kv_format: str, rule: BlockRule) -> int:
@@ -279,9 +281,16 @@ def _key_bytes(indexer: Indexer) -> int:
 
 
 def _key_cache(indexer: Indexer) -> LayerCache:
-    """One key per `compression` tokens; what is kept of an unfinished one, some KB per request, is not counted."""
+    """One key per `compression` tokens."""
     size = _key_bytes(indexer)
     return LayerCache("full", size, latent=True, tokens_per_entry=indexer.compression, shape=(size,))
+
+
+def _open_keys(indexer: Indexer) -> Iterator[LayerCache]:
+    """The ring of tokens that are no key yet: a block of its own for every request (vLLM's CircularBufferSpec)."""
+    if indexer.open_values:
+        size = indexer.compression * indexer.open_values * BYTES_PER_VALUE["bf16"]
+        yield LayerCache("state", 0, state_bytes=size, reach=indexer.compression, shape=(size,))
 
 
 def _compressed_entry_bytes(kv_rank: int, rope_dim: int) -> int:

@@ -95,7 +95,7 @@ class PagePlan:
     @property
     def longest_reach(self) -> int:
         """Tokens that the widest window or chunk keeps; 0 without one."""
-        return max((group.reach or 0 for group in self.groups if group.kind != "cross"), default=0)
+        return max((group.reach or 0 for group in self.groups if group.kind not in ("cross", "state")), default=0)
 
     @property
     def full_bytes_per_token(self) -> float:
@@ -297,8 +297,9 @@ def _packed_groups(pages: list[_Page]) -> tuple[Group, ...]:
     """
     buckets: dict[tuple[Kind, int | None, int], list[_Page]] = defaultdict(list)
     largest = max(page.size for page in pages)
-    for page in pages:  # states are as large as a page of attention, which was made to hold the largest of them
-        buckets[page.merges_with].append(replace(page, size=largest) if page.cache.kind == "state" else page)
+    for page in pages:  # states are as large as a page of attention, which was made to hold the largest; rings are not
+        padded = page.cache.kind == "state" and page.cache.reach is None
+        buckets[page.merges_with].append(replace(page, size=largest) if padded else page)
     repeats = _repeats_per_group([Counter(page.size for page in bucket) for bucket in buckets.values()])
     counts = [_groups_of(bucket, repeats) for bucket in buckets.values()]
     widest = max(_widest(b, n) for b, n in zip(buckets.values(), counts, strict=True) if b[0].cache.kind != "state")

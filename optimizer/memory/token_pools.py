@@ -144,5 +144,5 @@ def plan_token_pools(
         ),
         window_slots_per_slot=window_slots_per_slot,
         state_to_kv_bytes=state_to_kv_bytes,
-        reach=max((cache.reach or 0 for _, cache in caches if cache.kind != "cross"), default=0),
+        reach=max((cache.reach or 0 for _, cache in caches if cache.kind not in ("cross", "state")), default=0),
     )
