@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from catalog.architectures.granite_hybrid import read_mamba
-from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, embedding_and_head, gated_mlp, norm
+from catalog.architectures.granite_hybrid import attention_layer, read_mamba
+from catalog.blocks import Layer, Shape, embedding_and_head, gated_mlp, norm
 from catalog.reading import LARGEST_LAYERS, Fields, max_context
 
 ARCHITECTURES = ("BambaForCausalLM",)
@@ -21,7 +20,7 @@ def read(config: Fields) -> Shape:
         norm("input_layernorm", hidden),
         norm("pre_ff_layernorm", hidden),
     )
-    attending, mamba = _attention(config, hidden), read_mamba(config, hidden)
+    attending, mamba = attention_layer(config, hidden), read_mamba(config, hidden)
     mixers = [attending if i in _attention_layers(config) else mamba for i in range(count)]
     return Shape(
         family="Bamba",
@@ -43,8 +42,3 @@ def _attention_layers(config: Fields) -> frozenset[int]:
     indices = config.sizes("attn_layer_indices", least=0)
     config.require(max(indices, default=0) < LARGEST_LAYERS, "attn_layer_indices", "positions of layers")
     return frozenset(indices)
-
-
-def _attention(config: Fields, hidden: int) -> Layer:
-    mixer, bias = read_attention(config), config.flag("attention_bias", default=False)
-    return Layer((mixer,), attention(hidden, mixer, qkv_bias=bias, output_bias=bias))

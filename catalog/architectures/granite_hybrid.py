@@ -22,7 +22,7 @@ def read(config: Fields) -> Shape:
     config.require(set(kinds) <= set(_KINDS), "layer_types", f"a list of {', '.join(_KINDS)}")
     feed_forward = experts_and_shared_mlp(config, hidden, config.size("shared_intermediate_size"))
     rest = (*feed_forward, *pre_norms(hidden))
-    by_kind = {"mamba": read_mamba(config, hidden), "attention": _attention(config, hidden)}
+    by_kind = {"mamba": read_mamba(config, hidden), "attention": attention_layer(config, hidden)}
     mixers = [by_kind[_KINDS[kind]] for kind in kinds]
     return Shape(
         family="Granite 4",
@@ -35,7 +35,8 @@ def read(config: Fields) -> Shape:
     )
 
 
-def _attention(config: Fields, hidden: int) -> Layer:
+def attention_layer(config: Fields, hidden: int) -> Layer:
+    """Llama's attention."""
     mixer, bias = read_attention(config), config.flag("attention_bias", default=False)
     return Layer((mixer,), attention(hidden, mixer, qkv_bias=bias, output_bias=bias))
 
