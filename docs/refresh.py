@@ -1,4 +1,4 @@
-"""Write what in the docs is generated: the command-line reference, and the answer that quickstart and README show.
+"""Write what in the docs is generated: the command-line reference, the architectures, the answer that pages show.
 
 Run `python docs/refresh.py` after changing an option, a price or a factor; `tests/test_docs.py` says when it is due.
 """
@@ -14,7 +14,9 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 README = DOCS.parent / "README.md"
 QUICKSTART = DOCS / "quickstart.md"
-sys.path.insert(0, str(DOCS.parent))
+sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+
+import architectures_page  # noqa: E402 - it lies beside this file
 
 from gpuplan.cli import app, console, plan_page  # noqa: E402 - a bare checkout has no installed package
 
@@ -81,6 +83,7 @@ def pages() -> dict[Path, str]:
     whole = answer()
     return {
         DOCS / "cli.md": cli_reference(),
+        DOCS / "architectures.md": architectures_page.page(),
         QUICKSTART: showing(QUICKSTART, whole),
         README: showing(README, head(whole)),
     }
