@@ -355,7 +355,7 @@ def _warnings(
         *_anywhere(lines, requirements.choices),
         *price_of_room(search, requirements, context, purchase.cost_usd_per_hour),
     ]
-    if spec.confidence != "read" and not spec.notes:  # notes of a model on the Hub say it themselves
+    if spec.confidence != "read" and not spec.revision:  # a model on the Hub says it in its notes
         warnings.append(
             f"The shape of {spec.repo_id} {KNOWN_FROM[spec.confidence]}: `plan models --name {spec.repo_id} --json` "
             "names the sources."

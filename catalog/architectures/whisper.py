@@ -46,6 +46,7 @@ def read(config: Fields) -> Shape:
         ),
         layer_path="model.decoder.layers",
         vision=_encoder(config, hidden),
+        notes=("The time of its encoder, which hears every request first, is not in the speeds.",),
     )
 
 

@@ -58,3 +58,10 @@ def test_a_wrong_option_is_one_sentence(capsys, words: str, said: str) -> None:
     assert out == ""
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_what_a_model_says_of_itself_does_not_hide_how_well_its_shape_is_known(capsys) -> None:
+    assert app.main(["--model", "Qwen/Qwen3.8-Flash-Next", "--min-tps", "100"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert "Its table of n-grams" in page
+    assert "plan models --name Qwen/Qwen3.8-Flash-Next --json` names the sources" in page
