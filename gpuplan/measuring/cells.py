@@ -80,8 +80,8 @@ _WEIGHT_WORDS = (
     ("mxfp4", ("mxfp4",)),
     ("nvfp4", ("nvfp4", "fp4")),
     ("nf4", ("bitsandbytes", "bnb", "nf4")),
+    ("int8", ("int8", "w8a8", "w8a16")),  # before methods, which mean 4 bit unless they say others
     ("int4", ("awq", "gptq", "int4", "w4a16", "autoround")),
-    ("int8", ("int8", "w8a8")),
     ("fp8", ("fp8", "deepseek_v4_fp8")),
     ("fp32", ("fp32", "float32")),
 )
@@ -93,8 +93,8 @@ def weight_format(text: str) -> str | None:
     Raises:
         Unpredictable: it names several, or none that is known.
 
-    >>> weight_format("awq int4 (compressed-tensors g32)"), weight_format("bf16/fp16"), weight_format("")
-    ('int4', 'bf16', None)
+    >>> weight_format("awq int4 (compressed-tensors g32)"), weight_format("GPTQ Int8"), weight_format("")
+    ('int4', 'int8', None)
     """
     words = text.strip().lower()
     named = [name for name, marks in _WEIGHT_WORDS if any(mark in words for mark in marks)]

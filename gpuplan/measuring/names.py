@@ -25,6 +25,7 @@ _FORMAT_WORDS = re.compile(
     r"qat|google|marlin|bf16|fp16|g32|g128|i1-gguf|gguf|exl[23]|hqq|w2|(?:ud-)?i?q[1-8]_[0-9a-z_]+)\b",
     re.IGNORECASE,
 )
+_METHOD = re.compile(r"(auto[_-]?)?(awq|gptq|round)(_marlin)?|compressed-tensors", re.IGNORECASE)
 _BESIDE = re.compile(r"\bMTP\b.*|\bDSpark\b|\bDFlash\w*|draft\w*|LoRA|\w*offload\w*|CPU experts", re.IGNORECASE)
 """What takes memory beside the model and is not modelled."""
 _OFFLOAD = re.compile(r"\bcpu[_-]offload(?:[_-]gb)?[ =]*(\d{1,4}(?:\.\d{1,3})?) ?Gi?B", re.IGNORECASE)
@@ -37,6 +38,7 @@ _REVISION = re.compile(
 _SCHEMES = {
     "fp8": ("fp8_channel", "compressed-tensors"),
     "int8": ("int8_channel", "compressed-tensors"),
+    "int8_gptq": ("int8_group128", "gptq"),
     "int4": ("int4_group128", "awq"),
     "nvfp4": ("nvfp4", "modelopt_fp4"),
     "nf4": ("nf4_group64", "bitsandbytes"),
@@ -95,8 +97,11 @@ def named_model(row: Mapping[str, str], configs_dir: Path | None) -> NamedModel:
 
 def _as_stored(spec: ModelSpec, said: str, name: str, *, exact: bool) -> NamedModel:
     """A model in the weight format that a row or, for one that only has its shape, its name says."""
+    words = _format_words(name)
+    if _METHOD.fullmatch(said.strip()) or not (said.strip() or exact):
+        said = f"{words} {said}"  # a method leaves the bits to the name
     try:
-        wanted = weight_format(said) or (None if exact else weight_format(_format_words(name)))
+        wanted = weight_format(said)
         shape = "" if exact else f"the shape of {spec.repo_id}"
         if wanted is None or wanted in _formats(spec) or {wanted, spec.weight_format} <= UNQUANTIZED:
             return NamedModel(spec, False, shape)
@@ -112,6 +117,7 @@ def _in_format(spec: ModelSpec, wanted: str, said: str, owner: str) -> NamedMode
     group = re.search(r"\bg(32|64|128)\b", said)
     habit = _known_relatives()["quantizers"].get(owner.lower(), {}).get(wanted, wanted)
     scheme = f"{wanted}_group{group[1]}" if group and wanted == "int4" else str(habit)
+    scheme = "int8_gptq" if wanted == "int8" and "gptq" in said.lower() else scheme
     sibling = _bundled(f"{spec.repo_id}-{wanted.upper()}")
     if sibling is not None:
         return NamedModel(sibling, False, f"the weights of {sibling.repo_id}")

@@ -62,3 +62,19 @@ def test_a_name_with_a_quantizers_word_is_the_real_model_so_quantized(tmp_path):
     report = check_memory(table)
     assert report.predicted == 5
     assert all(report.of(part).within_a_thousandth == 1 for part in (FULL, WEIGHT_BYTES))
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "stored"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "gptq_marlin", "int8_group128"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int8", "", "int8_group128"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "auto_gptq", "int4_group128"),
+        ("someone/Llama-3.1-8B-Instruct-FP8-dynamic", "compressed-tensors", "fp8_channel"),
+        ("Qwen/Qwen2.5-7B-Instruct", "gptq", "int4_group128"),
+        ("Qwen/Qwen2.5-7B-Instruct", "", "bf16"),
+    ],
+)
+def test_a_method_leaves_the_bits_to_the_name(name, said, stored):
+    spec = named_model({"model": name, "weights_dtype_or_quant": said}, None).spec
+    assert spec.layers[0].matrices[0].stored_as == stored
