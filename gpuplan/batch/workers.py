@@ -105,7 +105,7 @@ class Pool:
         """Put it in the line."""
         try:
             return self._executor.submit(_answer, question)
-        except OSError as error:  # its pipes are closed: the pool is breaking, and does not yet say so
+        except (OSError, ValueError) as error:  # its pipes are closed: the pool is breaking, and does not yet say so
             raise BrokenProcessPool(str(error)) from error
 
 
