@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from catalog.architectures.deepseek import read_latent_attention
 from catalog.architectures.llama import read_attention
 from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, pre_norms, routed_experts, router
@@ -20,7 +22,11 @@ def read(config: Fields) -> Shape:
     attending = _expanded(config, hidden) if latent else _grouped(config, hidden)
     layer = Layer(attending.mixers, (*attending.matrices, *_feed_forward(config, hidden), *pre_norms(hidden)))
     tied = config.flag("tie_word_embeddings", default=True)
-    return language_model(config, "MiniCPM 3" if latent else "MiniCPM", [layer] * config.layers(), tied=tied)
+    shape = language_model(config, "MiniCPM 3" if latent else "MiniCPM", [layer] * config.layers(), tied=tied)
+    return replace(shape, notes=(_UNPACKED,)) if latent else shape
+
+
+_UNPACKED = "Its cache is as vLLM keeps it, latent vectors unpacked; engines that keep them packed need far less."
 
 
 def _grouped(config: Fields, hidden: int) -> Layer:
