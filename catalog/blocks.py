@@ -237,9 +237,9 @@ def embedding_and_head(
     return embedding, linear(head_name, "lm_head", vocabulary, hidden, "vocabulary")
 
 
-def outside(vocabulary: int, hidden: int, *, tied: bool) -> tuple[Matrix, ...]:
+def outside(vocabulary: int, hidden: int, *, tied: bool, shifted: bool = False) -> tuple[Matrix, ...]:
     """What a Llama-style model holds outside its layers: embedding, LM head unless tied, final norm."""
-    return (*embedding_and_head(vocabulary, hidden, tied=tied), norm("model.norm", hidden))
+    return (*embedding_and_head(vocabulary, hidden, tied=tied), norm("model.norm", hidden, bias=shifted))
 
 
 def vision_linear(name: str, outputs: int, inputs: int, *, copies: int = 1, bias: bool = False) -> Matrix:
@@ -253,7 +253,13 @@ def vision_norm(name: str, size: int, *, copies: int = 1, bias: bool = False) ->
 
 
 def language_model(
-    text: Fields, family: str, layers: Sequence[Layer], *, tied: bool | None = None, layer_path: str = "model.layers"
+    text: Fields,
+    family: str,
+    layers: Sequence[Layer],
+    *,
+    tied: bool | None = None,
+    shifted: bool = False,
+    layer_path: str = "model.layers",
 ) -> Shape:
     """Llama's frame around any layers: embedding, final norm, LM head unless tied, as `text` states their sizes.
 
@@ -262,6 +268,7 @@ def language_model(
         family: what people call it.
         layers: the layers in order.
         tied: whether the LM head reuses the embedding; None = as `text` says, which is false when it says nothing.
+        shifted: whether the final norm has a shift beside its scale.
         layer_path: where the layers live in the checkpoint.
     """
     hidden, vocabulary = text.size("hidden_size"), text.size("vocab_size")
@@ -273,7 +280,7 @@ def language_model(
         max_context_tokens=max_context(text),
         tied_embeddings=tied,
         layers=layers,
-        outside=outside(vocabulary, hidden, tied=tied),
+        outside=outside(vocabulary, hidden, tied=tied, shifted=shifted),
         layer_path=layer_path,
     )
 

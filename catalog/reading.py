@@ -47,6 +47,14 @@ class Fields:
         """The raw value of the first name that is present and not null, else None."""
         return next((self.values[n] for n in names if self.values.get(n) is not None), None)
 
+    def assuming(self, **values: object) -> Fields:
+        """The same object with these values of keys that it leaves out; an explicit null stays one.
+
+        >>> Fields({"hidden_size": 64}).assuming(hidden_size=32, head_dim=16).values
+        {'hidden_size': 64, 'head_dim': 16}
+        """
+        return Fields({**values, **self.values}, self.where)
+
     def bad(self, name: str, allowed: str) -> BadModelConfig:
         """The error for a value that is not `allowed`."""
         return BadModelConfig(f"{self.where} has {name} = {_shown(self.values.get(name))}; it must be {allowed}.")

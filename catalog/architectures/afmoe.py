@@ -30,7 +30,7 @@ def read(config: Fields) -> Shape:
     dense = config.count("num_dense_layers", default=1, largest=LARGEST_LAYERS)
     sparse, plain = _mixture(config, hidden), gated_mlp(hidden, config.size("intermediate_size"))
     norms = (*pre_norms(hidden), norm("pre_mlp_layernorm", hidden), norm("post_mlp_layernorm", hidden))
-    own = Fields({"head_dim": 128, **config.values}, config.where)
+    own = config.assuming(head_dim=128)
     layers = []
     for i, window in enumerate(windows(config, count, [(i + 1) % every != 0 for i in range(count)])):
         mixer = read_attention(own, window)

@@ -12,7 +12,7 @@ MODEL_TYPES = ("bitnet",)
 
 def read(config: Fields) -> Shape:
     """The weights that it was trained with, in 16 bit; what is packed to two bits is another format."""
-    config = Fields({"num_key_value_heads": 5, **config.values}, config.where)  # transformers 5.19 BitNetConfig
+    config = config.assuming(num_key_value_heads=5)  # transformers 5.19 BitNetConfig
     hidden, mixer, inner = config.size("hidden_size"), read_attention(config), config.size("intermediate_size")
     biased = config.flag("attention_bias", default=False)
     matrices = (

@@ -17,7 +17,7 @@ def read(config: Fields) -> Shape:
     dense = config.count("first_k_dense_replace", default=0, largest=LARGEST_LAYERS)
     biased, sparse = config.flag("attention_bias", default=False), _mixture(config, hidden)
     plain = gated_mlp(hidden, config.size("prefix_dense_intermediate_size", "intermediate_size"))
-    own = Fields({"head_dim": 128, **config.values}, config.where)
+    own = config.assuming(head_dim=128)
     layers = []
     for window, is_sparse in zip(_windows(config, count, dense), sparse_layers(config, count, dense), strict=True):
         mixer = read_attention(own, window)

@@ -12,9 +12,9 @@ from catalog.blocks import (
     gated_mlp,
     language_model,
     linear,
+    mixture_of_experts,
     norm,
     pre_norms,
-    routed_experts,
     router,
     table,
 )
@@ -54,12 +54,10 @@ def _experts(config: Fields, hidden: int, *, biased: bool) -> tuple[Matrix, ...]
     experts = config.size("moe_num_experts", "num_experts", largest=LARGEST_EXPERTS)
     width, top_k = config.size("moe_intermediate_size"), config.size("moe_k", "num_experts_per_tok", largest=experts)
     shared = width * config.count("moe_num_shared_experts", default=2)
-    name = "mlp.shared_experts"
+    gate = router(hidden, experts, stored_as="fp32")
     return (
-        router(hidden, experts, stored_as="fp32"),
+        *mixture_of_experts(hidden, width, experts, top_k, shared=shared, gate=gate, shared_bias=biased),
         table("mlp.moe_statics.e_score_correction_bias", "router", experts, stored_as="fp32"),
-        *routed_experts(hidden, width, experts, top_k),
-        *(gated_mlp(hidden, shared, name=name, part="shared_experts", bias=biased) if shared else ()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from catalog.architectures.llama import read_attention
@@ -21,7 +22,7 @@ from catalog.blocks import (
     vision_norm,
 )
 from catalog.model import Matrix, VisionTower
-from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields
+from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields, sparse_layers
 
 ARCHITECTURES = ("Ernie4_5_VLMoeForConditionalGeneration",)
 MODEL_TYPES = ("ernie4_5_moe_vl", "ernie4_5_vl_moe", "ernie4_5_vl")
@@ -42,13 +43,11 @@ def read(config: Fields) -> Shape:
     return replace(shape, vision=VisionTower(matrices, vision.layers("depth"), vision.size("embed_dim", "hidden_size")))
 
 
-def _sparse_layers(text: Fields) -> list[bool]:
+def _sparse_layers(text: Fields) -> Sequence[bool]:
     """Which layers have experts: listed, or from the first to the last that may."""
     count = text.layers()
     if "mlp_layer_types" in text:
-        kinds = text.words("mlp_layer_types", length=count)
-        text.require(set(kinds) <= {"dense", "sparse"}, "mlp_layer_types", "made of dense and sparse")
-        return [kind == "sparse" for kind in kinds]
+        return sparse_layers(text, count, 0)
     every = text.size("moe_layer_interval", default=1, largest=LARGEST_LAYERS)
     starts = text.sizes("moe_layer_start_index", length=2, least=0)
     ends = text.sizes("moe_layer_end_index", length=2, least=0) if "moe_layer_end_index" in text else (count, count)

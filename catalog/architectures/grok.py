@@ -16,7 +16,7 @@ _EXPERT_NAMES = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
 
 def read(config: Fields) -> Shape:
     """All layers are alike. Source: SGLang 0.5.23 `sglang/srt/models/grok.py`; vLLM served it until 0.23."""
-    hidden, mixer = config.size("hidden_size"), read_attention(Fields({"head_dim": 128, **config.values}, config.where))
+    hidden, mixer = config.size("hidden_size"), read_attention(config.assuming(head_dim=128))
     beside = config.flag("residual_moe", default=False)
     matrices = (
         *attention(hidden, mixer),

@@ -6,7 +6,7 @@ from catalog.architectures.deepseek import predictor
 from catalog.architectures.llama import read_attention
 from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, pre_norms, routed_experts, router
 from catalog.model import Matrix
-from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields
+from catalog.reading import LARGEST_EXPERTS, LARGEST_LAYERS, Fields, sparse_layers
 
 ARCHITECTURES = ("HYV3ForCausalLM",)
 MODEL_TYPES = ("hy_v3",)
@@ -20,23 +20,14 @@ def read(config: Fields) -> Shape:
     rest = (*attention(hidden, mixer, qkv_bias=biased, output_bias=biased, qk_norm=norms), *pre_norms(hidden))
     plain = Layer((mixer,), (*rest, *_mlp(config, hidden, config.size("intermediate_size"))))
     mixture = Layer((mixer,), (*rest, *_experts(config, hidden)))
-    layers = [mixture if is_sparse else plain for is_sparse in _sparse_layers(config, count)]
+    dense = config.count("first_k_dense_replace", default=1, largest=LARGEST_LAYERS)
+    layers = [mixture if is_sparse else plain for is_sparse in sparse_layers(config, count, dense)]
     predictors = config.count("num_nextn_predict_layers", default=0, largest=16)
     return language_model(config, "Hy 3", [*layers, *[predictor(mixture, hidden)] * predictors])
 
 
 def _mlp(config: Fields, hidden: int, width: int) -> tuple[Matrix, ...]:
     return gated_mlp(hidden, width, bias=config.flag("mlp_bias", default=False))
-
-
-def _sparse_layers(config: Fields, count: int) -> list[bool]:
-    """Which layers have experts: as listed, or all past the dense start, which is one layer unless stated."""
-    if "mlp_layer_types" in config:
-        kinds = config.words("mlp_layer_types", length=count)
-        config.require({"dense", "sparse"}.issuperset(kinds), "mlp_layer_types", "made of dense and sparse")
-        return [kind == "sparse" for kind in kinds]
-    dense = config.count("first_k_dense_replace", default=1, largest=LARGEST_LAYERS)
-    return [i >= dense for i in range(count)]
 
 
 def _experts(config: Fields, hidden: int) -> tuple[Matrix, ...]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, language_model, norm, plain_mlp, pre_norms
+from catalog.blocks import Layer, Shape, attention, language_model, plain_mlp, pre_norms
 from catalog.reading import Fields
 
 ARCHITECTURES = ("NemotronForCausalLM", "Jais2ForCausalLM", "ArceeForCausalLM")
@@ -25,5 +23,4 @@ def read(config: Fields) -> Shape:
         *pre_norms(hidden, bias=shifted),
     )
     family = _FAMILIES.get(kind, "Nemotron")
-    shape = language_model(config, family, [Layer((mixer,), matrices)] * config.layers())
-    return replace(shape, outside=(*shape.outside[:-1], norm("model.norm", hidden, bias=shifted)))
+    return language_model(config, family, [Layer((mixer,), matrices)] * config.layers(), shifted=shifted)

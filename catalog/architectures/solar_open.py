@@ -22,7 +22,7 @@ def read(config: Fields) -> Shape:
 
 
 def _attention(config: Fields) -> Attention:
-    return read_attention(Fields({"head_dim": 128, **config.values}, config.where))
+    return read_attention(config.assuming(head_dim=128))
 
 
 def _experts(config: Fields, hidden: int) -> tuple[Matrix, ...]:

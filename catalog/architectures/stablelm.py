@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, norm, pre_norms
+from catalog.blocks import Layer, Shape, attention, gated_mlp, language_model, pre_norms
 from catalog.reading import Fields
 
 ARCHITECTURES = ("StableLmForCausalLM", "StableLMEpochForCausalLM", "OrionForCausalLM")
@@ -24,5 +22,4 @@ def read(config: Fields) -> Shape:
         *pre_norms(hidden, bias=True)[: 1 if together else 2],
     )
     family = "Orion" if config.get("model_type") == "orion" else "StableLM"
-    shape = language_model(config, family, [Layer((mixer,), matrices)] * config.layers())
-    return replace(shape, outside=(*shape.outside[:-1], norm("model.norm", hidden, bias=True)))
+    return language_model(config, family, [Layer((mixer,), matrices)] * config.layers(), shifted=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from catalog.architectures.llama import read_attention
-from catalog.blocks import Layer, Shape, attention, language_model, norm, plain_mlp, pre_norms
+from catalog.blocks import Layer, Shape, attention, language_model, plain_mlp, pre_norms
 from catalog.reading import LARGEST_CONTEXT, Fields
 
 ARCHITECTURES = ("Starcoder2ForCausalLM",)
@@ -22,5 +20,5 @@ def read(config: Fields) -> Shape:
         *pre_norms(hidden, bias=True),
     )
     tied = config.flag("tie_word_embeddings", default=True)
-    shape = language_model(config, "StarCoder 2", [Layer((mixer,), matrices)] * config.layers(), tied=tied)
-    return replace(shape, outside=(*shape.outside[:-1], norm("model.norm", hidden, bias=True)))
+    layers = [Layer((mixer,), matrices)] * config.layers()
+    return language_model(config, "StarCoder 2", layers, tied=tied, shifted=True)

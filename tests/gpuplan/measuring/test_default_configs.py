@@ -3,7 +3,6 @@
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from catalog.sizes import total_parameters
@@ -11,16 +10,11 @@ from gpu_db.query import find_gpu
 from gpuplan.measuring.memory_check import check_memory
 from gpuplan.measuring.names import named_model
 from gpuplan.measuring.truth import FULL, WEIGHT_BYTES
-from optimizer.engines.find import find_engine
-from optimizer.memory.page_groups import plan_pages
-from optimizer.memory.pipelines import pipelines
-from optimizer.memory.weights import Division, weights_by_stage
+from tests.optimizer.rank_bytes import CACHES, rank_cache_bytes, rank_weight_bytes
 
 with (Path(__file__).parents[2] / "oracles" / "default_configs.csv").open(encoding="utf-8") as _table:
     ROWS = {row["model"]: row for row in csv.DictReader(_table)}
 BUILT = [name for name, row in ROWS.items() if row["weight_bytes_rank0"]]
-VLLM = find_engine("vllm", "0.32.0")
-CACHES = ("kv_bytes_per_token_full", "kv_bytes_per_token_window", "state_bytes_per_request")
 
 
 def spec_of(name):
@@ -34,15 +28,9 @@ def test_defaults_have_the_parameters_of_the_librarys_own_class(name):
 
 @pytest.mark.parametrize("name", BUILT)
 def test_defaults_weigh_and_keep_what_the_engines_own_class_does(name):
-    spec, gpu, one = spec_of(name), find_gpu("H100 SXM 80GB"), np.ones(1, dtype=np.int64)
-    inner, hidden = VLLM.expert_padding(spec, gpu, served=False)
-    division = Division(one, one, one, one * inner, one * hidden)
-    weights = int(weights_by_stage(spec, division, pipelines(spec.layer_count, (1,)))[0, 0])
-    assert weights == pytest.approx(int(ROWS[name]["weight_bytes_rank0"]), rel=0.0005)
-    kv_format = spec.kv_cache_format or "bf16"
-    plan = plan_pages(spec, 1, kv_format, VLLM.block_rule(spec, gpu, kv_format))
-    ours = (plan.full_bytes_per_token, plan.window_bytes_per_token, plan.state_bytes_per_request)
-    assert ours == tuple(float(ROWS[name][kind]) for kind in CACHES)
+    served = spec_of(name), find_gpu("H100 SXM 80GB"), 1
+    assert rank_weight_bytes(*served) == pytest.approx(int(ROWS[name]["weight_bytes_rank0"]), rel=0.0005)
+    assert rank_cache_bytes(*served) == tuple(float(ROWS[name][kind]) for kind in CACHES)
 
 
 QUANTIZED = """\

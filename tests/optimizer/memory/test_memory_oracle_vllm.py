@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 from catalog.find import find_model
-from optimizer.engines.find import find_engine
 from optimizer.memory.page_groups import plan_pages
 from optimizer.memory.pipelines import pipelines
-from optimizer.memory.weights import Division, weights_by_stage
+from tests.optimizer.rank_bytes import VLLM, rank_weight_bytes
 
 GIB = 2**30
 TRUTH = Path(__file__).parents[2] / "oracles" / "vllm_memory_truth.csv"
-VLLM = find_engine("vllm", "0.32.0")
 
 NO_TRUTH = {
     "Qwen/Qwen3-32B-FP8-Static-PerTensor": "the copy of its quantization file lost its producer: vLLM loads it in bf16",
@@ -80,10 +78,7 @@ def weight_errors(cards):
     for row in truth():
         if row["model"] not in NO_TRUTH:
             spec, gpu, _ = planned(row, cards)
-            one = np.ones(1, dtype=np.int64)
-            inner, hidden = VLLM.expert_padding(spec, gpu, served=False)
-            division = Division(one * int(row["tensor_parallel"]), one, one, one * inner, one * hidden)
-            ours = int(weights_by_stage(spec, division, pipelines(spec.layer_count, (1,)))[0, 0])
+            ours = rank_weight_bytes(spec, gpu, int(row["tensor_parallel"]))
             errors[named(row)] = ours / int(row["weight_bytes_rank0"]) - 1
     return errors
 

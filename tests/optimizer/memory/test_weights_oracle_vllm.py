@@ -8,19 +8,10 @@ import pytest
 
 from catalog.find import find_model
 from catalog.model import Matrix
-from optimizer.engines.find import find_engine
-from optimizer.memory.pipelines import pipelines
-from optimizer.memory.weights import Division, shard_bytes, tower_bytes, weights_by_stage
+from optimizer.memory.weights import Division, shard_bytes, tower_bytes
+from tests.optimizer.rank_bytes import rank_weight_bytes
 
 TRUTH = Path(__file__).parents[2] / "oracles" / "vllm_weights_truth.csv"
-VLLM = find_engine("vllm", "0.32.0")
-
-
-def rank_bytes(model, tensor_parallel, gpu):
-    spec, one = find_model(model), np.ones(1, dtype=np.int64)
-    inner, hidden = VLLM.expert_padding(spec, gpu, served=False)
-    division = Division(one * tensor_parallel, one, one, one * inner, one * hidden)
-    return int(weights_by_stage(spec, division, pipelines(spec.layer_count, (1,)))[0, 0])
 
 
 def test_every_rank_holds_what_vllm_allocates_within_a_thousandth(make_gpu):
@@ -28,7 +19,7 @@ def test_every_rank_holds_what_vllm_allocates_within_a_thousandth(make_gpu):
         rows = list(csv.DictReader(file))
     gpu, misses = make_gpu(), {}
     for row in rows:
-        ours = rank_bytes(row["model"], int(row["tensor_parallel"]), gpu)
+        ours = rank_weight_bytes(find_model(row["model"]), gpu, int(row["tensor_parallel"]))
         error = ours / int(row["weight_bytes_rank0"]) - 1
         if abs(error) > 0.001:
             misses[row["model"], row["tensor_parallel"]] = error
@@ -88,4 +79,5 @@ def test_a_tower_whose_heads_tp_does_not_divide_is_whole_on_every_rank():
 )
 def test_experts_in_16_bit_are_padded_on_data_centre_blackwell_where_its_kernels_route_them(model, allocated, make_gpu):
     # What vLLM 0.32 allocates on rank 0 of 8 with compute capability 10.0.
-    assert rank_bytes(model, 8, make_gpu("B200 SXM 180GB", "10.0", 183359)) == pytest.approx(allocated, rel=1e-5)
+    gpu = make_gpu("B200 SXM 180GB", "10.0", 183359)
+    assert rank_weight_bytes(find_model(model), gpu, 8) == pytest.approx(allocated, rel=1e-5)
